@@ -1,0 +1,41 @@
+"""The three kinds of error, and no fourth.
+
+* `ClientError`: the client's doing. Deterministic; becomes an error reply with Redis's exact text.
+* `Retryable`: true now, maybe not in a moment. Retried inside, or turned into a redirect or try-again reply.
+* `Fatal`: an invariant is broken or the disk failed. The node stops with the message, because going on could lose
+  something acknowledged.
+"""
+
+from makoredis.base.ids import NodeId
+
+
+class ClientError(Exception):
+    """An error reply. `text` starts with the code: `ERR …`, `WRONGTYPE …`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class Retryable(Exception):
+    """The request was not executed; the same request may succeed later or elsewhere."""
+
+
+class NotLeader(Retryable):
+    """This replica does not lead its shard. `hint` is the leader it last heard of, None when unknown."""
+
+    def __init__(self, hint: NodeId | None) -> None:
+        super().__init__(f"not the leader (hint: {hint})")
+        self.hint = hint
+
+
+class Busy(Retryable):
+    """A bounded queue is full: nothing was done."""
+
+
+class Fatal(Exception):
+    """The node must stop. The message names the place and what to do."""
+
+
+class StorageError(Fatal):
+    """The log or the state on disk cannot be read or written."""
