@@ -7,7 +7,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -20,8 +20,18 @@ def record(cls: type[T]) -> type[T]:
     return dataclass(slots=True)(cls)
 
 
-class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Base of all records with a binary form. Subclasses in a union carry a `tag`."""
+if TYPE_CHECKING:
+
+    @dataclass_transform(frozen_default=True)
+    class Wire:
+        """Base of all records with a binary form. Subclasses in a union carry a `tag`."""
+
+        def __init_subclass__(cls, tag: int | None = None) -> None: ...
+
+else:
+
+    class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
+        """Base of all records with a binary form. Subclasses in a union carry a `tag`."""
 
 
 def wire_decoder(kind: Any) -> Callable[[bytes], Any]:

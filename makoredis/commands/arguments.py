@@ -1,0 +1,76 @@
+"""Bytes → typed arguments, each with the error text that Redis gives.
+
+Redis's integers are strict: no white space, no plus sign, no leading zeros, 64 bit.
+"""
+
+import math
+import re
+
+from makoredis.base.errors import ClientError
+
+INT64_MIN = -(2**63)
+INT64_MAX = 2**63 - 1
+
+SYNTAX_ERROR = ClientError("ERR syntax error")
+NOT_AN_INTEGER = ClientError("ERR value is not an integer or out of range")
+NOT_A_FLOAT = ClientError("ERR value is not a valid float")
+
+_INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
+_FLOAT = re.compile(
+    rb"[+-]?(?:inf(?:inity)?|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|0x[0-9a-f]+)\Z", re.IGNORECASE
+)
+
+
+def parse_int64(raw: bytes) -> int | None:
+    """A 64-bit integer in Redis's strict form, None if it is not one."""
+    if _INTEGER.match(raw):
+        value = int(raw)
+        if INT64_MIN <= value <= INT64_MAX:
+            return value
+    return None
+
+
+def int64(raw: bytes, error: ClientError = NOT_AN_INTEGER) -> int:
+    """Raises: ClientError `ERR value is not an integer or out of range`, or the one given."""
+    value = parse_int64(raw)
+    if value is None:
+        raise error
+    return value
+
+
+def natural(raw: bytes, name: str) -> int:
+    """An integer ≥ 0. Raises: ClientError `ERR <name> is out of range, must be positive`, or that it is no integer."""
+    value = int64(raw)
+    if value < 0:
+        raise ClientError(f"ERR {name} is out of range, must be positive")
+    return value
+
+
+def parse_float(raw: bytes) -> float | None:
+    """A double in the forms that strtod takes, without white space and NaN; None if it is not one."""
+    if not _FLOAT.match(raw):
+        return None
+    if raw[:3].lower().endswith(b"0x"):
+        return float(int(raw, 16))
+    return float(raw)
+
+
+def double(raw: bytes, error: ClientError = NOT_A_FLOAT) -> float:
+    """Raises: ClientError `ERR value is not a valid float`, or the one given."""
+    value = parse_float(raw)
+    if value is None or math.isnan(value):
+        raise error
+    return value
+
+
+def database_number(raw: bytes, count: int) -> int:
+    """Raises: ClientError `ERR invalid DB index`, or that it is out of range."""
+    number = int64(raw, ClientError("ERR invalid DB index"))
+    if not 0 <= number < count:
+        raise ClientError("ERR DB index is out of range")
+    return number
+
+
+def wrong_arity(name: str) -> ClientError:
+    """`name` as in the table."""
+    return ClientError(f"ERR wrong number of arguments for '{name.lower()}' command")

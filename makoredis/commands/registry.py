@@ -1,0 +1,73 @@
+"""Which function answers which command on keys, and the two ways a command can end other than with a reply.
+
+A handler is a synchronous function `handler(access, *arguments) -> Reply`, where the arguments are those behind the
+command's (and subcommand's) name, as bytes. Arity was checked before, so a fixed arity becomes named parameters and an
+open one `*rest`. It reads and changes only through `Access`; it raises `ClientError` for an error reply, before or
+after effects (what it changed until then stays, as in Redis).
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from makoredis.base.record import record
+from makoredis.commands.table import TABLE, CommandRow
+
+Handler = Callable[..., Any]
+
+
+@record
+class WouldBlock:
+    """What a blocking command returns when it has to wait (only if `access.may_block`; else it answers at once).
+
+    The request is parked until one of `keys` may have become ready, then runs again from the start as `argv` says. While
+    it keeps returning WouldBlock it keeps its place in the queues of its keys.
+    """
+
+    keys: tuple[bytes, ...]
+    timeout_ms: int
+    """0 = for ever."""
+    on_timeout: Any = None
+    """The reply when the time is over."""
+    argv: list[bytes] | None = None
+    """What to run when woken, if not the request itself (XREAD with `$` resolved)."""
+    wakes_for: tuple[type, ...] = ()
+    """Types of value that can serve it; () = any. A key that holds another type does not wake it."""
+
+
+@record
+class Command:
+    """A row of the table with its handler."""
+
+    row: CommandRow
+    handler: Handler
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {}
+"""All commands on keys that are implemented, by upper-case name. Sealed once `load` has run."""
+
+_FAMILIES: tuple[str, ...] = ()
+
+
+def command(name: str, summary: str) -> Callable[[Handler], Handler]:
+    """Binds a handler to the row of that name.
+
+    Args:
+        name: as in the table, upper case; `OBJECT|ENCODING` for a subcommand.
+        summary: one sentence, for COMMAND DOCS and the docs.
+    """
+
+    def bind(handler: Handler) -> Handler:
+        assert name not in COMMANDS, name
+        COMMANDS[name] = Command(TABLE[name], handler, summary)
+        return handler
+
+    return bind
+
+
+def load() -> dict[str, Command]:
+    """Imports all families, and returns the table of what they answer."""
+    for family in _FAMILIES:
+        import_module(f"makoredis.commands.{family}")
+    return COMMANDS

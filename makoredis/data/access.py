@@ -1,0 +1,167 @@
+"""What a command sees of the world: one transaction's view of the keyspace, the time, and chance.
+
+A command reads through `Access`, and changes only by `apply`, which performs an effect at once and keeps it together
+with its inverse. Whoever runs the transaction then takes `effects` for the log and `undo` for a roll-back. What should
+happen outside the keyspace (notifications, published messages) is noted here too, and is performed when the
+transaction is final, not before.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from makoredis.base.errors import ClientError
+from makoredis.data import events
+from makoredis.data.effects import Delete, Effect, Undo
+from makoredis.data.keyspace import Database, Keyspace
+from makoredis.data.values import Hash, List, Set, SortedSet, Value
+
+WRONG_TYPE = ClientError("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+
+class Access:
+    """One transaction's reads and effects on one keyspace.
+
+    Attributes:
+        now_ms: the transaction's time, Unix milliseconds; the same for all its commands.
+        rng: the only source of chance.
+        database: the selected database.
+        protocol: 2 or 3, for the few commands whose reply's shape depends on it.
+        effects, undo: what was changed, in order.
+        notices: keyspace notifications to send when final: (class, event, key, database number).
+        messages: published messages to deliver when final: (channel, message, is_sharded).
+        may_block: whether a blocking command may wait (not inside MULTI or a script).
+        is_replica: reads on a follower: expired keys are hidden, but never deleted from here.
+    """
+
+    __slots__ = (
+        "count_receivers",
+        "database",
+        "effects",
+        "in_script",
+        "is_replica",
+        "may_block",
+        "messages",
+        "notices",
+        "now_ms",
+        "number",
+        "protocol",
+        "rng",
+        "space",
+        "undo",
+    )
+
+    def __init__(self, space: Keyspace, rng: Random, number: int = 0, now_ms: int = 0, protocol: int = 2) -> None:
+        self.space = space
+        self.rng = rng
+        self.number = number
+        self.database: Database = space.databases[number]
+        self.now_ms = now_ms
+        self.protocol = protocol
+        self.effects: list[Effect] = []
+        self.undo: list[Undo] = []
+        self.notices: list[tuple[int, bytes, bytes, int]] = []
+        self.messages: list[tuple[bytes, bytes, bool]] = []
+        self.may_block = False
+        self.in_script = False
+        self.is_replica = False
+        self.count_receivers: Callable[[bytes, bool], int] = _nobody
+
+    # -- reading
+
+    def get(self, key: bytes) -> Value | None:
+        """The value of a key, None when missing or past its deadline (then its deletion becomes an effect)."""
+        database = self.database
+        value = database.get(key)
+        if value is not None and database.expires and database.is_expired(key, self.now_ms):
+            self.expire(key)
+            return None
+        return value
+
+    def string(self, key: bytes) -> bytes | bytearray | None:
+        """Raises (as all typed reads): ClientError WRONGTYPE when the key holds something else."""
+        value = self.get(key)
+        if value is None or isinstance(value, bytes | bytearray):
+            return value
+        raise WRONG_TYPE
+
+    def list(self, key: bytes) -> List | None:
+        value = self.get(key)
+        if value is None or isinstance(value, List):
+            return value
+        raise WRONG_TYPE
+
+    def hash(self, key: bytes) -> Hash | None:
+        value = self.get(key)
+        if value is None or isinstance(value, Hash):
+            return value
+        raise WRONG_TYPE
+
+    def set(self, key: bytes) -> Set | None:
+        value = self.get(key)
+        if value is None or isinstance(value, Set):
+            return value
+        raise WRONG_TYPE
+
+    def sorted_set(self, key: bytes) -> SortedSet | None:
+        value = self.get(key)
+        if value is None or isinstance(value, SortedSet):
+            return value
+        raise WRONG_TYPE
+
+    def deadline(self, key: bytes) -> int:
+        """When a key expires, Unix milliseconds; 0 = never."""
+        return self.database.expires.get(key, 0)
+
+    # -- changing
+
+    def apply(self, effect: Effect) -> None:
+        """Performs an effect now, as part of this transaction."""
+        self.undo.append(effect.apply(self.space))
+        self.effects.append(effect)
+
+    def delete(self, key: bytes) -> bool:
+        """Deletes a key; False if it did not exist."""
+        if self.get(key) is None:
+            return False
+        self.apply(Delete(self.database.id, key))
+        return True
+
+    def expire(self, key: bytes) -> None:
+        """Deletes a key because its deadline has passed. On a replica only the leader's log may do that."""
+        if not self.is_replica:
+            self.apply(Delete(self.database.id, key))
+            self.notify(events.EXPIRED, b"expired", key)
+
+    def select(self, number: int) -> None:
+        """Goes to another database for the commands that follow in this transaction."""
+        self.number = number
+        self.database = self.space.databases[number]
+
+    def in_database(self, number: int) -> "Access":
+        """The same transaction, seen from another database (COPY … DB, MOVE)."""
+        other = Access(self.space, self.rng, number, self.now_ms, self.protocol)
+        other.effects, other.undo, other.notices, other.messages = self.effects, self.undo, self.notices, self.messages
+        other.is_replica = self.is_replica
+        return other
+
+    def rollback(self) -> None:
+        """Takes back every effect so far."""
+        for undo in reversed(self.undo):
+            undo.apply(self.space)
+        self.effects, self.undo, self.notices, self.messages = [], [], [], []
+
+    # -- for when the transaction is final
+
+    def notify(self, event_class: int, event: bytes, key: bytes) -> None:
+        """Notes a keyspace notification, if anybody wants its class."""
+        if self.space.config.notify_events & event_class:
+            self.notices.append((event_class, event, key, self.number))
+
+    def publish(self, channel: bytes, message: bytes, is_sharded: bool = False) -> int:
+        """Notes a message for a channel. Returns how many clients would get it now."""
+        self.messages.append((channel, message, is_sharded))
+        return self.count_receivers(channel, is_sharded)
+
+
+def _nobody(channel: bytes, is_sharded: bool) -> int:
+    return 0

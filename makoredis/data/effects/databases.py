@@ -1,0 +1,65 @@
+"""Effects on whole databases and on the function libraries."""
+
+from makoredis.base.record import Wire, record
+from makoredis.data.effects.base import Undo
+from makoredis.data.keyspace import Database, Keyspace
+
+
+class FlushDatabase(Wire, tag=70):
+    """Empties the database with this id."""
+
+    db: int
+
+    def apply(self, space: Keyspace) -> Undo:
+        old = space.by_id[self.db]
+        _replace(space, Database(self.db))
+        return _PutBackDatabase(old)
+
+
+@record
+class _PutBackDatabase:
+    """Inverse of FlushDatabase: the database as it was."""
+
+    database: Database
+
+    def apply(self, space: Keyspace) -> None:
+        _replace(space, self.database)
+
+
+def _replace(space: Keyspace, database: Database) -> None:
+    number = space.databases.index(space.by_id[database.id])
+    space.by_id[database.id] = database
+    space.databases[number] = database
+
+
+class SwapDatabases(Wire, tag=71):
+    """Exchanges which databases two numbers stand for."""
+
+    first: int
+    second: int
+
+    def apply(self, space: Keyspace) -> Undo:
+        numbered = space.databases
+        numbered[self.first], numbered[self.second] = numbered[self.second], numbered[self.first]
+        return self
+
+
+class PutLibrary(Wire, tag=72):
+    """Stores the source of a function library under its name."""
+
+    name: bytes
+    source: bytes
+
+    def apply(self, space: Keyspace) -> Undo:
+        old = space.libraries.get(self.name)
+        space.libraries[self.name] = self.source
+        return DeleteLibrary(self.name) if old is None else PutLibrary(self.name, old)
+
+
+class DeleteLibrary(Wire, tag=73):
+    """Removes a function library, which exists."""
+
+    name: bytes
+
+    def apply(self, space: Keyspace) -> Undo:
+        return PutLibrary(self.name, space.libraries.pop(self.name))

@@ -1,0 +1,50 @@
+"""Values ⇄ bytes, for the log and the state on disk: a type letter, then MessagePack of plain arrays.
+
+MessagePack because msgspec packs and unpacks a hash of 1,000 fields in some 30 µs, which no format written in Python
+comes near. The letters are a file format.
+"""
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from makoredis.data.values import Hash, List, Set, SortedSet, Value
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_list = msgspec.msgpack.Decoder(list[bytes]).decode
+_unpack_pairs = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
+_unpack_scores = msgspec.msgpack.Decoder(dict[bytes, float]).decode
+
+
+def encode_value(value: Value) -> bytes:
+    """The bytes of a value, by which `decode_value` gives an equal one."""
+    if isinstance(value, bytes | bytearray):
+        return b"s" + value
+    if isinstance(value, List):
+        return b"l" + _pack(list(value.items))
+    if isinstance(value, Hash):
+        return b"h" + _pack(value.fields)
+    if isinstance(value, Set):
+        return b"e" + _pack(value.members)
+    return b"z" + _pack(value.scores)
+
+
+def decode_value(encoded: bytes) -> Value:
+    """The value of some bytes.
+
+    Raises: KeyError or msgspec.DecodeError when they are none of `encode_value`'s.
+    """
+    letter, body = encoded[:1], encoded[1:]
+    if letter == b"s":
+        return body
+    value: Value = _DECODERS[letter](body)
+    return value
+
+
+_DECODERS: dict[bytes, Any] = {
+    b"l": lambda body: List(deque(_unpack_list(body))),
+    b"h": lambda body: Hash(_unpack_pairs(body)),
+    b"e": lambda body: Set(_unpack_list(body)),
+    b"z": lambda body: SortedSet(_unpack_scores(body)),
+}

@@ -1,0 +1,127 @@
+"""The keyspace of one shard: databases of 16384 slots of `dict`, with deadlines beside them.
+
+Invariants:
+* A key with a deadline is in `expires`; `expires` holds no key that is not in its slot.
+* `size` is the number of keys over all slots.
+* A collection in a slot is never empty.
+* Only effects change a database (`makoredis.data.effects`); `put` and `remove` are theirs.
+
+A database is addressed in two ways: clients say its *number* (SELECT 3), effects and the disk say its *id*. SWAPDB only
+exchanges which id two numbers stand for, so it costs the same for any size.
+"""
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from types import MappingProxyType
+
+from makoredis.base.ids import SLOT_COUNT
+from makoredis.data.config import DataConfig
+from makoredis.data.slots import slot_of
+from makoredis.data.values import Value
+
+DATABASE_COUNT_DEFAULT = 16
+
+_NO_KEYS: MappingProxyType[bytes, Value] = MappingProxyType({})
+_BLANK = [_NO_KEYS] * SLOT_COUNT
+_HEAP_SLACK = 1024
+"""Outdated deadlines that the heap may hold, beyond as many as there are live ones, before it is rebuilt."""
+
+
+class Database:
+    """One numbered database. All 16384 slots share one empty mapping until the first key is put."""
+
+    __slots__ = ("_deadlines", "_is_blank", "expires", "id", "size", "slots")
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        self.slots: list[dict[bytes, Value]] = _BLANK  # type: ignore[assignment]  # read-only until materialised
+        self.expires: dict[bytes, int] = {}
+        self.size = 0
+        self._is_blank = True
+        self._deadlines: list[tuple[int, bytes]] = []
+
+    def get(self, key: bytes) -> Value | None:
+        """The value of a key, whether past its deadline or not."""
+        return self.slots[slot_of(key)].get(key)
+
+    def is_expired(self, key: bytes, now_ms: int) -> bool:
+        """Whether a key's deadline has passed."""
+        deadline = self.expires.get(key)
+        return deadline is not None and deadline <= now_ms
+
+    def put(self, key: bytes, value: Value) -> Value | None:
+        """Stores a value, leaving the deadline as it is. Returns the value that was there."""
+        if self._is_blank:
+            self.slots = [{} for _ in range(SLOT_COUNT)]
+            self._is_blank = False
+        slot = self.slots[slot_of(key)]
+        old = slot.get(key)
+        slot[key] = value
+        if old is None:
+            self.size += 1
+        return old
+
+    def remove(self, key: bytes) -> tuple[Value, int] | None:
+        """Removes a key and its deadline. Returns both (deadline 0 = none), None if there was no such key."""
+        if self._is_blank:
+            return None
+        value = self.slots[slot_of(key)].pop(key, None)
+        if value is None:
+            return None
+        self.size -= 1
+        return value, self.expires.pop(key, 0)
+
+    def set_deadline(self, key: bytes, deadline_ms: int) -> int:
+        """Sets (0: clears) the deadline of an existing key. Returns the one it had, 0 for none."""
+        if deadline_ms == 0:
+            return self.expires.pop(key, 0)
+        old = self.expires.get(key, 0)
+        self.expires[key] = deadline_ms
+        heappush(self._deadlines, (deadline_ms, key))
+        if len(self._deadlines) > 2 * len(self.expires) + _HEAP_SLACK:
+            self._deadlines = [(deadline, key) for key, deadline in self.expires.items()]
+            heapify(self._deadlines)
+        return old
+
+    def take_due(self, now_ms: int, count_max: int) -> list[bytes]:
+        """Up to `count_max` keys whose deadline has passed, earliest first. They stay in the database; a key is
+        handed out once per deadline."""
+        due: list[bytes] = []
+        heap = self._deadlines
+        while heap and heap[0][0] <= now_ms and len(due) < count_max:
+            deadline, key = heappop(heap)
+            if self.expires.get(key) == deadline:
+                due.append(key)
+        return due
+
+    def next_deadline(self) -> int | None:
+        """No key expires before this; None when nothing is scheduled."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def put_back_due(self, key: bytes) -> None:
+        """Schedules a key again that `take_due` handed out and that was not deleted after all."""
+        deadline = self.expires.get(key)
+        if deadline is not None:
+            heappush(self._deadlines, (deadline, key))
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys in slot order, including those past their deadline."""
+        for slot in self.slots:
+            yield from slot
+
+
+class Keyspace:
+    """All databases of one shard."""
+
+    __slots__ = ("by_id", "config", "databases", "libraries")
+
+    def __init__(self, database_count: int = DATABASE_COUNT_DEFAULT, config: DataConfig | None = None) -> None:
+        self.by_id: list[Database] = [Database(id) for id in range(database_count)]
+        self.databases: list[Database] = list(self.by_id)
+        """By number, as clients say it."""
+        self.config = DataConfig() if config is None else config
+        self.libraries: dict[bytes, bytes] = {}
+        """FUNCTION LOADed libraries: name → source."""
+
+    def is_empty(self) -> bool:
+        return not any(database.size for database in self.by_id)
