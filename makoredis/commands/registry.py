@@ -8,8 +8,10 @@ after effects (what it changed until then stays, as in Redis).
 
 from collections.abc import Callable
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
+from makoredis import commands
 from makoredis.base.record import record
 from makoredis.commands.table import TABLE, CommandRow
 
@@ -20,8 +22,8 @@ Handler = Callable[..., Any]
 class WouldBlock:
     """What a blocking command returns when it has to wait (only if `access.may_block`; else it answers at once).
 
-    The request is parked until one of `keys` may have become ready, then runs again from the start as `argv` says. While
-    it keeps returning WouldBlock it keeps its place in the queues of its keys.
+    The request is parked until one of `keys` may have become ready, then runs again from the start as `argv` says. It
+    keeps its place in the queues of its keys while it goes on returning WouldBlock.
     """
 
     keys: tuple[bytes, ...]
@@ -47,8 +49,6 @@ class Command:
 COMMANDS: dict[str, Command] = {}
 """All commands on keys that are implemented, by upper-case name. Sealed once `load` has run."""
 
-_FAMILIES: tuple[str, ...] = ()
-
 
 def command(name: str, summary: str) -> Callable[[Handler], Handler]:
     """Binds a handler to the row of that name.
@@ -67,7 +67,7 @@ def command(name: str, summary: str) -> Callable[[Handler], Handler]:
 
 
 def load() -> dict[str, Command]:
-    """Imports all families, and returns the table of what they answer."""
-    for family in _FAMILIES:
-        import_module(f"makoredis.commands.{family}")
+    """Imports every module of this package (each family binds its handlers then), and returns the sealed table."""
+    for module in iter_modules(commands.__path__, f"{commands.__name__}."):
+        import_module(module.name)
     return COMMANDS

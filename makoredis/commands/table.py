@@ -27,9 +27,9 @@ class KeySpec:
     """One rule that finds keys among the arguments, as Redis 7 defines them.
 
     Begin: at position `begin`, or behind the keyword `keyword`, searched from position `begin` on (negative: from the
-    end, backwards). Then either a range (`last` relative to the first key, negative from the end; every `step`-th; with
-    `limit` > 1 only the first 1/limit of what is left) or, when `is_counted`, a number of keys that stands at `count_at`
-    relative to the beginning, with the first key at `first`.
+    end, backwards). Then either a range (`last` relative to the first key, negative from the end; every `step`-th;
+    with `limit` > 1 only the first 1/limit of what is left) or, when `is_counted`, a number of keys that stands at
+    `count_at` relative to the beginning, with the first key at `first`.
     """
 
     begin: int
