@@ -27,7 +27,12 @@ def encode_value(value: Value) -> bytes:
         return b"h" + _pack(value.fields)
     if isinstance(value, Set):
         return b"e" + _pack(value.members)
-    return b"z" + _pack(value.scores)
+    return encode_scores(value.to_dict())
+
+
+def encode_scores(scores: dict[bytes, float]) -> bytes:
+    """The bytes of a sorted set with these scores, in any order, without building one."""
+    return b"z" + _pack(scores)
 
 
 def decode_value(encoded: bytes) -> Value:

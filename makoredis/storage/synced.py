@@ -54,9 +54,8 @@ class SyncedMark:
 
     def close(self) -> None:
         """Brings the number itself to the disk: after an orderly end it is exact."""
-        if not self._map.closed:
-            self._map.flush()
-            self._map.close()
+        self._map.flush()
+        self._map.close()
 
 
 def _map_file(path: Path) -> mmap.mmap:

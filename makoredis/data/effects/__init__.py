@@ -24,7 +24,7 @@ from makoredis.data.effects.hashes import HashDelete, HashSet
 from makoredis.data.effects.keys import Delete, PutValue, SetDeadline
 from makoredis.data.effects.lists import ListInsert, ListPop, ListPush, ListRemove, ListSet
 from makoredis.data.effects.sets import SetAdd, SetRemove
-from makoredis.data.effects.sorted_sets import SortedSetPut, SortedSetRemove
+from makoredis.data.effects.sorted_sets import SortedSetPut, SortedSetRemove, SortedSetRemoveRange
 from makoredis.data.effects.strings import SetRange, SetString
 
 Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
@@ -44,6 +44,7 @@ Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
     SetRemove,
     SortedSetPut,
     SortedSetRemove,
+    SortedSetRemoveRange,
     FlushDatabase,
     SwapDatabases,
     PutLibrary,
@@ -73,6 +74,7 @@ __all__ = [
     "SetString",
     "SortedSetPut",
     "SortedSetRemove",
+    "SortedSetRemoveRange",
     "SwapDatabases",
     "Undo",
     "decode_effects",

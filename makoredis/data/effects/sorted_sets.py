@@ -17,10 +17,18 @@ class SortedSetPut(Wire, tag=50):
         database = space.by_id[self.db]
         value = database.get(self.key)
         if value is None:
-            database.put(self.key, SortedSet(dict(self.members)))
+            value = SortedSet(dict(self.members))
+            value.settle_encoding(space.config)
+            database.put(self.key, value)
             return Forget(self.db, self.key)
         assert isinstance(value, SortedSet)
-        return _RestoreScores(self.db, self.key, [(member, value.put(member, score)) for member, score in self.members])
+        was_listpack = not value.settle_encoding(space.config)
+        undo = _RestoreScores(
+            self.db, self.key, [(member, value.put(member, score)) for member, score in self.members], was_listpack
+        )
+        if was_listpack:
+            value.is_skiplist = not value.fits_listpack(space.config, (member for member, _ in self.members))
+        return undo
 
 
 class SortedSetRemove(Wire, tag=51):
@@ -36,7 +44,27 @@ class SortedSetRemove(Wire, tag=51):
         assert isinstance(value, SortedSet)
         if len(self.members) == len(value):
             return remove_key(database, self.key)
-        return _RestoreScores(self.db, self.key, [(member, value.remove(member)) for member in self.members])
+        was_listpack = not value.settle_encoding(space.config)
+        removed = [(member, value.remove(member)) for member in self.members]
+        return _RestoreScores(self.db, self.key, removed, was_listpack)
+
+
+class SortedSetRemoveRange(Wire, tag=52):
+    """Removes the members of ranks `start` ≤ rank < `stop`, both within the size."""
+
+    db: int
+    key: bytes
+    start: int
+    stop: int
+
+    def apply(self, space: Keyspace) -> Undo:
+        database = space.by_id[self.db]
+        value = database.get(self.key)
+        assert isinstance(value, SortedSet)
+        if self.stop - self.start == len(value):
+            return remove_key(database, self.key)
+        was_listpack = not value.settle_encoding(space.config)
+        return _RestoreScores(self.db, self.key, value.remove_range(self.start, self.stop), was_listpack)
 
 
 @record
@@ -45,7 +73,8 @@ class _RestoreScores:
 
     db: int
     key: bytes
-    scores: list[tuple[bytes, float | None]]
+    scores: list[tuple[bytes, float]] | list[tuple[bytes, float | None]]
+    was_listpack: bool
 
     def apply(self, space: Keyspace) -> None:
         value = space.by_id[self.db].get(self.key)
@@ -55,3 +84,5 @@ class _RestoreScores:
                 value.remove(member)
             else:
                 value.put(member, score)
+        if self.was_listpack:
+            value.is_skiplist = False
