@@ -48,7 +48,7 @@ class DataDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(path)
-            self._lock = _take_lock(path)
+            self._lock: int | None = _take_lock(path)
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}; check the path and its owner") from error
 
@@ -108,7 +108,9 @@ class DataDirectory:
 
     def close(self) -> None:
         """Gives the directory up."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def check_identity(path: Path, found: Identity, cluster: str, node_id: NodeId) -> None:

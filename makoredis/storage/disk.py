@@ -25,7 +25,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from makoredis.base.errors import Busy, StorageError
-from makoredis.storage.engine import Batch, Ops
+from makoredis.storage.engine import Batch, Ops, ops_size
 from makoredis.storage.errors import DiskFull
 from makoredis.storage.store import Store
 
@@ -34,8 +34,6 @@ QUEUE_BYTES_MAX = 256 << 20
 WRITE_BYTES_MAX = 8 << 20
 """One write takes no more than this from the queue (but at least one submission), which bounds its latency."""
 SYNC_INTERVAL_SECONDS = 1.0
-OP_OVERHEAD_BYTES = 16
-"""What an operation costs beside its key and value, for the limits."""
 
 T = TypeVar("T")
 
@@ -291,14 +289,6 @@ class DiskThread(Generic[T]):
         os.eventfd_write(self.wakeup_fd, 1)
         if self._on_wakeup is not None:
             self._on_wakeup()
-
-
-def ops_size(ops: Ops) -> int:
-    """Bytes that operations count for in the limits."""
-    size = len(ops) * OP_OVERHEAD_BYTES
-    for key, value in ops:
-        size += len(key) + (0 if value is None else len(value))
-    return size
 
 
 def _take_all(queue: deque[T]) -> list[T]:

@@ -36,6 +36,8 @@ BLOCK_CACHE_BYTES = 16 << 20
 OPEN_FILES_MAX = 256
 BLOOM_BITS_PER_KEY = 10
 DELETE_RANGE_PIECE_ROWS = 4096
+OP_OVERHEAD_BYTES = 16
+"""What an operation counts for in limits beside its key and value."""
 
 
 class Batch(Protocol):
@@ -89,6 +91,14 @@ class Engine(Reader, Protocol):
 
     def close(self) -> None:
         """Releases the files. Further calls fail."""
+
+
+def ops_size(ops: Ops) -> int:
+    """Bytes that operations count for in the limits."""
+    size = len(ops) * OP_OVERHEAD_BYTES
+    for key, value in ops:
+        size += len(key) + (0 if value is None else len(value))
+    return size
 
 
 @contextmanager

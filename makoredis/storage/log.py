@@ -15,12 +15,12 @@ end that was never synced is cut by the store itself, and `SyncedMark` proves th
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
 from zlib import crc32
 
 from makoredis.base.ids import Index, ShardId, Term
-from makoredis.base.record import record
+from makoredis.base.record import record, wire_decoder, wire_encode
+from makoredis.consensus.types import Entry, EntryKind, HardState
 from makoredis.storage.engine import Op, Ops, Reader
 from makoredis.storage.errors import Damaged
 from makoredis.storage.layout import (
@@ -43,27 +43,11 @@ TRUNCATE_PIECE_ROWS = 4096
 _HEADER = struct.Struct(">IQQB")
 _CHECKSUM_BYTES = 4
 _LOG_BASE = struct.Struct(">QQ")
+_KINDS = {int(kind): kind for kind in EntryKind}
+_decode_hard_state = wire_decoder(HardState)
 
 
-class LogEntry(Protocol):
-    """What the log keeps of an entry; the consensus layer's own type has this shape."""
-
-    @property
-    def term(self) -> Term: ...
-    @property
-    def index(self) -> Index: ...
-    @property
-    def kind(self) -> int: ...
-    @property
-    def payload(self) -> bytes: ...
-
-
-E = TypeVar("E")
-EntryMaker = Callable[[Term, Index, int, bytes], E]
-"""Builds an entry of the caller's type from term, index, kind, payload."""
-
-
-def encode_record(shard: ShardId, entry: LogEntry, previous_term: int) -> Op:
+def encode_record(shard: ShardId, entry: Entry, previous_term: int) -> Op:
     """The row of one entry."""
     key = log_key(shard, entry.index)
     header = _HEADER.pack(0, entry.term, previous_term, entry.kind)[_CHECKSUM_BYTES:]
@@ -71,7 +55,7 @@ def encode_record(shard: ShardId, entry: LogEntry, previous_term: int) -> Op:
     return key, b"".join((checksum.to_bytes(4, "big"), header, entry.payload))
 
 
-def decode_record(key: bytes, value: bytes, place: str) -> tuple[Term, Term, int, bytes]:
+def decode_record(key: bytes, value: bytes, place: str) -> tuple[Term, Term, EntryKind, bytes]:
     """Term, previous term, kind and payload of a row.
 
     Raises:
@@ -82,7 +66,9 @@ def decode_record(key: bytes, value: bytes, place: str) -> tuple[Term, Term, int
     checksum, term, previous_term, kind = _HEADER.unpack_from(value)
     if crc32(value[_CHECKSUM_BYTES:], crc32(key)) != checksum:
         raise Damaged(f"{place}, {describe_key(key)}", "checksum mismatch")
-    return Term(term), Term(previous_term), kind, value[_HEADER.size :]
+    if kind not in _KINDS:
+        raise Damaged(f"{place}, {describe_key(key)}", f"unknown kind {kind}")
+    return Term(term), Term(previous_term), _KINDS[kind], value[_HEADER.size :]
 
 
 class TermRuns:
@@ -128,7 +114,7 @@ class ShardLog:
         self.last_index = base_index
         self.terms = TermRuns(base_index, base_term)
 
-    def append_ops(self, entries: Sequence[LogEntry]) -> Ops:
+    def append_ops(self, entries: Sequence[Entry]) -> Ops:
         """Adds entries in index order. Where the first is not above the end, it and all after it are replaced."""
         if not entries:
             return []
@@ -177,16 +163,16 @@ class ShardLog:
 
 
 @record
-class LoadedLog(Generic[E]):
+class LoadedLog:
     """A log read back."""
 
     log: ShardLog
-    entries: list[E]
+    entries: list[Entry]
     sweep_ops: Ops
     """Deletes rows that an interrupted truncation left; usually empty."""
 
 
-def load_log(reader: Reader, shard: ShardId, make_entry: EntryMaker[E], *, from_index: int = 0) -> LoadedLog[E]:
+def load_log(reader: Reader, shard: ShardId, *, from_index: int = 0) -> LoadedLog:
     """Reads and verifies a shard's whole log.
 
     Args:
@@ -195,7 +181,7 @@ def load_log(reader: Reader, shard: ShardId, make_entry: EntryMaker[E], *, from_
         Damaged: an entry is missing or not what was written; the message says which.
     """
     log = _load_base(reader, shard)
-    entries: list[E] = []
+    entries: list[Entry] = []
     sweep: Ops = []
     place = reader.place
     previous = log.terms.term_at(log.base_index)
@@ -212,7 +198,7 @@ def load_log(reader: Reader, shard: ShardId, make_entry: EntryMaker[E], *, from_
             what = f"follows an entry of term {previous_term}, but the entry before it is of term {previous}"
             raise Damaged(f"{place}, {describe_key(key)}", what)
         if index >= from_index:
-            entries.append(make_entry(term, index, kind, payload))
+            entries.append(Entry(term, index, kind, payload))
         log.terms.extend(index, term)
         previous = term
         expected += 1
@@ -220,15 +206,13 @@ def load_log(reader: Reader, shard: ShardId, make_entry: EntryMaker[E], *, from_
     return LoadedLog(log, entries, sweep)
 
 
-def read_entries(
-    reader: Reader, shard: ShardId, make_entry: EntryMaker[E], first: Index, last: Index, bytes_max: int
-) -> list[E]:
+def read_entries(reader: Reader, shard: ShardId, first: Index, last: Index, bytes_max: int) -> list[Entry]:
     """Entries `first` to `last` of a log that was loaded before, at least one, then no more than `bytes_max` bytes.
 
     Raises:
         Damaged: an entry is missing or not what was written.
     """
-    entries: list[E] = []
+    entries: list[Entry] = []
     size = 0
     expected = first
     rows = reader.scan(log_key(shard, first), log_key(shard, last + 1))
@@ -240,23 +224,23 @@ def read_entries(
         if index != expected:
             break
         term, _, kind, payload = decode_record(key, value, reader.place)
-        entries.append(make_entry(term, index, kind, payload))
+        entries.append(Entry(term, index, kind, payload))
         expected = Index(expected + 1)
     if expected <= last:
         raise Damaged(f"{reader.place}, shard {shard}", f"log entry {expected} is missing")
     return entries
 
 
-def hard_state_op(shard: ShardId, hard_state: bytes) -> Op:
-    """What the consensus core must not forget: term, vote and the like, as bytes of its own."""
+def hard_state_op(shard: ShardId, hard_state: HardState) -> Op:
+    """The row of a shard's hard state."""
     key = hard_state_key(shard)
-    return key, seal(key, hard_state)
+    return key, seal(key, wire_encode(hard_state))
 
 
-def load_hard_states(reader: Reader) -> dict[ShardId, bytes]:
+def load_hard_states(reader: Reader) -> dict[ShardId, HardState]:
     """The hard state of every shard that has one: these are the shards with a replica here."""
     rows = reader.scan(*table_range(b"h"))
-    return {key_shard(key): unseal(key, value, reader.place) for key, value in rows}
+    return {key_shard(key): _decode_hard_state(unseal(key, value, reader.place)) for key, value in rows}
 
 
 def term_op(shard: ShardId, term: Term, row: bytes | None) -> Op:

@@ -54,8 +54,9 @@ class SyncedMark:
 
     def close(self) -> None:
         """Brings the number itself to the disk: after an orderly end it is exact."""
-        self._map.flush()
-        self._map.close()
+        if not self._map.closed:
+            self._map.flush()
+            self._map.close()
 
 
 def _map_file(path: Path) -> mmap.mmap:

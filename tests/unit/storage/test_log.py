@@ -1,10 +1,9 @@
 """The log: what is appended is read back, and nothing else is."""
 
-from dataclasses import dataclass
-
 import pytest
 
-from makoredis.base.ids import Index, ShardId, Term
+from makoredis.base.ids import Index, NodeId, ShardId, Term
+from makoredis.consensus.types import Entry, EntryKind, HardState
 from makoredis.storage.engine import Ops
 from makoredis.storage.errors import Damaged
 from makoredis.storage.layout import log_base_key, log_key
@@ -26,24 +25,19 @@ from makoredis.storage.store import Store
 SHARD = ShardId(3)
 
 
-@dataclass(frozen=True)
-class Record:
-    term: Term
-    index: Index
-    kind: int
-    payload: bytes
-
-
-def entries(first: int, last: int, term: int = 1) -> list[Record]:
-    return [Record(Term(term), Index(i), i % 3, b"payload %d of term %d" % (i, term)) for i in range(first, last + 1)]
+def entries(first: int, last: int, term: int = 1) -> list[Entry]:
+    return [
+        Entry(Term(term), Index(i), EntryKind(i % 3), b"payload %d of term %d" % (i, term))
+        for i in range(first, last + 1)
+    ]
 
 
 def write(store: Store, ops: Ops) -> None:
     store.write([store.engine.batch(ops)], sync=True)
 
 
-def load(store: Store, shard: ShardId = SHARD) -> LoadedLog[Record]:
-    return load_log(store.engine, shard, Record)
+def load(store: Store, shard: ShardId = SHARD) -> LoadedLog:
+    return load_log(store.engine, shard)
 
 
 def written_log(store: Store, last: int) -> ShardLog:
@@ -69,7 +63,7 @@ def test_entries_come_back_as_they_were(store: Store) -> None:
 
 def test_only_entries_from_an_index_are_returned_when_asked(store: Store) -> None:
     written_log(store, 10)
-    loaded = load_log(store.engine, SHARD, Record, from_index=8)
+    loaded = load_log(store.engine, SHARD, from_index=8)
     assert loaded.entries == entries(8, 10)
     assert loaded.log.base_index == 0
 
@@ -139,17 +133,17 @@ def test_entries_that_do_not_join_the_log_are_a_bug(store: Store) -> None:
 
 def test_read_entries_stops_at_the_byte_limit_but_returns_one(store: Store) -> None:
     written_log(store, 100)
-    assert read_entries(store.engine, SHARD, Record, Index(20), Index(30), 1 << 20) == entries(20, 30)
-    assert read_entries(store.engine, SHARD, Record, Index(20), Index(30), 1) == entries(20, 20)
+    assert read_entries(store.engine, SHARD, Index(20), Index(30), 1 << 20) == entries(20, 30)
+    assert read_entries(store.engine, SHARD, Index(20), Index(30), 1) == entries(20, 20)
 
 
 def test_read_entries_refuses_a_gap(store: Store) -> None:
     written_log(store, 10)
     write(store, [(log_key(SHARD, 5), None)])
     with pytest.raises(Damaged, match="log entry 5 is missing"):
-        read_entries(store.engine, SHARD, Record, Index(4), Index(8), 1 << 20)
+        read_entries(store.engine, SHARD, Index(4), Index(8), 1 << 20)
     with pytest.raises(Damaged, match="log entry 11 is missing"):
-        read_entries(store.engine, SHARD, Record, Index(9), Index(11), 1 << 20)
+        read_entries(store.engine, SHARD, Index(9), Index(11), 1 << 20)
 
 
 def test_a_missing_entry_is_refused_with_its_place(store: Store) -> None:
@@ -205,9 +199,9 @@ def test_a_record_of_another_history_is_refused(store: Store) -> None:
 
 
 def test_hard_states_and_terms_come_back(store: Store) -> None:
-    write(store, [hard_state_op(ShardId(s), b"state %d" % s) for s in (0, 7)])
+    write(store, [hard_state_op(ShardId(s), HardState(Term(s), NodeId(2), Index(5))) for s in (0, 7)])
     write(store, [term_op(SHARD, Term(t), b"term %d" % t) for t in (1, 300)])
-    assert load_hard_states(store.engine) == {0: b"state 0", 7: b"state 7"}
+    assert load_hard_states(store.engine) == {s: HardState(Term(s), NodeId(2), Index(5)) for s in (0, 7)}
     assert load_terms(store.engine, SHARD) == {1: b"term 1", 300: b"term 300"}
     write(store, [term_op(SHARD, Term(1), None)])
     assert load_terms(store.engine, SHARD) == {300: b"term 300"}
@@ -216,7 +210,7 @@ def test_hard_states_and_terms_come_back(store: Store) -> None:
 def test_a_removed_shard_leaves_nothing(store: Store) -> None:
     log = written_log(store, 5)
     other = load(store, ShardId(4)).log
-    write(store, [*other.append_ops(entries(1, 2)), hard_state_op(SHARD, b"x"), term_op(SHARD, Term(1), b"y")])
+    write(store, [*other.append_ops(entries(1, 2)), hard_state_op(SHARD, HardState()), term_op(SHARD, Term(1), b"y")])
     for piece in log.truncate_prefix_ops(Index(2)):
         write(store, piece)
     write(store, remove_shard_ops(store.engine, SHARD))
