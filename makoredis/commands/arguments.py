@@ -15,7 +15,6 @@ SYNTAX_ERROR = ClientError("ERR syntax error")
 NOT_AN_INTEGER = ClientError("ERR value is not an integer or out of range")
 NOT_A_FLOAT = ClientError("ERR value is not a valid float")
 
-_INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
 _FLOAT = re.compile(
     rb"[+-]?(?:inf(?:inity)?|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|0x[0-9a-f]+)\Z", re.IGNORECASE
 )
@@ -23,11 +22,12 @@ _FLOAT = re.compile(
 
 def parse_int64(raw: bytes) -> int | None:
     """A 64-bit integer in Redis's strict form, None if it is not one."""
-    if _INTEGER.match(raw):
+    try:
         value = int(raw)
-        if INT64_MIN <= value <= INT64_MAX:
-            return value
-    return None
+    except ValueError:
+        return None
+    # Whatever else int() takes (white space, +, _, leading zeros) isn't how it would be printed.
+    return value if INT64_MIN <= value <= INT64_MAX and b"%d" % value == raw else None
 
 
 def int64(raw: bytes, error: ClientError = NOT_AN_INTEGER) -> int:
