@@ -20,7 +20,7 @@ _FLOAT = re.compile(
 )
 
 
-def parse_int64(raw: bytes) -> int | None:
+def parse_int64(raw: bytes | bytearray) -> int | None:
     """A 64-bit integer in Redis's strict form, None if it is not one."""
     try:
         value = int(raw)
@@ -30,7 +30,7 @@ def parse_int64(raw: bytes) -> int | None:
     return value if INT64_MIN <= value <= INT64_MAX and b"%d" % value == raw else None
 
 
-def int64(raw: bytes, error: ClientError = NOT_AN_INTEGER) -> int:
+def int64(raw: bytes | bytearray, error: ClientError = NOT_AN_INTEGER) -> int:
     """Raises: ClientError `ERR value is not an integer or out of range`, or the one given."""
     value = parse_int64(raw)
     if value is None:

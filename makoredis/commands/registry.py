@@ -9,13 +9,14 @@ after effects (what it changed until then stays, as in Redis).
 from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 from makoredis import commands
 from makoredis.base.record import record
 from makoredis.commands.table import TABLE, CommandRow
 
 Handler = Callable[..., Any]
+_Bound = TypeVar("_Bound", bound=Handler)
 
 
 @record
@@ -50,7 +51,7 @@ COMMANDS: dict[str, Command] = {}
 """All commands on keys that are implemented, by upper-case name. Sealed once `load` has run."""
 
 
-def command(name: str, summary: str) -> Callable[[Handler], Handler]:
+def command(name: str, summary: str) -> Callable[[_Bound], _Bound]:
     """Binds a handler to the row of that name.
 
     Args:
@@ -58,7 +59,7 @@ def command(name: str, summary: str) -> Callable[[Handler], Handler]:
         summary: one sentence, for COMMAND DOCS and the docs.
     """
 
-    def bind(handler: Handler) -> Handler:
+    def bind(handler: _Bound) -> _Bound:
         assert name not in COMMANDS, name
         COMMANDS[name] = Command(TABLE[name], handler, summary)
         return handler

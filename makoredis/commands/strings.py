@@ -7,7 +7,7 @@ more than one lookup each. Parts of strings are in `string_ranges`, single bits 
 from typing import Any
 
 from makoredis.base.errors import ClientError
-from makoredis.commands.arguments import INT64_MAX, INT64_MIN, NOT_AN_INTEGER, SYNTAX_ERROR, int64, wrong_arity
+from makoredis.commands.arguments import INT64_MAX, INT64_MIN, SYNTAX_ERROR, int64, wrong_arity
 from makoredis.commands.deadlines import KEYWORDS, deadline_from
 from makoredis.commands.numbers import add_to_float
 from makoredis.commands.registry import command
