@@ -70,7 +70,9 @@ def _from_decimal(sign: bytes, whole: bytes, fraction: bytes, exponent: bytes) -
 def _integer(digits: bytes) -> int:
     if len(digits) <= _DIGITS_AT_ONCE:
         return int(digits)
-    return int(digits[:_DIGITS_AT_ONCE]) * 10 ** (len(digits) - _DIGITS_AT_ONCE) + int(digits[_DIGITS_AT_ONCE:])
+    high, low = digits[:_DIGITS_AT_ONCE], digits[_DIGITS_AT_ONCE:]
+    shifted: int = int(high) * 10 ** len(low)
+    return shifted + int(low)
 
 
 def _from_hexadecimal(sign: bytes, whole: bytes, fraction: bytes, exponent: bytes) -> LongDouble | None:

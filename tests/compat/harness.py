@@ -323,9 +323,9 @@ def _show(word: bytes) -> str:
 keys = st.sampled_from([b"a", b"b", b"c", b"{t}1", b"{t}2", b""])
 """Few, so that requests meet."""
 
-INTERESTING_INTEGERS = (0, 1, -1, 8, 63, 64, 100, 2**31, -(2**31), 2**63 - 1, -(2**63), 2**63, -(2**63) - 1)
+LIMITS = (0, 1, -1, 8, 63, 64, 100, 2**31, -(2**31), 2**63 - 1, -(2**63), 2**63, -(2**63) - 1)
 
-integers = st.one_of(st.integers(-5, 20), st.sampled_from(INTERESTING_INTEGERS)).map(lambda value: b"%d" % value)
+integers = st.one_of(st.integers(-5, 20), st.sampled_from(LIMITS)).map(lambda value: b"%d" % value)
 """As arguments: mostly small ones, and the limits of 32 and 64 bits."""
 
 words = st.sampled_from(
