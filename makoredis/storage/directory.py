@@ -89,8 +89,11 @@ class DataDirectory:
     def begin_initialising(self, identity: Identity) -> None:
         """Notes the identity to be, and clears what an interrupted attempt left."""
         try:
-            if self.database_path.exists():
-                shutil.rmtree(self.database_path)
+            for entry in self.path.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                elif entry.name != _LOCK_FILE:
+                    entry.unlink()
             fields = {name: getattr(identity, name) for name in Identity.__slots__}  # type: ignore[attr-defined]
             _write_synced(self.path / _NEW_IDENTITY_FILE, json.dumps(fields, indent=2) + "\n")
             _sync_directory(self.path)

@@ -274,7 +274,6 @@ class DiskThread(Generic[T]):
         self.state = DiskState.RUNNING
         self.failure = None
         self._write_all()
-        self._store.space.place_ballast()
         self._wake()
 
     def _fail(self, error: StorageError) -> None:

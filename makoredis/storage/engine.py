@@ -112,8 +112,6 @@ def _mapped_errors(place: str) -> Iterator[None]:
         text = _text(error)
         if os.strerror(errno.ENOSPC) in text or os.strerror(errno.EDQUOT) in text:
             raise DiskFull(f"{place}: the disk is full ({text}); free some space, then the node goes on") from error
-        if "does not exist" in text:
-            raise Damaged(place, f"the database is missing ({text})") from error
         raise StorageError(f"{place}: {text}; check the disk and the kernel's log, then start again") from error
     except RuntimeError as error:
         raise StorageError(f"{place}: {error}; it was closed, probably after an earlier failure") from error
@@ -178,6 +176,9 @@ class LevelDbEngine(_LevelDbReader):
         """
         self._path = path
         place = str(path)
+        if not create and not (path / "CURRENT").exists():
+            # LevelDB would say so too, but leave an empty directory behind.
+            raise Damaged(place, "the database is missing (no CURRENT file)")
         with _mapped_errors(place), _refused_if_locked(place):
             self._db = plyvel.DB(
                 place,

@@ -22,7 +22,7 @@ class SpaceState(Enum):
 
     OK = "ok"
     LOW = "low"
-    """Refuse new writes; what is under way may finish."""
+    """Too little is free, or the ballast is gone and does not fit. Refuse new writes; what is under way may finish."""
 
 
 class DiskSpace:
@@ -40,6 +40,7 @@ class DiskSpace:
         self._ballast = directory / BALLAST_FILE
         self._free_bytes_min = free_bytes_min
         self._ballast_bytes = ballast_bytes
+        self._ballast_in_place = self.has_ballast()
 
     def free_bytes(self) -> int:
         """What the file system would still give to this user. Costs one system call (1 µs)."""
@@ -50,8 +51,10 @@ class DiskSpace:
         return status.f_bavail * status.f_frsize
 
     def state(self) -> SpaceState:
-        """LOW when less is free than the limit."""
-        return SpaceState.OK if self.free_bytes() >= self._free_bytes_min else SpaceState.LOW
+        """Whether there is enough. Puts the ballast back when there is room for it. Meant for every tick (2 µs)."""
+        if self._ballast_in_place:
+            return SpaceState.OK if self.free_bytes() >= self._free_bytes_min else SpaceState.LOW
+        return SpaceState.OK if self.place_ballast() else SpaceState.LOW
 
     def has_ballast(self) -> bool:
         """Whether the ballast is in place, in full."""
@@ -62,7 +65,8 @@ class DiskSpace:
 
     def place_ballast(self) -> bool:
         """Makes the ballast if that leaves the limit free. Returns whether it is in place."""
-        if self.has_ballast():
+        self._ballast_in_place = self.has_ballast()
+        if self._ballast_in_place:
             return True
         if self.free_bytes() < self._free_bytes_min + self._ballast_bytes:
             return False
@@ -71,10 +75,12 @@ class DiskSpace:
         except DiskFull:
             self.release_ballast()
             return False
+        self._ballast_in_place = True
         return True
 
     def release_ballast(self) -> None:
         """Gives the ballast's space to whoever needs it now."""
+        self._ballast_in_place = self._ballast_bytes == 0
         self._ballast.unlink(missing_ok=True)
 
 

@@ -66,8 +66,10 @@ class Bench:
         self.engines.append(engine)
         return engine
 
-    def thread(self, durability: Durability = Durability.SYNC, **limits: int) -> DiskThread[int]:
-        thread: DiskThread[int] = DiskThread(self.store, durability, sync_interval_seconds=0.05, **limits)
+    def thread(self, durability: Durability = Durability.SYNC, *, queue_bytes_max: int = 1 << 30) -> DiskThread[int]:
+        thread: DiskThread[int] = DiskThread(
+            self.store, durability, sync_interval_seconds=0.05, queue_bytes_max=queue_bytes_max
+        )
         self.threads.append(thread)
         return thread
 
