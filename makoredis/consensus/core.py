@@ -3,8 +3,7 @@
 The driver calls `tick`, `step`, `propose` … and then, as long as `has_ready()`, takes a `Ready` and performs it. No
 call blocks, and none has an effect outside the machine. In one turn a driver should
 
-1. `step` the messages that arrived, then `tick` for *all* time that passed (so that a node that was stopped for a
-   while notices before it trusts its lease), then propose and read;
+1. `step` the messages that arrived, then `tick` for the time that passed, then propose and read;
 2. take every `Ready` and perform it in the order its type states.
 
 Calls raise `NotLeader` or `Busy` (see `base.errors`): a proposal is never dropped silently. A proposal that returned an
@@ -13,6 +12,7 @@ in `Ready.committed`.
 """
 
 from collections.abc import Sequence
+from dataclasses import field
 from typing import Protocol
 
 from makoredis.base.errors import Retryable
@@ -72,7 +72,7 @@ class CoreConfig:
     """Idle this long, an entirely caught-up group falls silent; 0: never."""
     lease_reads: bool = True
     """Answer reads from the leader lease. Needs clocks that run equally fast within 10 % over an election timeout."""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @record
@@ -97,13 +97,14 @@ class ReadState:
 class ChunkRequest:
     """The core wants bytes of a snapshot to send; answer with `supply_chunk`, now or later.
 
-    The first request of a transfer (offset 0) picks the snapshot: any whose index is at least `index_min`. All later
-    chunks of the transfer must come from that same snapshot.
+    The first request of a transfer (`metadata` is None) lets the driver choose the snapshot: any whose index is at
+    least `index_min`. All later chunks must come from that same snapshot, byte for byte.
     """
 
     transfer: int
     to: NodeId
     index_min: Index
+    metadata: SnapshotMetadata | None
     offset: int
     bytes_max: int
 
@@ -112,11 +113,12 @@ class ChunkRequest:
 class ChunkWrite:
     """Bytes of a snapshot that arrived. Keep them aside, at this offset, then call `chunk_stored`.
 
-    Offset 0 begins a transfer: whatever was kept aside before is void. Nothing kept aside may become visible before
+    Offset 0 begins a receipt: whatever was kept aside before is void. Nothing kept aside may become visible before
     `Ready.install` says so; what is found after a restart is void too.
     """
 
-    transfer: int
+    receipt: int
+    """Numbers what this replica receives; says which snapshot a `chunk_stored` is about."""
     metadata: SnapshotMetadata
     offset: int
     data: bytes
@@ -204,8 +206,12 @@ class Status:
 class Core(Protocol):
     """One replica of one group."""
 
-    def tick(self) -> None:
-        """One unit of time has passed."""
+    def tick(self, elapsed: int = 1) -> None:
+        """Time has passed: `elapsed` units since the last call.
+
+        A leader counts them all, so that it mistrusts its lease after a pause. Others count one, so that a node which
+        was stopped reads its messages before it campaigns.
+        """
         ...
 
     def step(self, sender: NodeId, message: Message) -> None:
@@ -299,8 +305,8 @@ class Core(Protocol):
         """The snapshot of a transfer cannot be read (any more): it starts again with another one."""
         ...
 
-    def chunk_stored(self, transfer: int, received: int) -> None:
-        """A `ChunkWrite` is kept; the transfer's first `received` bytes are there."""
+    def chunk_stored(self, receipt: int, received: int) -> None:
+        """A `ChunkWrite` is kept; the snapshot's first `received` bytes are there."""
         ...
 
     def snapshot_installed(self, metadata: SnapshotMetadata) -> None:

@@ -17,13 +17,15 @@ Left out: reading older entries back from disk. A follower that needs them gets 
 random reads beside the group commit.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import Index, Term
 from makoredis.consensus.types import ENTRY_OVERHEAD_BYTES, Entry, SnapshotMetadata
 
-NONE = Index(0)
+_term_of = attrgetter("term")
 
 
 class Log:
@@ -48,20 +50,20 @@ class Log:
 
         Raises: Fatal if the entries have a gap.
         """
-        self.base_index = base_index
+        self.base_index: Index = base_index
         self.base_term = base_term
         self.entries: list[Entry] = [entry for entry in entries if entry.index > base_index]
         for position, entry in enumerate(self.entries, base_index + 1):
             if entry.index != position:
                 raise Fatal(f"the stored log has entry {entry.index} where {position} belongs")
-        self.last_index = Index(base_index + len(self.entries))
+        self.last_index: Index = Index(base_index + len(self.entries))
         self.last_term = self.entries[-1].term if self.entries else base_term
         self.bytes = sum(entry.cost_bytes for entry in self.entries)
-        self.handed_index = self.last_index
-        self.persisted_index = self.last_index
+        self.handed_index: Index = self.last_index
+        self.persisted_index: Index = self.last_index
         self.commit_index = Index(min(max(commit_index, base_index), self.last_index))
-        self.committed_handed = base_index
-        self.applied_index = base_index
+        self.committed_handed: Index = base_index
+        self.applied_index: Index = base_index
 
     @property
     def first_index(self) -> Index:
@@ -101,7 +103,7 @@ class Log:
         Raises: Fatal if a committed entry would go.
         """
         if index <= self.commit_index:
-            raise Fatal(f"entry {index} would be overwritten although everything up to {self.commit_index} is committed")
+            raise Fatal(f"entry {index} would be overwritten, but everything up to {self.commit_index} is committed")
         position = index - self.base_index - 1
         self.bytes -= sum(entry.cost_bytes for entry in self.entries[position:])
         del self.entries[position:]
@@ -154,13 +156,12 @@ class Log:
         Returns: that position and its term; the base if nothing in memory qualifies.
         Source: the backtracking at the end of §5.3, by whole terms.
         """
-        position = min(index, self.last_index)
-        while position > self.base_index:
-            found = self.entries[position - self.base_index - 1].term
-            if found <= term:
-                return Index(position), found
-            position -= 1
-        return self.base_index, self.base_term
+        end = max(min(index, self.last_index) - self.base_index, 0)
+        position = bisect_right(self.entries, term, 0, end, key=_term_of)
+        if position == 0:
+            return self.base_index, self.base_term
+        found = self.entries[position - 1]
+        return found.index, found.term
 
     def drop_to(self, index: Index) -> None:
         """Forgets the entries up to `index`; its term becomes the base's."""

@@ -9,7 +9,7 @@ from makoredis.base.record import Wire, wire_decoder, wire_encode
 from makoredis.consensus.types import Entry, SnapshotMetadata
 
 
-class PreVoteRequest(Wire, frozen=True, tag=1):
+class PreVoteRequest(Wire, tag=1):
     """Would you vote for me? Raises nobody's term, so an isolated node cannot disturb a leader (thesis §9.6)."""
 
     term: Term
@@ -18,7 +18,7 @@ class PreVoteRequest(Wire, frozen=True, tag=1):
     last_term: Term
 
 
-class PreVoteResponse(Wire, frozen=True, tag=2):
+class PreVoteResponse(Wire, tag=2):
     """The answer to `PreVoteRequest`."""
 
     term: Term
@@ -26,7 +26,7 @@ class PreVoteResponse(Wire, frozen=True, tag=2):
     granted: bool
 
 
-class VoteRequest(Wire, frozen=True, tag=3):
+class VoteRequest(Wire, tag=3):
     """RequestVote of the paper (§5.2)."""
 
     term: Term
@@ -36,14 +36,14 @@ class VoteRequest(Wire, frozen=True, tag=3):
     """The leader asked for this election, so hearing that leader is no reason to refuse (thesis §3.10)."""
 
 
-class VoteResponse(Wire, frozen=True, tag=4):
+class VoteResponse(Wire, tag=4):
     """The answer to `VoteRequest`; leaves only after the vote is on disk."""
 
     term: Term
     granted: bool
 
 
-class AppendRequest(Wire, frozen=True, tag=5):
+class AppendRequest(Wire, tag=5):
     """AppendEntries of the paper (§5.3). Without entries it asks whether the logs match at `previous_index`."""
 
     term: Term
@@ -53,7 +53,7 @@ class AppendRequest(Wire, frozen=True, tag=5):
     entries: list[Entry]
 
 
-class AppendResponse(Wire, frozen=True, tag=6):
+class AppendResponse(Wire, tag=6):
     """The answer to `AppendRequest`; an accepting one leaves only after the entries are on disk."""
 
     term: Term
@@ -66,7 +66,7 @@ class AppendResponse(Wire, frozen=True, tag=6):
     """Refused: the sender's term at `hint_index`, to skip a whole term per round (§5.3, end)."""
 
 
-class Heartbeat(Wire, frozen=True, tag=7):
+class Heartbeat(Wire, tag=7):
     """The leader lives. Also spreads its commit index."""
 
     term: Term
@@ -76,14 +76,14 @@ class Heartbeat(Wire, frozen=True, tag=7):
     """Echoed by the response: proves leadership at the time the round began (thesis §6.4); 0: no answer wanted."""
 
 
-class HeartbeatResponse(Wire, frozen=True, tag=8):
+class HeartbeatResponse(Wire, tag=8):
     """The answer to `Heartbeat`."""
 
     term: Term
     round: int
 
 
-class SnapshotChunk(Wire, frozen=True, tag=9):
+class SnapshotChunk(Wire, tag=9):
     """A piece of a snapshot (InstallSnapshot, §7)."""
 
     term: Term
@@ -95,31 +95,30 @@ class SnapshotChunk(Wire, frozen=True, tag=9):
     is_last: bool
 
 
-class SnapshotResponse(Wire, frozen=True, tag=10):
+class SnapshotResponse(Wire, tag=10):
     """How far a snapshot got."""
 
     term: Term
     transfer: int
     received: int
-    """Bytes safely received: the offset the sender should go on from. 0: start again."""
-    is_installed: bool
-    """The snapshot is in place."""
+    """Bytes safely received: the offset the sender should go on from. 0: start again. That the snapshot is in place is
+    said by an accepting `AppendResponse`."""
 
 
-class TimeoutNow(Wire, frozen=True, tag=11):
+class TimeoutNow(Wire, tag=11):
     """Campaign at once: the leader hands over (thesis §3.10)."""
 
     term: Term
 
 
-class ReadRequest(Wire, frozen=True, tag=12):
+class ReadRequest(Wire, tag=12):
     """A follower asks the leader for an index to read at (thesis §6.4)."""
 
     term: Term
     context: int
 
 
-class ReadResponse(Wire, frozen=True, tag=13):
+class ReadResponse(Wire, tag=13):
     """Everything acknowledged before the request is at or below `index`; 0: refused, ask again."""
 
     term: Term
@@ -127,7 +126,7 @@ class ReadResponse(Wire, frozen=True, tag=13):
     index: Index
 
 
-class Quiesce(Wire, frozen=True, tag=14):
+class Quiesce(Wire, tag=14):
     """Nothing to do: stop the election timer until anything else arrives."""
 
     term: Term
@@ -135,7 +134,7 @@ class Quiesce(Wire, frozen=True, tag=14):
     """Believed only by a follower whose log ends here and is committed up to here."""
 
 
-class Wake(Wire, frozen=True, tag=15):
+class Wake(Wire, tag=15):
     """Somebody wants this group again: start the timers."""
 
     term: Term

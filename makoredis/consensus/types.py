@@ -40,7 +40,7 @@ ENTRY_OVERHEAD_BYTES: Final = 96
 """Charged per entry on top of its payload: what the record itself costs in memory."""
 
 
-class Entry(Wire, frozen=True):
+class Entry(Wire):
     """One position of a log. `index` and `term` together name it: no other entry of this log ever has both (§5.3)."""
 
     term: Term
@@ -54,7 +54,7 @@ class Entry(Wire, frozen=True):
         return len(self.payload) + ENTRY_OVERHEAD_BYTES
 
 
-class HardState(Wire, frozen=True):
+class HardState(Wire):
     """What a replica must find on its disk after a crash, apart from the log, or it could vote twice in one term."""
 
     term: Term = Term(0)
@@ -64,7 +64,7 @@ class HardState(Wire, frozen=True):
     """A lower bound of the commit index when this was written. Losing it is harmless; it only speeds up a restart."""
 
 
-class Configuration(Wire, frozen=True):
+class Configuration(Wire):
     """Who takes part. The sets are sorted tuples, so that equal configurations have equal bytes.
 
     * `outgoing` is empty, except during a joint change (Raft §6): then every decision needs a majority of `voters` and
@@ -100,7 +100,7 @@ class Configuration(Wire, frozen=True):
         return self.votes(node) and node not in self.witnesses
 
 
-class SnapshotMetadata(Wire, frozen=True):
+class SnapshotMetadata(Wire):
     """What a snapshot or checkpoint stands for: the state after applying everything up to `index`."""
 
     index: Index

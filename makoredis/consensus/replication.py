@@ -1,0 +1,205 @@
+"""The leader's side of replication: who gets which entries, and what is committed (Raft §5.3, §5.4.2).
+
+What is appended in one turn goes out together when the driver takes its Ready, one request per follower, or several if
+the limits demand it. The leader's own disk writes at the same time; it is only one more replica whose acknowledgement
+(`persisted`) counts.
+
+Rules:
+
+* only an entry of the current term is committed by counting; older ones with it (§5.4.2);
+* nobody is told a commit index that its own log may not reach.
+"""
+
+from makoredis.base.errors import Fatal
+from makoredis.base.ids import Index, NodeId, Term
+from makoredis.consensus import change, reads, snapshot, transfer
+from makoredis.consensus.messages import AppendRequest, AppendResponse, Heartbeat, HeartbeatResponse
+from makoredis.consensus.progress import Progress, ProgressState
+from makoredis.consensus.quorum import majority_value
+from makoredis.consensus.state import RaftState
+from makoredis.consensus.types import Entry, EntryKind
+
+_PROBE = ProgressState.PROBE
+_REPLICATE = ProgressState.REPLICATE
+_SNAPSHOT = ProgressState.SNAPSHOT
+
+
+def replicate(state: RaftState) -> None:
+    """Sends every follower what it lacks and may be sent, and the commit index if it doesn't know it."""
+    state.replicate_pending = False
+    if state.is_held:
+        return
+    last = state.log.last_index
+    commit = state.log.commit_index
+    shared: AppendRequest | None = None
+    for node, progress in state.peers.items():
+        if progress.state is _SNAPSHOT:
+            continue
+        while progress.next_index <= last and _may_send(state, progress):
+            if shared is not None and shared.previous_index + 1 == progress.next_index and not progress.is_witness:
+                _send(state, node, progress, shared)
+                continue
+            request = _build(state, progress)
+            if request is None:
+                snapshot.begin(state, node, progress)
+                break
+            if not progress.is_witness:
+                shared = request
+            _send(state, node, progress, request)
+        known = min(commit, progress.match_index)
+        if progress.commit_sent < known:
+            progress.commit_sent = known
+            state.outbox.append((node, Heartbeat(state.term, known, 0)))
+
+
+def on_append_response(state: RaftState, sender: NodeId, message: AppendResponse) -> None:
+    """A follower has more than before, or says where its log differs."""
+    progress = state.peers.get(sender)
+    if progress is None:
+        return
+    progress.heard_at = state.now
+    if not message.accepted:
+        _on_refused(state, progress, message)
+        return
+    if message.index > state.log.last_index:
+        raise Fatal(f"replica {sender} has {message.index}, the leader of term {state.term} {state.log.last_index}")
+    is_news = progress.acknowledge(message.index)
+    if progress.state is _PROBE:
+        progress.become_replicate()
+        state.replicate_pending = True
+    elif progress.state is _SNAPSHOT and snapshot.is_done(state, progress):
+        snapshot.close(state, progress)
+        progress.become_replicate()
+        state.replicate_pending = True
+    if is_news:
+        if progress.next_index <= state.log.last_index:
+            state.replicate_pending = True
+        maybe_commit(state)
+        if progress.match_index >= state.log.commit_index:
+            progress.caught_up_at = state.now
+        if sender == state.transfer_to:
+            transfer.hand_over_if_caught_up(state)
+
+
+def on_heartbeat_response(state: RaftState, sender: NodeId, message: HeartbeatResponse) -> None:
+    """A follower still follows; if it lacks entries and nothing is moving, ask where its log ends."""
+    progress = state.peers.get(sender)
+    if progress is None:
+        return
+    progress.heard_at = state.now
+    if message.round > progress.acknowledged_round:
+        progress.acknowledged_round = message.round
+        progress.acknowledged_tick = state.round_ticks.get(message.round, progress.acknowledged_tick)
+    if progress.match_index >= state.log.commit_index:
+        progress.caught_up_at = state.now
+    if progress.match_index < state.log.last_index:
+        state.replicate_pending = True
+        progress.is_paused = False
+        if progress.state is _REPLICATE and progress.inflight:
+            _ask_for_gap(state, sender, progress)
+    if state.read_rounds:
+        reads.complete_rounds(state)
+
+
+def unreachable(state: RaftState, node: NodeId) -> None:
+    """What was in flight to a follower is probably lost."""
+    progress = state.peers.get(node)
+    if progress is not None and progress.state is _REPLICATE:
+        progress.become_probe(Index(progress.match_index + 1))
+        progress.is_paused = True
+
+
+def persisted(state: RaftState, index: Index, term: Term) -> None:
+    """The leader's own disk has everything up to `index`, if the entry synced is one of this leadership."""
+    if term != state.term or index <= state.own_match:
+        return
+    state.own_match = index
+    if state.is_held:
+        state.is_held = False
+        state.replicate_pending = True
+    maybe_commit(state)
+
+
+def maybe_commit(state: RaftState) -> None:
+    """Commits what a quorum has on disk."""
+    log = state.log
+    configuration = state.membership.configuration
+    index = _majority_match(state, configuration.voters)
+    if configuration.outgoing:
+        index = min(index, _majority_match(state, configuration.outgoing))
+    if index <= log.commit_index or log.term_at(Index(index)) != state.term:
+        return
+    log.commit_to(Index(index))
+    state.replicate_pending = True
+    if state.change_pending:
+        change.draw_consequences(state)
+
+
+def _majority_match(state: RaftState, voters: tuple[NodeId, ...]) -> int:
+    own = state.node
+    if len(voters) == 1 and voters[0] == own:
+        return state.own_match
+    peers = state.peers
+    return majority_value([state.own_match if voter == own else peers[voter].match_index for voter in voters])
+
+
+def _may_send(state: RaftState, progress: Progress) -> bool:
+    if progress.state is _PROBE:
+        return not progress.is_paused
+    limits = state.limits
+    return (
+        progress.state is _REPLICATE
+        and len(progress.inflight) < limits.inflight_messages_max
+        and progress.inflight_bytes < limits.inflight_bytes_max
+    )
+
+
+def _build(state: RaftState, progress: Progress) -> AppendRequest | None:
+    """The next request for a follower; None if what it needs is not in memory any more."""
+    log = state.log
+    previous = Index(progress.next_index - 1)
+    previous_term = log.term_at(previous)
+    if previous_term is None:
+        return None
+    last = Index(min(log.last_index, previous + state.limits.append_entries_max))
+    entries = log.slice(progress.next_index, last, state.limits.append_bytes_max)
+    if progress.is_witness:
+        entries = [_without_payload(entry) for entry in entries]
+    return AppendRequest(state.term, previous, previous_term, log.commit_index, entries)
+
+
+def _send(state: RaftState, node: NodeId, progress: Progress, request: AppendRequest) -> None:
+    entries = request.entries
+    size = len(entries[0].payload) if len(entries) == 1 else sum([len(entry.payload) for entry in entries])
+    last = entries[-1].index
+    progress.sent(last, size)
+    progress.commit_sent = min(request.commit, last)
+    state.outbox.append((node, request))
+
+
+def _ask_for_gap(state: RaftState, node: NodeId, progress: Progress) -> None:
+    """An empty request behind what is in flight: refused if something of it was lost."""
+    previous = Index(progress.next_index - 1)
+    previous_term = state.log.term_at(previous)
+    if previous_term is not None:
+        state.send(node, AppendRequest(state.term, previous, previous_term, state.log.commit_index, []))
+
+
+def _on_refused(state: RaftState, progress: Progress, message: AppendResponse) -> None:
+    """Backtracks by whole terms, using the follower's hint and the own log (§5.3, end)."""
+    if message.index <= progress.match_index or progress.state is _SNAPSHOT:
+        return  # Late: it was accepted since.
+    if progress.state is _PROBE and message.index != progress.next_index - 1:
+        return  # Late: the answer to an earlier question.
+    agreeing, _ = state.log.last_index_not_above(message.hint_index, message.hint_term)
+    next_index = Index(progress.match_index + 1)
+    if progress.state is _PROBE:
+        next_index = Index(min(message.index, min(agreeing, message.hint_index) + 1))
+    progress.become_probe(next_index)
+    state.replicate_pending = True
+
+
+def _without_payload(entry: Entry) -> Entry:
+    if entry.kind is EntryKind.NORMAL:
+        return Entry(entry.term, entry.index, EntryKind.METADATA, b"")
+    return entry
