@@ -11,7 +11,7 @@ from random import Random
 
 from makoredis.base.errors import ClientError
 from makoredis.data import events
-from makoredis.data.effects import Delete, Effect, Undo
+from makoredis.data.effects import Delete, Effect, HashDelete, Undo
 from makoredis.data.keyspace import Database, Keyspace
 from makoredis.data.values import Hash, List, Set, SortedSet, Value
 
@@ -72,8 +72,30 @@ class Access:
         """The value of a key, None when missing or past its deadline (then its deletion becomes an effect)."""
         database = self.database
         value = database.get(key)
-        if value is not None and database.expires and database.is_expired(key, self.now_ms):
-            self.expire(key)
+        if value is not None:
+            if database.expires and database.is_expired(key, self.now_ms):
+                self.expire(key)
+                return None
+            if database.hash_deadlines.by_name and isinstance(value, Hash):
+                return self._live_fields(key, value)
+        return value
+
+    def _live_fields(self, key: bytes, value: Hash) -> Hash | None:
+        """A hash without the fields past their deadline (whose deletion becomes an effect), None if no field is left.
+
+        A replica may not delete, and reads a copy until the leader's deletion arrives.
+        """
+        deadlines = value.deadlines
+        if deadlines is None or (deadlines.next() or self.now_ms + 1) > self.now_ms:
+            return value
+        due = deadlines.due(self.now_ms, len(value.fields))
+        if self.is_replica:
+            return None if len(due) == len(value.fields) else value.without(due)
+        is_last = len(due) == len(value.fields)
+        self.apply(HashDelete(self.database.id, key, due))
+        self.notify(events.HASH, b"hexpired", key)
+        if is_last:
+            self.notify(events.GENERIC, b"del", key)
             return None
         return value
 

@@ -4,16 +4,17 @@ MessagePack because msgspec packs and unpacks a hash of 1,000 fields in some 30 
 comes near. The letters are a file format.
 """
 
-from collections import deque
 from typing import Any
 
 import msgspec
 
+from makoredis.data.deadlines import Deadlines
 from makoredis.data.values import Hash, List, Set, SortedSet, Value
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_list = msgspec.msgpack.Decoder(list[bytes]).decode
 _unpack_pairs = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
+_unpack_pairs_and_deadlines = msgspec.msgpack.Decoder(tuple[dict[bytes, bytes], dict[bytes, int]]).decode
 _unpack_scores = msgspec.msgpack.Decoder(dict[bytes, float]).decode
 
 
@@ -22,8 +23,10 @@ def encode_value(value: Value) -> bytes:
     if isinstance(value, bytes | bytearray):
         return b"s" + value
     if isinstance(value, List):
-        return b"l" + _pack(list(value.items))
+        return b"l" + _pack(list(value))
     if isinstance(value, Hash):
+        if value.deadlines is not None and value.deadlines.by_name:
+            return b"H" + _pack((value.fields, value.deadlines.by_name))
         return b"h" + _pack(value.fields)
     if isinstance(value, Set):
         return b"e" + _pack(value.members)
@@ -47,9 +50,16 @@ def decode_value(encoded: bytes) -> Value:
     return value
 
 
+def _hash_with_deadlines(fields: dict[bytes, bytes], deadlines: dict[bytes, int]) -> Hash:
+    value = Hash(fields)
+    value.deadlines = Deadlines(deadlines)
+    return value
+
+
 _DECODERS: dict[bytes, Any] = {
-    b"l": lambda body: List(deque(_unpack_list(body))),
+    b"l": lambda body: List(_unpack_list(body)),
     b"h": lambda body: Hash(_unpack_pairs(body)),
+    b"H": lambda body: _hash_with_deadlines(*_unpack_pairs_and_deadlines(body)),
     b"e": lambda body: Set(_unpack_list(body)),
     b"z": lambda body: SortedSet(_unpack_scores(body)),
 }

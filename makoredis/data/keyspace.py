@@ -4,6 +4,8 @@ Invariants:
 * A key with a deadline is in `expires`; `expires` holds no key that is not in its slot.
 * `size` is the number of keys over all slots.
 * A collection in a slot is never empty.
+* A hash with deadlines of fields is in `hash_deadlines`, not later than with its earliest one; what else is in there
+  does no harm.
 * Only effects change a database (`makoredis.data.effects`); `put` and `remove` are theirs.
 
 A database is addressed in two ways: clients say its *number* (SELECT 3), effects and the disk say its *id*. SWAPDB only
@@ -16,8 +18,9 @@ from types import MappingProxyType
 
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.data.config import DataConfig
+from makoredis.data.deadlines import Deadlines
 from makoredis.data.slots import slot_of
-from makoredis.data.values import Value
+from makoredis.data.values import Hash, Value
 
 DATABASE_COUNT_DEFAULT = 16
 
@@ -30,12 +33,13 @@ _HEAP_SLACK = 1024
 class Database:
     """One numbered database. All 16384 slots share one empty mapping until the first key is put."""
 
-    __slots__ = ("_deadlines", "_is_blank", "expires", "id", "size", "slots")
+    __slots__ = ("_deadlines", "_is_blank", "expires", "hash_deadlines", "id", "size", "slots")
 
     def __init__(self, id: int) -> None:
         self.id = id
         self.slots: list[dict[bytes, Value]] = _BLANK  # type: ignore[assignment]  # read-only until materialised
         self.expires: dict[bytes, int] = {}
+        self.hash_deadlines = Deadlines()
         self.size = 0
         self._is_blank = True
         self._deadlines: list[tuple[int, bytes]] = []
@@ -59,6 +63,8 @@ class Database:
         slot[key] = value
         if old is None:
             self.size += 1
+        if value.__class__ is Hash and value.deadlines is not None:
+            self.schedule_fields(key, value.deadlines.next() or 0)
         return old
 
     def remove(self, key: bytes) -> tuple[Value, int] | None:
@@ -103,6 +109,25 @@ class Database:
         deadline = self.expires.get(key)
         if deadline is not None:
             heappush(self._deadlines, (deadline, key))
+
+    def schedule_fields(self, key: bytes, deadline_ms: int) -> None:
+        """Notes that a field of this hash expires then (0: none does)."""
+        old = self.hash_deadlines.by_name.get(key)
+        if deadline_ms and (old is None or deadline_ms < old):
+            self.hash_deadlines.put(key, deadline_ms)
+
+    def take_due_hashes(self, now_ms: int, count_max: int) -> list[bytes]:
+        """Up to `count_max` keys of hashes that hold fields past their deadline. `Access.get` on the leader deletes
+        those fields; until then the keys are handed out again."""
+        due: list[bytes] = []
+        for key in self.hash_deadlines.due(now_ms, count_max):
+            value = self.get(key)
+            deadline = value.deadlines.next() if isinstance(value, Hash) and value.deadlines is not None else None
+            if deadline is not None and deadline <= now_ms:
+                due.append(key)
+            else:
+                self.hash_deadlines.put(key, deadline or 0)
+        return due
 
     def keys(self) -> Iterator[bytes]:
         """All keys in slot order, including those past their deadline."""

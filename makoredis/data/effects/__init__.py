@@ -20,7 +20,7 @@ from typing import Union
 from makoredis.base.record import wire_decoder
 from makoredis.data.effects.base import Undo
 from makoredis.data.effects.databases import DeleteLibrary, FlushDatabase, PutLibrary, SwapDatabases
-from makoredis.data.effects.hashes import HashDelete, HashSet
+from makoredis.data.effects.hashes import HashDelete, HashExpire, HashSet
 from makoredis.data.effects.keys import Delete, PutValue, SetDeadline
 from makoredis.data.effects.lists import ListInsert, ListPop, ListPush, ListRemove, ListSet
 from makoredis.data.effects.sets import SetAdd, SetRemove
@@ -40,6 +40,7 @@ Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
     ListRemove,
     HashSet,
     HashDelete,
+    HashExpire,
     SetAdd,
     SetRemove,
     SortedSetPut,
@@ -59,6 +60,7 @@ __all__ = [
     "Effect",
     "FlushDatabase",
     "HashDelete",
+    "HashExpire",
     "HashSet",
     "ListInsert",
     "ListPop",

@@ -5,26 +5,47 @@ from makoredis.data.effects.base import Forget, Undo, remove_key
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Hash
 
+_ORDERED_MAX = 128
+"""Hashes up to this size get back their very order of fields when a removal is undone: clients can see it there."""
+
+
+def _hash_at(space: Keyspace, db: int, key: bytes) -> Hash:
+    value = space.by_id[db].get(key)
+    assert isinstance(value, Hash)
+    return value
+
 
 class HashSet(Wire, tag=30):
-    """Sets fields; creates the hash. `pairs` is field, value, field, value …"""
+    """Sets fields; creates the hash. `pairs` is field, value, field, value … A field loses its deadline unless it is to
+    keep it (HINCRBY)."""
 
     db: int
     key: bytes
     pairs: list[bytes]
+    keep_deadlines: bool = False
 
     def apply(self, space: Keyspace) -> Undo:
         database = space.by_id[self.db]
         value = database.get(self.key)
+        pairs = self.pairs
         if value is None:
-            value = Hash()
+            value = Hash(dict(zip(pairs[::2], pairs[1::2])))
+            value.convert(pairs, space.config)
             database.put(self.key, value)
-            undo: Undo = Forget(self.db, self.key)
-        else:
-            assert isinstance(value, Hash)
-            undo = _RestoreFields(self.db, self.key, [(field, value.fields.get(field)) for field in self.pairs[::2]])
-        value.fields.update(zip(self.pairs[::2], self.pairs[1::2]))
-        return undo
+            return Forget(self.db, self.key)
+        assert isinstance(value, Hash)
+        fields = value.fields
+        names = pairs[::2]
+        undo = _RestoreFields(self.db, self.key, [(field, fields.get(field)) for field in names])
+        if value.index is not None:
+            for field in names:
+                value.index.add(field)
+        fields.update(zip(names, pairs[1::2]))
+        if value.may_convert:
+            value.convert(pairs, space.config)
+        if value.deadlines is None or self.keep_deadlines:
+            return undo
+        return _RestoreDeadlines(self.db, self.key, [(field, value.set_deadline(field, 0)) for field in names], undo)
 
 
 class HashDelete(Wire, tag=31):
@@ -40,22 +61,88 @@ class HashDelete(Wire, tag=31):
         assert isinstance(value, Hash)
         if len(self.fields) == len(value.fields):
             return remove_key(database, self.key)
-        return _RestoreFields(self.db, self.key, [(field, value.fields.pop(field)) for field in self.fields])
+        order = list(value.fields) if len(value.fields) <= _ORDERED_MAX else []
+        removed = []
+        for field in self.fields:
+            was = value.remove(field)
+            assert was is not None
+            removed.append((field, *was))
+        return _PutBackFields(self.db, self.key, removed, order)
+
+
+class HashExpire(Wire, tag=32):
+    """Sets when fields, all of which exist, expire, in milliseconds since the Unix epoch; 0 clears it."""
+
+    db: int
+    key: bytes
+    fields: list[bytes]
+    deadline_ms: int
+
+    def apply(self, space: Keyspace) -> Undo:
+        database = space.by_id[self.db]
+        value = database.get(self.key)
+        assert isinstance(value, Hash)
+        deadline = self.deadline_ms
+        old = [(field, value.set_deadline(field, deadline)) for field in self.fields]
+        if deadline:
+            database.schedule_fields(self.key, deadline)
+        return _RestoreDeadlines(self.db, self.key, old, None)
 
 
 @record
 class _RestoreFields:
-    """Inverse of a change of fields: what each held before, None for nothing."""
+    """Inverse of HashSet: what each field held before, None for nothing."""
 
     db: int
     key: bytes
     fields: list[tuple[bytes, bytes | None]]
 
     def apply(self, space: Keyspace) -> None:
-        value = space.by_id[self.db].get(self.key)
-        assert isinstance(value, Hash)
-        for field, old in self.fields:
+        value = _hash_at(space, self.db, self.key)
+        for field, old in reversed(self.fields):
             if old is None:
-                value.fields.pop(field, None)
+                value.remove(field)
             else:
                 value.fields[field] = old
+
+
+@record
+class _RestoreDeadlines:
+    """Inverse of a change of fields' deadlines (0 = none), and of what came with it."""
+
+    db: int
+    key: bytes
+    deadlines: list[tuple[bytes, int]]
+    rest: Undo | None
+
+    def apply(self, space: Keyspace) -> None:
+        database = space.by_id[self.db]
+        value = _hash_at(space, self.db, self.key)
+        for field, deadline in reversed(self.deadlines):
+            value.set_deadline(field, deadline)
+            if deadline:
+                database.schedule_fields(self.key, deadline)
+        if self.rest is not None:
+            self.rest.apply(space)
+
+
+@record
+class _PutBackFields:
+    """Inverse of HashDelete: (field, value, place in the index, deadline), and the order there was, if it matters."""
+
+    db: int
+    key: bytes
+    removed: list[tuple[bytes, bytes, int, int]]
+    order: list[bytes]
+
+    def apply(self, space: Keyspace) -> None:
+        database = space.by_id[self.db]
+        value = _hash_at(space, self.db, self.key)
+        for field, old, place, deadline in reversed(self.removed):
+            value.put_back(field, old, place, deadline)
+            if deadline:
+                database.schedule_fields(self.key, deadline)
+        if self.order:
+            fields = value.fields.copy()
+            value.fields.clear()
+            value.fields.update((field, fields[field]) for field in self.order)

@@ -30,10 +30,7 @@ class ListPush(Wire, tag=20):
         else:
             assert isinstance(value, List)
             undo = ListPop(self.db, self.key, self.left, len(self.elements))
-        if self.left:
-            value.items.extendleft(self.elements)
-        else:
-            value.items.extend(self.elements)
+        value.push(self.left, self.elements, space.config)
         return undo
 
 
@@ -46,11 +43,15 @@ class ListPop(Wire, tag=21):
     count: int
 
     def apply(self, space: Keyspace) -> Undo:
-        value = _list_at(space, self.db, self.key)
-        if self.count == len(value.items):
-            return remove_key(space.by_id[self.db], self.key)
-        pop = value.items.popleft if self.left else value.items.pop
-        removed = [pop() for _ in range(self.count)]
+        database = space.by_id[self.db]
+        value = database.get(self.key)
+        assert isinstance(value, List)
+        count = self.count
+        if count == value.length:
+            return remove_key(database, self.key)
+        if count == 1:
+            return ListPush(self.db, self.key, self.left, [value.pop(self.left, space.config)])
+        removed = value.pop_many(self.left, count, space.config)
         removed.reverse()
         return ListPush(self.db, self.key, self.left, removed)
 
@@ -64,9 +65,7 @@ class ListSet(Wire, tag=22):
     element: bytes
 
     def apply(self, space: Keyspace) -> Undo:
-        items = _list_at(space, self.db, self.key).items
-        old = items[self.at]
-        items[self.at] = self.element
+        old = _list_at(space, self.db, self.key).set(self.at, self.element, space.config)
         return ListSet(self.db, self.key, self.at, old)
 
 
@@ -79,7 +78,7 @@ class ListInsert(Wire, tag=23):
     element: bytes
 
     def apply(self, space: Keyspace) -> Undo:
-        _list_at(space, self.db, self.key).items.insert(self.at, self.element)
+        _list_at(space, self.db, self.key).insert(self.at, self.element, space.config)
         return ListRemove(self.db, self.key, [self.at])
 
 
@@ -91,15 +90,11 @@ class ListRemove(Wire, tag=24):
     indexes: list[int]
 
     def apply(self, space: Keyspace) -> Undo:
-        items = _list_at(space, self.db, self.key).items
-        if len(self.indexes) == len(items):
+        value = _list_at(space, self.db, self.key)
+        if len(self.indexes) == len(value):
             return remove_key(space.by_id[self.db], self.key)
-        removed = []
-        for at in reversed(self.indexes):
-            removed.append((at, items[at]))
-            del items[at]
-        removed.reverse()
-        return _Reinsert(self.db, self.key, removed)
+        removed = value.remove(self.indexes, space.config)
+        return _Reinsert(self.db, self.key, list(zip(self.indexes, removed)))
 
 
 @record
@@ -111,6 +106,4 @@ class _Reinsert:
     elements: list[tuple[int, bytes]]
 
     def apply(self, space: Keyspace) -> None:
-        items = _list_at(space, self.db, self.key).items
-        for at, element in self.elements:
-            items.insert(at, element)
+        _list_at(space, self.db, self.key).reinsert(self.elements, space.config)

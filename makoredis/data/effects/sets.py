@@ -1,6 +1,6 @@
 """Effects on sets."""
 
-from makoredis.base.record import Wire
+from makoredis.base.record import Wire, record
 from makoredis.data.effects.base import Forget, Undo, remove_key
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Set
@@ -17,12 +17,16 @@ class SetAdd(Wire, tag=40):
         database = space.by_id[self.db]
         value = database.get(self.key)
         if value is None:
-            database.put(self.key, Set(self.members))
+            value = Set(self.members)
+            value.convert(self.members, space.config)
+            database.put(self.key, value)
             return Forget(self.db, self.key)
         assert isinstance(value, Set)
         for member in self.members:
             value.add(member)
-        return SetRemove(self.db, self.key, self.members)
+        if value.may_convert:
+            value.convert(self.members, space.config)
+        return _TakeOut(self.db, self.key, self.members)
 
 
 class SetRemove(Wire, tag=41):
@@ -36,8 +40,37 @@ class SetRemove(Wire, tag=41):
         database = space.by_id[self.db]
         value = database.get(self.key)
         assert isinstance(value, Set)
-        if len(self.members) == len(value):
+        if len(self.members) == len(value.members):
             return remove_key(database, self.key)
-        for member in self.members:
+        return _PutBackMembers(self.db, self.key, self.members, [value.discard(member) for member in self.members])
+
+
+@record
+class _TakeOut:
+    """Inverse of SetAdd to a set that was there: the members are its last ones."""
+
+    db: int
+    key: bytes
+    members: list[bytes]
+
+    def apply(self, space: Keyspace) -> None:
+        value = space.by_id[self.db].get(self.key)
+        assert isinstance(value, Set)
+        for member in reversed(self.members):
             value.discard(member)
-        return SetAdd(self.db, self.key, self.members)
+
+
+@record
+class _PutBackMembers:
+    """Inverse of SetRemove: also the places are as before, because scans depend on them."""
+
+    db: int
+    key: bytes
+    members: list[bytes]
+    places: list[int]
+
+    def apply(self, space: Keyspace) -> None:
+        value = space.by_id[self.db].get(self.key)
+        assert isinstance(value, Set)
+        for member, at in zip(reversed(self.members), reversed(self.places)):
+            value.put_back(member, at)

@@ -1,13 +1,106 @@
-"""A hash: field → value."""
+"""A hash: field → value, with a deadline for some fields.
 
+The fields are one plain dict, which the collector does not look into. What only some hashes need hangs beside it: an
+index of the fields for random choice and scans, made when first asked for, and the deadlines of fields (HEXPIRE).
+"""
+
+from collections.abc import Iterable
+
+from makoredis.data.config import DataConfig
+from makoredis.data.deadlines import Deadlines
+from makoredis.data.values.set import Set
+
+_UNKNOWN, _LISTPACK, _HASHTABLE = 0, 1, 2
 
 class Hash:
     """`fields` keeps insertion order, as clients of small hashes expect."""
 
-    __slots__ = ("fields",)
+    __slots__ = ("_encoding", "deadlines", "fields", "index")
 
     def __init__(self, fields: dict[bytes, bytes] | None = None) -> None:
         self.fields: dict[bytes, bytes] = {} if fields is None else fields
+        self.index: Set | None = None
+        """The fields once more, for `indexed`."""
+        self.deadlines: Deadlines | None = None
+        """Of fields (HEXPIRE), None when none ever had one."""
+        self._encoding = _UNKNOWN
 
     def __len__(self) -> int:
         return len(self.fields)
+
+    def indexed(self) -> Set:
+        """The fields as a set that can be picked from and scanned. The first call on a large hash costs 0.2 µs a field;
+        after that the effects keep it up to date."""
+        if self.index is None:
+            self.index = Set(self.fields)
+        return self.index
+
+    def without(self, fields: Iterable[bytes]) -> "Hash":
+        """A copy that lacks some fields, for reading what a replica may not delete yet."""
+        copy = Hash(self.fields.copy())
+        copy._encoding = self._encoding
+        if self.deadlines is not None:
+            copy.deadlines = Deadlines(self.deadlines.by_name.copy())
+        for field in fields:
+            copy.remove(field)
+        return copy
+
+    def encoding(self, config: DataConfig) -> bytes:
+        """What OBJECT ENCODING answers. Once a hash table, a hash stays one until it is created anew."""
+        if self._encoding == _UNKNOWN:
+            self.convert((), config)
+        if self._encoding == _HASHTABLE:
+            return b"hashtable"
+        return b"listpackex" if self.deadlines is not None else b"listpack"
+
+    # -- changes, for effects only
+
+    def convert(self, added: Iterable[bytes], config: DataConfig) -> None:
+        """Notes what setting these fields and values (already in) does to the encoding."""
+        fields = self.fields
+        if self._encoding == _UNKNOWN:
+            self._encoding = _LISTPACK
+            longest = max(max(map(len, fields), default=0), max(map(len, fields.values()), default=0))
+        else:
+            longest = max(map(len, added), default=0)
+        if longest > config.hash_max_listpack_value or len(fields) > config.hash_max_listpack_entries:
+            self._encoding = _HASHTABLE
+
+    @property
+    def may_convert(self) -> bool:
+        """Whether setting a field could still change the encoding."""
+        return self._encoding != _HASHTABLE
+
+    def put(self, field: bytes, value: bytes) -> None:
+        """Sets a field, leaving its deadline as it is."""
+        if self.index is not None:
+            self.index.add(field)
+        self.fields[field] = value
+
+    def remove(self, field: bytes) -> tuple[bytes, int, int] | None:
+        """Removes a field. Returns its value, its place in the index (-1: no index) and its deadline (0: none), None if
+        there was no such field."""
+        value = self.fields.pop(field, None)
+        if value is None:
+            return None
+        place = -1 if self.index is None else self.index.discard(field)
+        return value, place, 0 if self.deadlines is None else self.deadlines.put(field, 0)
+
+    def put_back(self, field: bytes, value: bytes, place: int, deadline_ms: int) -> None:
+        """Takes back `remove`."""
+        self.fields[field] = value
+        if self.index is not None:
+            if place < 0:
+                self.index.add(field)
+            else:
+                self.index.put_back(field, place)
+        if deadline_ms:
+            self.set_deadline(field, deadline_ms)
+
+    def set_deadline(self, field: bytes, deadline_ms: int) -> int:
+        """Sets (0: clears) a field's deadline. Returns the one it had, 0 for none."""
+        if self.deadlines is None:
+            if deadline_ms == 0:
+                return 0
+            self.deadlines = Deadlines()
+        return self.deadlines.put(field, deadline_ms)
