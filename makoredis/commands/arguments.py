@@ -74,3 +74,23 @@ def database_number(raw: bytes, count: int) -> int:
 def wrong_arity(name: str) -> ClientError:
     """`name` as in the table."""
     return ClientError(f"ERR wrong number of arguments for '{name.lower()}' command")
+
+
+def ranged(raw: bytes, minimum: int, maximum: int, error: ClientError | None = None) -> int:
+    """An integer within bounds. Raises: `error` if given, for any fault; else Redis's two texts."""
+    value = int64(raw, error or NOT_AN_INTEGER)
+    if not minimum <= value <= maximum:
+        raise error or ClientError(f"ERR value is out of range, value must between {minimum} and {maximum}")
+    return value
+
+
+def timeout_ms(raw: bytes) -> int:
+    """Seconds as a decimal fraction → milliseconds, rounded up; 0 = for ever. Raises: ClientError with its fault."""
+    seconds = parse_float(raw)
+    if seconds is None or math.isnan(seconds):
+        raise ClientError("ERR timeout is not a float or out of range")
+    if seconds * 1000 > INT64_MAX:
+        raise ClientError("ERR timeout is out of range")
+    if seconds < 0:
+        raise ClientError("ERR timeout is negative")
+    return math.ceil(seconds * 1000)

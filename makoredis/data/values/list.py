@@ -71,6 +71,18 @@ class List:
         result.reverse()
         return result
 
+    def positions(self, element: bytes, from_left: bool = True) -> Iterator[int]:
+        """The indexes at which an element stands, in order from one end."""
+        base = 0 if from_left else self.length
+        for block in self.blocks if from_left else reversed(self.blocks):
+            if not from_left:
+                base -= len(block)
+            if element in block:
+                found = [base + at for at, other in enumerate(block) if other == element]
+                yield from found if from_left else reversed(found)
+            if from_left:
+                base += len(block)
+
     def encoding(self, config: DataConfig) -> bytes:
         """What OBJECT ENCODING answers."""
         if self.packed_bytes == _UNKNOWN:
