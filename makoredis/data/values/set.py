@@ -51,7 +51,7 @@ class Set:
     # -- changes, for effects only
 
     def convert(self, added: Sequence[bytes], config: DataConfig) -> None:
-        """Notes what adding these members (already in) does to the encoding. Source: Redis 7.2, t_set.c `setTypeAdd`."""
+        """Notes what adding these members (already in) does to the encoding. Source: Redis 7.2, `setTypeAdd`."""
         encoding = self._encoding
         if encoding == _HASHTABLE:
             return
