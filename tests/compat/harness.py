@@ -334,7 +334,22 @@ words = st.sampled_from(
 """Strings that are nearly numbers, or no number at all."""
 
 floats = st.sampled_from(
-    [b"0", b"1.5", b"-2.25", b"3e2", b"1e-3", b"0.1", b"0.2", b"1e17", b"-1e300", b"inf", b"-inf", b"+inf", b".5", b"5."]
+    [
+        b"0",
+        b"1.5",
+        b"-2.25",
+        b"3e2",
+        b"1e-3",
+        b"0.1",
+        b"0.2",
+        b"1e17",
+        b"-1e300",
+        b"inf",
+        b"-inf",
+        b"+inf",
+        b".5",
+        b"5.",
+    ]
 )
 
 values = st.one_of(integers, words, floats, st.binary(max_size=20), st.sampled_from([b"x" * 44, b"x" * 45, b"y" * 70]))
