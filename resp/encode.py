@@ -21,7 +21,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
-from resp.numbers import format_double
+from resp.numbers import format_double, format_human_double
 from resp.replies import (
     Attribute,
     BigNumber,
@@ -136,12 +136,16 @@ def _null_resp3(_: object) -> bytes:
     return b"_\r\n"
 
 
+def _digits(reply: Double) -> bytes:
+    return format_human_double(reply.value) if reply.human else format_double(reply.value)
+
+
 def _double_resp2(reply: Double) -> bytes:
-    return _bulk(format_double(reply.value))
+    return _bulk(_digits(reply))
 
 
 def _double_resp3(reply: Double) -> bytes:
-    return b",%b\r\n" % format_double(reply.value)
+    return b",%b\r\n" % _digits(reply)
 
 
 def _boolean_resp2(reply: Boolean) -> bytes:

@@ -26,11 +26,11 @@ a line is an ordinary byte here, where Redis goes silent (it looks for the line'
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from resp.inline import split_words
+from resp.numbers import parse_integer
 from resp.replies import Error
 
 Request: TypeAlias = list[bytes]
@@ -55,8 +55,8 @@ _STAR: Final = ord("*")
 _DOLLAR: Final = ord("$")
 _NEED_MORE: Final = -1
 
-_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _COUNTS: Final = {b"*%d" % count: count for count in range(1, 1024)}
+_PLAIN_LENGTHS: Final = {b"$%d" % length: length for length in range(16384)}
 _LENGTHS: Final = tuple(b"$%d" % length for length in range(1024))
 
 
@@ -236,43 +236,57 @@ class RequestParser:
         if not self._missing:
             if data[pos] != _STAR:
                 return self._parse_inline(data, pos)
-            end = self._find_line_end(data, pos, b"too big mbulk count string")
-            if end == _NEED_MORE:
-                return end
-            count = _parse_integer(data[pos + 1 : end])
-            if count is None or count > ARGUMENT_COUNT_MAX:
-                raise ProtocolError(b"invalid multibulk length")
-            if count > UNAUTHENTICATED_ARGUMENT_COUNT_MAX and not self._authenticated:
-                raise ProtocolError(b"unauthenticated multibulk length")
-            self._missing = max(count, 0)
+            end = data.find(b"\r\n", pos, pos + 8)
+            count = _COUNTS.get(data[pos:end]) if end > 0 and self._authenticated else None
+            if count is None:
+                end = self._find_line_end(data, pos, b"too big mbulk count string")
+                if end == _NEED_MORE:
+                    return end
+                count = self._parse_count(data[pos + 1 : end])
+            self._missing = count
             pos = end + 2
         return self._parse_arguments(data, pos)
 
+    def _parse_count(self, digits: bytes) -> int:
+        count = parse_integer(digits)
+        if count is None or count > ARGUMENT_COUNT_MAX:
+            raise ProtocolError(b"invalid multibulk length")
+        if count > UNAUTHENTICATED_ARGUMENT_COUNT_MAX and not self._authenticated:
+            raise ProtocolError(b"unauthenticated multibulk length")
+        return max(count, 0)
+
     def _parse_arguments(self, data: bytes, pos: int) -> int:
+        """Takes the arguments still missing. A plain length and a whole argument cost no further call."""
+        size = len(data)
+        length = self._bulk_length
         while self._missing:
-            if self._bulk_length < 0:
-                end = self._find_line_end(data, pos, b"too big bulk count string")
-                if end == _NEED_MORE:
-                    return end
-                self._bulk_length = self._parse_bulk_length(data, pos, end)
+            if length < 0:
+                end = data.find(b"\r\n", pos, pos + 8)
+                length = _PLAIN_LENGTHS.get(data[pos:end], -1) if end > 0 else -1
+                if length < 0:
+                    end = self._find_line_end(data, pos, b"too big bulk count string")
+                    if end == _NEED_MORE:
+                        return end
+                    length = self._parse_bulk_length(data, pos, end)
                 pos = end + 2
-            end = pos + self._bulk_length
-            if self._bulk is not None or end + 2 > len(data):
+            end = pos + length
+            if end + 2 <= size and self._bulk is None:
+                self._arguments.append(data[pos:end])
+                pos = end + 2
+            else:
+                self._bulk_length = length
                 pos = self._collect_bulk(data, pos)
                 if pos == _NEED_MORE:
                     return pos
-            else:
-                self._arguments.append(data[pos:end])
-                pos = end + 2
-            self._argument_bytes += self._bulk_length
-            self._bulk_length = -1
+            self._argument_bytes += length
+            length = -1
             self._missing -= 1
         return pos
 
     def _parse_bulk_length(self, data: bytes, pos: int, end: int) -> int:
         if data[pos] != _DOLLAR:
             raise ProtocolError(b"expected '$', got '%c'" % data[pos])
-        length = _parse_integer(data[pos + 1 : end])
+        length = parse_integer(data[pos + 1 : end])
         if length is None or length < 0 or length > self._limits.bulk_bytes_max:
             raise ProtocolError(b"invalid bulk length")
         if length > UNAUTHENTICATED_BULK_BYTES_MAX and not self._authenticated:
@@ -290,6 +304,7 @@ class RequestParser:
         del self._bulk[self._bulk_length :]
         self._arguments.append(bytes(self._bulk))
         self._bulk = None
+        self._bulk_length = -1
         return pos + wanted
 
     def _parse_inline(self, data: bytes, pos: int) -> int:
@@ -336,11 +351,3 @@ class RequestParser:
 
     def _update_boundary(self) -> None:
         self._at_boundary = self._authenticated and not (self._buffer or self._missing or self.broken)
-
-
-def _parse_integer(digits: bytes) -> int | None:
-    """Reads a number as Redis does (`string2ll`): 64 bits, no sign but a minus, no leading zeros; else None."""
-    if not _INTEGER.fullmatch(digits):
-        return None
-    value = int(digits)
-    return value if -(2**63) <= value < 2**63 else None

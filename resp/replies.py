@@ -89,9 +89,11 @@ class NullArray:
 
 @dataclass(slots=True)
 class Double:
-    """A floating-point number; a bulk string of 17 significant digits in RESP2."""
+    """A floating-point number; a bulk string of the same digits in RESP2."""
 
     value: float
+    human: bool = False
+    """Written with 17 decimals less trailing zeros (coordinates), instead of 17 significant digits (scores)."""
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ ACCEPTED = [
     (b"PING\n", [[b"PING"]]),
     (b"\r\n\n  \r\n PING  a\t\x0b\x0c\rb \r\r\n", [[b"PING", b"a", b"b"]]),
     (b"ECHO \"a\\x41\\n\\q\\\"\" 'a\\n\\''\n", [[b"ECHO", b'aA\nq"', b"a\\n'"]]),
-    (b"ECHO a\"b c\" \"\" \"a\\x4g\"\n", [[b"ECHO", b"ab c", b"", b"ax4g"]]),
+    (b'ECHO a"b c" "" "a\\x4g"\n', [[b"ECHO", b"ab c", b"", b"ax4g"]]),
     (b"ECHO \x80\xa0\x85\xff\n", [[b"ECHO", b"\x80\xa0\x85\xff"]]),
     (encode_command([b"ECHO", b"x" * 1023]), [[b"ECHO", b"x" * 1023]]),
     (encode_command([b"ECHO", b"x" * 1024]), [[b"ECHO", b"x" * 1024]]),
