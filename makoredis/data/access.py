@@ -13,7 +13,7 @@ from makoredis.base.errors import ClientError
 from makoredis.data import events
 from makoredis.data.effects import Delete, Effect, HashDelete, Undo
 from makoredis.data.keyspace import Database, Keyspace
-from makoredis.data.values import Hash, List, Set, SortedSet, Value
+from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
 
 WRONG_TYPE = ClientError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
@@ -127,6 +127,12 @@ class Access:
     def sorted_set(self, key: bytes) -> SortedSet | None:
         value = self.get(key)
         if value is None or isinstance(value, SortedSet):
+            return value
+        raise WRONG_TYPE
+
+    def stream(self, key: bytes) -> Stream | None:
+        value = self.get(key)
+        if value is None or isinstance(value, Stream):
             return value
         raise WRONG_TYPE
 

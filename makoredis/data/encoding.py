@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from makoredis.data.deadlines import Deadlines
-from makoredis.data.values import Hash, List, Set, SortedSet, Value
+from makoredis.data.encoding_stream import decode_stream, encode_stream
+from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_list = msgspec.msgpack.Decoder(list[bytes]).decode
@@ -30,6 +31,8 @@ def encode_value(value: Value) -> bytes:
         return b"h" + _pack(value.fields)
     if isinstance(value, Set):
         return b"e" + _pack(value.members)
+    if isinstance(value, Stream):
+        return b"x" + encode_stream(value)
     return encode_scores(value.to_dict())
 
 
@@ -62,4 +65,5 @@ _DECODERS: dict[bytes, Any] = {
     b"H": lambda body: _hash_with_deadlines(*_unpack_pairs_and_deadlines(body)),
     b"e": lambda body: Set(_unpack_list(body)),
     b"z": lambda body: SortedSet(_unpack_scores(body)),
+    b"x": decode_stream,
 }

@@ -3,7 +3,7 @@
 Invariants:
 * A key with a deadline is in `expires`; `expires` holds no key that is not in its slot.
 * `size` is the number of keys over all slots.
-* A collection in a slot is never empty.
+* A collection in a slot is never empty, unless it is a stream.
 * A hash with deadlines of fields is in `hash_deadlines`, not later than with its earliest one; what else is in there
   does no harm.
 * Only effects change a database (`makoredis.data.effects`); `put` and `remove` are theirs.

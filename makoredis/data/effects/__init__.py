@@ -8,7 +8,7 @@ Rules:
 * An effect is a delta: pushing to a list of a million elements carries one element.
 * Nothing in it depends on time or chance. Deadlines are absolute, SPOP says what it removed.
 * It names one key (except the few on whole databases), and applying it needs nothing but the keyspace.
-* A collection that becomes empty is removed with its deadline; one that is pushed to and missing is created.
+* A collection that becomes empty is removed with its deadline (a stream stays); one that is pushed to and missing is created.
 * The tag and the field order are a file format: a new effect takes a new tag, a new field goes last with a default.
 
 Tags: 1–9 any key, 10–19 strings, 20–29 lists, 30–39 hashes, 40–49 sets, 50–59 sorted sets, 60–69 streams,
@@ -25,6 +25,18 @@ from makoredis.data.effects.keys import Delete, PutValue, SetDeadline
 from makoredis.data.effects.lists import ListInsert, ListPop, ListPush, ListRemove, ListSet
 from makoredis.data.effects.sets import SetAdd, SetRemove
 from makoredis.data.effects.sorted_sets import SortedSetPut, SortedSetRemove, SortedSetRemoveRange
+from makoredis.data.effects.streams import (
+    StreamAdd,
+    StreamDelete,
+    StreamDeleteConsumer,
+    StreamDeleteGroup,
+    StreamDeletePending,
+    StreamPutConsumer,
+    StreamPutGroup,
+    StreamPutInfo,
+    StreamPutPending,
+    StreamTrim,
+)
 from makoredis.data.effects.strings import SetRange, SetString
 
 Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
@@ -46,6 +58,16 @@ Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
     SortedSetPut,
     SortedSetRemove,
     SortedSetRemoveRange,
+    StreamAdd,
+    StreamDelete,
+    StreamDeleteConsumer,
+    StreamDeleteGroup,
+    StreamDeletePending,
+    StreamPutConsumer,
+    StreamPutGroup,
+    StreamPutInfo,
+    StreamPutPending,
+    StreamTrim,
     FlushDatabase,
     SwapDatabases,
     PutLibrary,
@@ -77,6 +99,16 @@ __all__ = [
     "SortedSetPut",
     "SortedSetRemove",
     "SortedSetRemoveRange",
+    "StreamAdd",
+    "StreamDelete",
+    "StreamDeleteConsumer",
+    "StreamDeleteGroup",
+    "StreamDeletePending",
+    "StreamPutConsumer",
+    "StreamPutGroup",
+    "StreamPutInfo",
+    "StreamPutPending",
+    "StreamTrim",
     "SwapDatabases",
     "Undo",
     "decode_effects",

@@ -9,8 +9,9 @@ from makoredis.data.values.hash import Hash
 from makoredis.data.values.list import List
 from makoredis.data.values.set import Set
 from makoredis.data.values.sorted_set import SortedSet
+from makoredis.data.values.stream import Stream
 
-Value = bytes | bytearray | List | Hash | Set | SortedSet
+Value = bytes | bytearray | List | Hash | Set | SortedSet | Stream
 
 TYPE_NAMES: dict[type, bytes] = {
     bytes: b"string",
@@ -19,6 +20,7 @@ TYPE_NAMES: dict[type, bytes] = {
     Hash: b"hash",
     Set: b"set",
     SortedSet: b"zset",
+    Stream: b"stream",
 }
 
-__all__ = ["TYPE_NAMES", "Hash", "List", "Set", "SortedSet", "Value"]
+__all__ = ["TYPE_NAMES", "Hash", "List", "Set", "SortedSet", "Stream", "Value"]

@@ -1,0 +1,1 @@
+"""Redis's own binary formats: the payload of DUMP and RESTORE, and whole RDB files. Pure: bytes in, values out."""
