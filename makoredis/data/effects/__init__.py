@@ -8,7 +8,8 @@ Rules:
 * An effect is a delta: pushing to a list of a million elements carries one element.
 * Nothing in it depends on time or chance. Deadlines are absolute, SPOP says what it removed.
 * It names one key (except the few on whole databases), and applying it needs nothing but the keyspace.
-* A collection that becomes empty is removed with its deadline (a stream stays); one that is pushed to and missing is created.
+* A collection that becomes empty is removed with its deadline (a stream stays); one that is pushed to and missing is
+  created.
 * The tag and the field order are a file format: a new effect takes a new tag, a new field goes last with a default.
 
 Tags: 1–9 any key, 10–19 strings, 20–29 lists, 30–39 hashes, 40–49 sets, 50–59 sorted sets, 60–69 streams,
