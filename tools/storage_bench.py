@@ -19,7 +19,7 @@ from makoredis.consensus.types import Configuration, Entry, EntryKind, SnapshotM
 from makoredis.storage.disk import DiskThread, Durability
 from makoredis.storage.engine import WRITE_BUFFER_BYTES, Engine, LevelDbEngine
 from makoredis.storage.log import ShardLog, load_log
-from makoredis.storage.state import Row, StateTable
+from makoredis.storage.state import StateTable
 from makoredis.storage.store import Store, open_store
 
 SHARD = ShardId(0)
@@ -113,7 +113,7 @@ def measure_state(path: Path, rows: int = 1_000_000) -> None:
     writer = table.writer()
     started = time.perf_counter()
     for number in range(rows):
-        writer.put(Row(0, Slot(number * 16384 // rows), b"key:%012d" % number, Index(1), None, 1, b"v" * 64))
+        writer.put((0, Slot(number * 16384 // rows), b"key:%012d" % number, Index(1), None, 1, b"v" * 64))
         for ops in writer.take_batches():
             store.write([store.engine.batch(ops)], sync=False)
     ops = writer.finish(SnapshotMetadata(Index(1), Term(1), Configuration()), b"")

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from makoredis.base.errors import StorageError
-from makoredis.base.ids import Index, ShardId, Term
+from makoredis.base.ids import Index, ShardId, Slot, Term
 from makoredis.consensus.types import Configuration, Entry, EntryKind, SnapshotMetadata
 from makoredis.storage.engine import LevelDbEngine
 from makoredis.storage.errors import Damaged
 from makoredis.storage.log import load_log
-from makoredis.storage.state import Row, StateTable
+from makoredis.storage.state import StateTable
 from makoredis.storage.store import Store
 
 from .conftest import open_test_store
@@ -45,7 +45,7 @@ def load_all(path: Path) -> int:
         rows = list(StateTable(store.engine, SHARD).rows(store.engine))
         entries = load_log(store.engine, SHARD).entries
         assert all(each == entry(each.index) for each in entries), "a wrong entry was believed"
-        assert all(row.value == state_value(int(row.key)) for row in rows), "a wrong row was believed"
+        assert all(row[-1] == state_value(int(row[2])) for row in rows), "a wrong row was believed"
         return len(entries) + len(rows)
     finally:
         store.close()
@@ -89,7 +89,7 @@ def with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = StateTable(store.engine, SHARD)
     writer = table.writer()
     for number in range(ROWS):
-        writer.put(Row(0, 7, b"%06d" % number, Index(1), None, 1, state_value(number)))  # type: ignore[arg-type]
+        writer.put((0, Slot(7), b"%06d" % number, Index(1), None, 1, state_value(number)))
     batches = [*writer.take_batches(), writer.finish(SnapshotMetadata(Index(1), Term(1), Configuration()), b"")]
     for ops in batches:
         store.write([store.engine.batch(ops)], sync=True)
