@@ -48,7 +48,7 @@ def measure_synced_batches(path: Path) -> None:
         for _ in range(200):
             entries = [entry(log.last_index + 1 + offset, b"x" * 100) for offset in range(count)]
             started = time.perf_counter()
-            store.write([store.engine.batch(log.append_ops(entries))], sync=True)
+            store.write_ops(log.append_ops(entries), sync=True)
             times.append((time.perf_counter() - started) * 1000)
         times.sort()
         print(f"synced batch of {count:5} records: median {statistics.median(times):.2f} ms, p99 {times[197]:.2f} ms")
@@ -92,7 +92,7 @@ def measure_sustained(path: Path, write_buffer_bytes: int, total_bytes: int = 40
         if number % 512 == 511 and log.last_index > keep:
             for piece in log.truncate_prefix_ops(Index(log.last_index - keep)):
                 ops.extend(piece)
-        store.write([store.engine.batch(ops)], sync=False)
+        store.write_ops(ops, sync=False)
         slowest = max(slowest, time.perf_counter() - started)
     rate = total_bytes / (time.perf_counter() - began) / (1 << 20)
     started = time.perf_counter()
@@ -115,9 +115,9 @@ def measure_state(path: Path, rows: int = 1_000_000) -> None:
     for number in range(rows):
         writer.put((0, Slot(number * 16384 // rows), b"key:%012d" % number, Index(1), None, 1, b"v" * 64))
         for ops in writer.take_batches():
-            store.write([store.engine.batch(ops)], sync=False)
+            store.write_ops(ops, sync=False)
     ops = writer.finish(SnapshotMetadata(Index(1), Term(1), Configuration()), b"")
-    store.write([store.engine.batch(ops)], sync=True)
+    store.write_ops(ops, sync=True)
     took = time.perf_counter() - started
     print(f"checkpoint of {rows:,} rows: {took:.2f} s, {rows / took:,.0f} rows/s")
     store.close()

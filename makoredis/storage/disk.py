@@ -58,11 +58,15 @@ class DiskState(Enum):
 
 
 class _Submission(Generic[T]):
-    """Operations on their way to the disk, as a batch, or as they are while there is no engine to make one."""
+    """Operations on their way to the disk, as a batch, or as they are while there is no engine to make one.
 
-    __slots__ = ("batch", "ops", "size", "token")
+    With neither there is nothing to write, only a token that keeps its place in the order; its number is 0.
+    """
 
-    def __init__(self, ops: Ops | None, batch: Batch | None, size: int, token: T) -> None:
+    __slots__ = ("batch", "number", "ops", "size", "token")
+
+    def __init__(self, number: int, ops: Ops, batch: Batch | None, size: int, token: T) -> None:
+        self.number = number
         self.ops = ops
         self.batch = batch
         self.size = size
@@ -126,6 +130,8 @@ class DiskThread(Generic[T]):
     def submit(self, ops: Ops, token: T) -> None:
         """Queues operations to be written as one; `token` will be among the completed.
 
+        Without operations the token completes after all that were submitted before, and nothing is written for it.
+
         Raises:
             Busy: too much is queued; nothing was done.
             StorageError: the disk failed before.
@@ -138,11 +144,15 @@ class DiskThread(Generic[T]):
             raise self.failure or StorageError("the disk thread is closed")
         if self.queued_bytes > self._queue_bytes_max:
             raise Busy(f"{self.queued_bytes} bytes are waiting for the disk")
+        if not ops:
+            self._queue.put(_Submission(0, ops, None, 0, token))
+            return
         size = ops_size(ops)
+        number, ops = self._store.numbered(ops)
         # While full, the engine may be closed at any moment, so the batch is made when there is a new one.
         batch = self._store.engine.batch(ops) if self.state is DiskState.RUNNING else None
         self._submitted_bytes += size
-        self._queue.put(_Submission(ops if batch is None else None, batch, size, token))
+        self._queue.put(_Submission(number, ops if batch is None else [], batch, size, token))
 
     def take_completed(self) -> list[T]:
         """The tokens completed since the last call, in order. Resets `wakeup_fd`."""
@@ -227,7 +237,6 @@ class DiskThread(Generic[T]):
     def _write_all(self) -> None:
         """Writes what was taken from the queue, in bounded batches."""
         unwritten = self._unwritten
-        sync = self.durability is Durability.SYNC
         while unwritten:
             group: list[_Submission[T]] = []
             size = 0
@@ -236,23 +245,30 @@ class DiskThread(Generic[T]):
                     break
                 group.append(submission)
                 size += submission.size
-            started = time.perf_counter()
-            self._store.write([self._batch_of(submission) for submission in group], sync=sync)
-            self.last_write_seconds = time.perf_counter() - started
-            self.write_count += 1
-            if not sync and self._unsynced_since is None:
-                self._unsynced_since = time.monotonic()
+            self._write_group(group)
             for _ in group:
                 unwritten.popleft()
             self._completed.extend([submission.token for submission in group])
             self._finished_bytes += size
             self._wake()
 
-    def _batch_of(self, submission: _Submission[T]) -> Batch:
-        if submission.batch is None:
-            submission.batch = self._store.engine.batch(submission.ops or ())
-            submission.ops = None
-        return submission.batch
+    def _write_group(self, group: list[_Submission[T]]) -> None:
+        """One write for all that have operations."""
+        number = max(submission.number for submission in group)
+        if number == 0:
+            return
+        batches = []
+        for submission in group:
+            if submission.batch is None and submission.ops:
+                submission.batch = self._store.engine.batch(submission.ops)
+            if submission.batch is not None:
+                batches.append(submission.batch)
+        started = time.perf_counter()
+        self._store.write(batches, number, sync=self.durability is Durability.SYNC)
+        self.last_write_seconds = time.perf_counter() - started
+        self.write_count += 1
+        if self.durability is Durability.INTERVAL and self._unsynced_since is None:
+            self._unsynced_since = time.monotonic()
 
     def _sync_if_due(self, *, now: bool) -> None:
         """In `interval` mode: syncs once an interval while there is something to sync."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from makoredis.base.errors import StorageError
 from makoredis.base.ids import NodeId
 from makoredis.storage.directory import DataDirectory, Identity, check_identity
-from makoredis.storage.engine import Batch, Engine, LevelDbEngine
+from makoredis.storage.engine import Batch, Engine, LevelDbEngine, Ops
 from makoredis.storage.errors import Damaged, DirectoryRefused
 from makoredis.storage.layout import BATCH_NUMBER_KEY, FORMAT_VERSION, seal, unseal
 from makoredis.storage.space import DiskSpace
@@ -26,7 +26,7 @@ def _open_leveldb(path: Path, create: bool) -> Engine:
 
 
 class Store:
-    """One node's disk. Batches are numbered; `engine` is for reading and for making batches.
+    """One node's disk. What is written is numbered; `engine` is for reading and for making batches.
 
     Invariants:
     * The store's batch number ≥ the synced mark, at every moment and after every crash.
@@ -42,24 +42,34 @@ class Store:
         self._open_engine = open_engine
         self._mark = SyncedMark(directory.path / _MARK_FILE)
         try:
-            self.engine, self._number = self._open_checked(create)
+            self.engine, self._written_number = self._open_checked(create)
         except StorageError:
             self._mark.close()
             raise
+        self._next_number = self._written_number
 
-    def write(self, batches: Sequence[Batch], *, sync: bool) -> None:
-        """Writes all batches as one, all or none."""
-        number = self._number + 1
-        numbered = self.engine.batch([(BATCH_NUMBER_KEY, seal(BATCH_NUMBER_KEY, number.to_bytes(8, "big")))])
-        self.engine.write([*batches, numbered], sync=sync)
-        self._number = number
+    def numbered(self, ops: Ops) -> tuple[int, Ops]:
+        """Gives operations the next number. They have to be written in the order of their numbers."""
+        self._next_number += 1
+        number = self._next_number
+        return number, [*ops, (BATCH_NUMBER_KEY, seal(BATCH_NUMBER_KEY, number.to_bytes(8, "big")))]
+
+    def write(self, batches: Sequence[Batch], number: int, *, sync: bool) -> None:
+        """Writes batches of numbered operations as one, all or none; `number` is the last one's."""
+        self.engine.write(batches, sync=sync)
+        self._written_number = number
         if sync:
             self._mark.store(number)
+
+    def write_ops(self, ops: Ops, *, sync: bool) -> None:
+        """Writes operations at once, for whoever has no disk thread yet."""
+        number, ops = self.numbered(ops)
+        self.write([self.engine.batch(ops)], number, sync=sync)
 
     def sync(self) -> None:
         """Brings everything written so far to the disk."""
         self.engine.sync()
-        self._mark.store(self._number)
+        self._mark.store(self._written_number)
 
     def reopen(self) -> None:
         """Opens the store anew after a failed write; whether the failed batch is in it is not known, and no matter.
@@ -68,7 +78,7 @@ class Store:
             StorageError: it cannot be opened; may be tried again.
         """
         self.engine.close()
-        self.engine, self._number = self._open_checked(create=False)
+        self.engine, self._written_number = self._open_checked(create=False)
 
     def close(self) -> None:
         """Syncs nothing that was not synced; releases the directory."""

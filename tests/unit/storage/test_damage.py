@@ -35,7 +35,7 @@ def append(store: Store, first: int, last: int, *, sync: bool = True, size: int 
     """One batch per entry."""
     log = load_log(store.engine, SHARD).log
     for index in range(first, last + 1):
-        store.write([store.engine.batch(log.append_ops([entry(index, size)]))], sync=sync)
+        store.write_ops(log.append_ops([entry(index, size)]), sync=sync)
 
 
 def load_all(path: Path) -> int:
@@ -92,7 +92,7 @@ def with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.put((0, Slot(7), b"%06d" % number, Index(1), None, 1, state_value(number)))
     batches = [*writer.take_batches(), writer.finish(SnapshotMetadata(Index(1), Term(1), Configuration()), b"")]
     for ops in batches:
-        store.write([store.engine.batch(ops)], sync=True)
+        store.write_ops(ops, sync=True)
     store.close()
     assert load_all(path) == ROWS  # opening turns the write-ahead log into a table
     assert files(path, "*.ldb")[0].stat().st_size > ROWS * 900

@@ -119,7 +119,7 @@ def test_an_unreadable_identity_is_refused(data_path: Path, content: str) -> Non
 
 def test_an_interrupted_initialisation_begins_again(data_path: Path) -> None:
     store = open_as(data_path)
-    store.write([store.engine.batch([(b"x", b"left over")])], sync=True)
+    store.write_ops([(b"x", b"left over")], sync=True)
     store.close()
     os.rename(data_path / "identity.json", data_path / "identity.new")
     store = open_as(data_path)

@@ -157,6 +157,20 @@ def test_nothing_completes_before_it_is_written(bench: Bench) -> None:
     assert completed(disk, 1) == [0]
 
 
+def test_a_token_without_operations_keeps_its_place_and_costs_no_write(bench: Bench) -> None:
+    bench.gate.clear()
+    disk = bench.thread()
+    disk.submit(put(0), 0)
+    disk.submit([], 1)
+    assert not select.select([disk.wakeup_fd], [], [], 0.05)[0]
+    bench.gate.set()
+    assert completed(disk, 2) == [0, 1]
+    writes = disk.write_count
+    disk.submit([], 2)
+    assert completed(disk, 1) == [2]
+    assert disk.write_count == writes
+
+
 def test_above_the_queue_limit_it_is_busy_until_it_has_written(bench: Bench) -> None:
     bench.gate.clear()
     disk = bench.thread(queue_bytes_max=1000)
@@ -225,7 +239,7 @@ def test_a_full_disk_keeps_what_is_queued_and_writes_it_after_recovery(bench: Be
     disk.submit(put(0), 0)
     wait_for(disk, lambda: disk.state is DiskState.FULL)
     for number in (1, 2, 3):
-        disk.submit(put(number), number)
+        disk.submit(put(number) if number != 2 else [], number)
     assert disk.take_completed() == []
     assert bench.store.space.has_ballast()
     disk.recover()
@@ -233,7 +247,7 @@ def test_a_full_disk_keeps_what_is_queued_and_writes_it_after_recovery(bench: Be
     assert disk.state is DiskState.RUNNING
     assert disk.failure is None
     assert len(bench.engines) == 2, "the handle that failed was not replaced"
-    assert stored(bench.store) == [0, 1, 2, 3]
+    assert stored(bench.store) == [0, 1, 3]
     disk.submit(put(4), 4)
     assert completed(disk, 1) == [4]
 

@@ -33,7 +33,7 @@ def entries(first: int, last: int, term: int = 1) -> list[Entry]:
 
 
 def write(store: Store, ops: Ops) -> None:
-    store.write([store.engine.batch(ops)], sync=True)
+    store.write_ops(ops, sync=True)
 
 
 def load(store: Store, shard: ShardId = SHARD) -> LoadedLog:

@@ -45,7 +45,7 @@ def at(index: int) -> SnapshotMetadata:
 
 def write(store: Store, batches: Iterable[Ops]) -> None:
     for ops in batches:
-        store.write([store.engine.batch(ops)], sync=False)
+        store.write_ops(ops, sync=False)
 
 
 def table_of(store: Store, shard: ShardId = SHARD) -> tuple[StateTable, list[Row]]:
