@@ -3,20 +3,25 @@
 import math
 
 from makoredis.base.errors import ClientError
-from makoredis.commands.arguments import SYNTAX_ERROR, wrong_arity
+from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, ranged, wrong_arity
 from makoredis.commands.registry import command
-from makoredis.commands.sorted_set_arguments import score_argument, score_reply
+from makoredis.commands.scanning import cursor, scan_options
+from makoredis.commands.sorted_set_arguments import pairs_reply, score_argument, score_reply
 from makoredis.commands.sorted_set_changes import notify_removal
 from makoredis.data import events
 from makoredis.data.access import Access
 from makoredis.data.effects import SortedSetPut, SortedSetRemove
 from makoredis.data.values import SortedSet
+from resp.numbers import format_double
 from resp.replies import NULL_ARRAY, Reply
 
 _ZADD_OPTIONS = frozenset((b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"))
 _BOTH_XX_AND_NX = ClientError("ERR XX and NX options at the same time are not compatible")
 _GT_LT_NX = ClientError("ERR GT, LT, and/or NX options at the same time are not compatible")
 _INCR_ONE_PAIR = ClientError("ERR INCR option supports a single increment-element pair")
+RANDOM_MEMBERS_MAX = 100_000_000
+"""ZRANDMEMBER refuses to draw more with repetition; Redis would fill its memory."""
+_OUT_OF_RANGE = ClientError("ERR value is out of range")
 _NOT_A_NUMBER = ClientError("ERR resulting score is not a number (NaN)")
 
 
@@ -174,3 +179,55 @@ def _rank(
     score = value.get(member)
     assert score is not None
     return [rank, score_reply(access, score)]
+
+
+@command("ZRANDMEMBER", "Returns one or more random members from a sorted set.")
+def zrandmember(access: Access, key: bytes, *options: bytes) -> Reply:
+    if not options:
+        value = access.sorted_set(key)
+        if value is None:
+            return None
+        at = access.rng.randrange(len(value))
+        return value.members(at, at + 1)[0]
+    count = ranged(options[0], -INT64_MAX, INT64_MAX)
+    if len(options) > 2 or (len(options) == 2 and options[1].upper() != b"WITHSCORES"):
+        raise SYNTAX_ERROR
+    with_scores = len(options) == 2
+    if count < -RANDOM_MEMBERS_MAX or (with_scores and count > INT64_MAX // 2):
+        raise _OUT_OF_RANGE
+    value = access.sorted_set(key)
+    if value is None or count == 0:
+        return []
+    members = _random_members(access, value, count)
+    if not with_scores:
+        return members
+    return pairs_reply(access, members, [score for member in members if (score := value.get(member)) is not None])
+
+
+def _random_members(access: Access, value: SortedSet, count: int) -> list[bytes]:
+    """Up to `count` different members, or -count of them, each drawn anew, when it is negative."""
+    size = len(value)
+    if count >= size:
+        return list(value)
+    if count < 0:
+        draw = access.rng.randrange
+        ranks = [draw(size) for _ in range(-count)]
+    else:
+        ranks = access.rng.sample(range(size), count)
+    return [value.members(at, at + 1)[0] for at in ranks]
+
+
+@command("ZSCAN", "Iterates over members and scores of a sorted set.")
+def zscan(access: Access, key: bytes, position: bytes, *options: bytes) -> Reply:
+    """Scores are strings in both protocols."""
+    start = cursor(position)
+    value = access.sorted_set(key)
+    if value is None:
+        return [b"0", []]
+    chosen = scan_options(options)
+    following, pairs = value.scan(start, chosen.count)
+    found: list[bytes] = []
+    for member, score in pairs:
+        if chosen.matches is None or chosen.matches(member):
+            found += (member, format_double(score))
+    return [b"%d" % following, found]
