@@ -16,8 +16,11 @@ NOT_AN_INTEGER = ClientError("ERR value is not an integer or out of range")
 NOT_A_FLOAT = ClientError("ERR value is not a valid float")
 
 _FLOAT = re.compile(
-    rb"[+-]?(?:inf(?:inity)?|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|0x[0-9a-f]+)\Z", re.IGNORECASE
+    rb"[+-]?(?:inf(?:inity)?|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?"
+    rb"|(0x)(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?[0-9]+)?)\Z",
+    re.IGNORECASE,
 )
+_NONZERO_DIGITS = re.compile(rb"[+-]?(?:0x)?[0.]*[1-9a-f]", re.IGNORECASE)
 
 
 def parse_int64(raw: bytes | bytearray) -> int | None:
@@ -48,17 +51,29 @@ def natural(raw: bytes, name: str) -> int:
 
 def parse_float(raw: bytes) -> float | None:
     """A double in the forms that strtod takes, without white space and NaN; None if it is not one."""
-    if not _FLOAT.match(raw):
+    match = _FLOAT.match(raw)
+    if not match:
         return None
-    if raw[:3].lower().endswith(b"0x"):
-        return float(int(raw, 16))
-    return float(raw)
+    if not match[1]:
+        return float(raw)
+    try:
+        return float.fromhex(raw.decode())
+    except OverflowError:
+        return -math.inf if raw[:1] == b"-" else math.inf
 
 
 def double(raw: bytes, error: ClientError = NOT_A_FLOAT) -> float:
-    """Raises: ClientError `ERR value is not a valid float`, or the one given."""
+    """A double that is in range: `inf` is, 1e400 and 1e-400 are not.
+
+    Raises: ClientError `ERR value is not a valid float`, or the one given.
+    """
     value = parse_float(raw)
-    if value is None or math.isnan(value):
+    if value is None:
+        raise error
+    if math.isinf(value):
+        if not raw.lstrip(b"+-")[:1].isalpha():
+            raise error
+    elif value == 0 and _NONZERO_DIGITS.match(raw):
         raise error
     return value
 

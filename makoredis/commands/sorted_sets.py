@@ -5,7 +5,7 @@ import math
 from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, ranged, wrong_arity
 from makoredis.commands.registry import command
-from makoredis.commands.scanning import cursor, scan_options
+from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.commands.sorted_set_arguments import pairs_reply, score_argument, score_reply
 from makoredis.commands.sorted_set_changes import notify_removal
 from makoredis.data import events
@@ -220,11 +220,11 @@ def _random_members(access: Access, value: SortedSet, count: int) -> list[bytes]
 @command("ZSCAN", "Iterates over members and scores of a sorted set.")
 def zscan(access: Access, key: bytes, position: bytes, *options: bytes) -> Reply:
     """Scores are strings in both protocols."""
-    start = cursor(position)
+    start = parse_cursor(position)
     value = access.sorted_set(key)
     if value is None:
         return [b"0", []]
-    chosen = scan_options(options)
+    chosen = parse_scan_options(options)
     following, pairs = value.scan(start, chosen.count)
     found: list[bytes] = []
     for member, score in pairs:
