@@ -7,7 +7,7 @@ from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, ranged, wrong_
 from makoredis.commands.registry import command
 from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.commands.sorted_set_arguments import pairs_reply, score_argument, score_reply
-from makoredis.commands.sorted_set_changes import notify_removal
+from makoredis.commands.sorted_set_changes import is_negative_zero, notify_removal, without_signs_of_zero
 from makoredis.data import events
 from makoredis.data.access import Access
 from makoredis.data.effects import SortedSetPut, SortedSetRemove
@@ -33,6 +33,8 @@ def zadd(access: Access, key: bytes, *rest: bytes) -> Reply:
     if rest[0].upper() in _ZADD_OPTIONS:
         raise SYNTAX_ERROR
     score = score_argument(rest[0])
+    if score == 0.0:
+        return _put_scores(access, key, rest[1:], [score], set())
     member = rest[1]
     value = access.sorted_set(key)
     old = None if value is None else value.get(member)
@@ -76,6 +78,8 @@ def _put_scores(
     access: Access, key: bytes, members: tuple[bytes, ...], scores: list[float], options: set[bytes]
 ) -> int:
     value = access.sorted_set(key)
+    if any(map(is_negative_zero, scores)):
+        scores = without_signs_of_zero(access.space.config, value, members, scores)
     changes: dict[bytes, float] = {}
     added = updated = 0
     for member, score in zip(members, scores):
@@ -107,7 +111,8 @@ def _increment(access: Access, key: bytes, member: bytes, amount: float, options
     if not _allows(options, old, score):
         return None
     if old is None or old != score:
-        access.apply(SortedSetPut(access.database.id, key, [(member, score)]))
+        stored = without_signs_of_zero(access.space.config, value, [member], [score])[0] if score == 0.0 else score
+        access.apply(SortedSetPut(access.database.id, key, [(member, stored)]))
         access.notify(events.ZSET, b"zincr", key)
     return score_reply(access, score)
 

@@ -41,7 +41,8 @@ CASES: dict[str, list[Any]] = {
         "ZADD z LT CH 5 a 5 n", "ZADD z GT XX CH 7 a 7 m", "ZRANGE z 0 -1 WITHSCORES", "ZADD z INCR 1 a",
         "ZADD z INCR 1 a 2 b", "ZADD z NX INCR 1 a", "ZADD z XX INCR 1 nope", "ZADD z GT INCR -1 a",
         "ZADD z GT INCR 1 a", "ZADD z LT INCR 1 a", "ZADD z LT INCR -1 a", "ZADD z INCR 0 a", "ZADD z INCR inf a",
-        "ZADD z INCR -inf a", "ZADD z INCR nan a", "ZADD n XX 1 a", "EXISTS n", "ZADD n XX INCR 1 a", "ZADD z ch ch 1 a",
+        "ZADD z INCR -inf a", "ZADD z INCR nan a", "ZADD n XX 1 a", "EXISTS n", "ZADD n XX INCR 1 a",
+        "ZADD z ch ch 1 a",
         "ZADD z incr CH 5 c", "ZADD z NX INCR inf a", "ZADD z INCR 1 new", "ZADD z nx incr 1 new2", "ZADD z NX",
         "ZADD z GT INCR inf d", "ZADD z XX GT INCR 0 d", "ZADD z CH 1 a a 2", "ZADD z CH 1 dup 2 dup 2 dup 1 dup",
         "ZADD z GT CH 1 dd 2 dd 1 dd", "ZADD z NX CH 1 ee 2 ee",
@@ -72,11 +73,15 @@ CASES: dict[str, list[Any]] = {
         "ZRANGE z 0 -1 LIMIT 1", "ZRANGE z 0 -1 LIMIT a b", "ZRANGE z 0 -1 FOO", "ZRANGE z 2 4 BYSCORE",
         "ZRANGE z 2 4 BYSCORE WITHSCORES WITHSCORES", "ZRANGE z (2 (4 BYSCORE", "ZRANGE z 4 2 BYSCORE",
         "ZRANGE z 4 2 BYSCORE REV", "ZRANGE z (4 2 BYSCORE REV LIMIT 1 1", "ZRANGE z -inf +inf BYSCORE LIMIT 1 2",
-        "ZRANGE z -inf +inf BYSCORE LIMIT -1 2", "ZRANGE z -inf +inf BYSCORE LIMIT 2 -5", "ZRANGE z 0 0 BYSCORE LIMIT 0 0",
-        "ZRANGE z -inf +inf BYSCORE LIMIT 100 2", "ZRANGE z a b BYSCORE", "ZRANGE z 1 nan BYSCORE", "ZRANGE z ( 3 BYSCORE",
-        ["ZRANGE", "z", "", "3", "BYSCORE"], ["ZRANGE", "z", " 1", "( 3", "BYSCORE"], ["ZRANGE", "z", "1", "3 ", "BYSCORE"],
+        "ZRANGE z -inf +inf BYSCORE LIMIT -1 2", "ZRANGE z -inf +inf BYSCORE LIMIT 2 -5",
+        "ZRANGE z 0 0 BYSCORE LIMIT 0 0",
+        "ZRANGE z -inf +inf BYSCORE LIMIT 100 2", "ZRANGE z a b BYSCORE", "ZRANGE z 1 nan BYSCORE",
+        "ZRANGE z ( 3 BYSCORE",
+        ["ZRANGE", "z", "", "3", "BYSCORE"], ["ZRANGE", "z", " 1", "( 3", "BYSCORE"], ["ZRANGE", "z", "1", "3 ",
+        "BYSCORE"],
         "ZRANGE z ((1 3 BYSCORE", "ZRANGE z 1e400 inf BYSCORE", "ZRANGE z -1e400 inf BYSCORE LIMIT 0 1",
-        "ZRANGE l [b [d BYLEX", "ZRANGE l (b (d BYLEX", "ZRANGE l - + BYLEX", "ZRANGE l + - BYLEX", "ZRANGE l + - BYLEX REV",
+        "ZRANGE l [b [d BYLEX", "ZRANGE l (b (d BYLEX", "ZRANGE l - + BYLEX", "ZRANGE l + - BYLEX",
+        "ZRANGE l + - BYLEX REV",
         "ZRANGE l [d [b BYLEX REV LIMIT 1 1", "ZRANGE l b d BYLEX", "ZRANGE l [b d BYLEX", "ZRANGE l -x + BYLEX",
         "ZRANGE l - + BYLEX WITHSCORES", "ZRANGE l [ [zzz BYLEX", "ZRANGE l ( ( BYLEX", "ZRANGE l - - BYLEX",
         "ZRANGE l + + BYLEX", "ZRANGE l - + BYLEX LIMIT 2 3", "ZRANGE nope 0 -1", "ZRANGE nope a b", "SET s 1",
@@ -86,7 +91,8 @@ CASES: dict[str, list[Any]] = {
         *FILL, "ZREVRANGE z 0 -1", "ZREVRANGE z 0 1 WITHSCORES", "ZREVRANGE z 0 -1 REV", "ZREVRANGE z 0 1 BYSCORE",
         "ZREVRANGE z 0 1 LIMIT 0 1", "ZREVRANGE nope 0 1", "ZRANGEBYSCORE z 2 4", "ZRANGEBYSCORE z (2 4 WITHSCORES",
         "ZRANGEBYSCORE z -inf +inf LIMIT 1 2 WITHSCORES", "ZRANGEBYSCORE z 2 4 REV", "ZRANGEBYSCORE z 2 4 BYSCORE",
-        "ZRANGEBYSCORE z 2 x", "ZREVRANGEBYSCORE z 4 2", "ZREVRANGEBYSCORE z 2 4", "ZREVRANGEBYSCORE z +inf -inf LIMIT 1 2",
+        "ZRANGEBYSCORE z 2 x", "ZREVRANGEBYSCORE z 4 2", "ZREVRANGEBYSCORE z 2 4",
+        "ZREVRANGEBYSCORE z +inf -inf LIMIT 1 2",
         "ZREVRANGEBYSCORE z (4 (2 WITHSCORES", "ZRANGEBYLEX l [b [e", "ZRANGEBYLEX l - + LIMIT 1 2",
         "ZRANGEBYLEX l - + WITHSCORES", "ZREVRANGEBYLEX l [e [b", "ZREVRANGEBYLEX l + - LIMIT 1 2", "ZRANGEBYLEX l b e",
         "ZRANGEBYSCORE z 0 1 LIMIT 0", "ZRANGEBYSCORE z 2 2", "ZRANGEBYSCORE z (2 2", "ZRANGEBYSCORE z 2 (2",
@@ -95,8 +101,8 @@ CASES: dict[str, list[Any]] = {
         "ZCOUNT s 0 1", "ZLEXCOUNT s - +", "ZCOUNT s a b", "ZRANGEBYSCORE s 0 1", "ZREVRANGE s 0 1",
     ],
     "zrangestore": [
-        *FILL, "ZRANGESTORE d z 0 1", "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d z 2 4 BYSCORE", "ZRANGE d 0 -1 WITHSCORES",
-        "ZRANGESTORE d z +inf -inf BYSCORE REV LIMIT 0 2", "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d l [b [c BYLEX",
+        *FILL, "ZRANGESTORE d z 0 1", "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d z 2 4 BYSCORE",
+        "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d z +inf -inf BYSCORE REV LIMIT 0 2", "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d l [b [c BYLEX",
         "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d z 0 1 WITHSCORES", "ZRANGESTORE d z 5 1", "EXISTS d", "SET d 1",
         "ZRANGESTORE d z 0 0", "TYPE d", "ZRANGESTORE d nope 0 1", "EXISTS d", "SET s 1", "ZRANGESTORE d s 0 1",
         "ZRANGESTORE z z 1 2", "ZRANGE z 0 -1", "ZRANGESTORE d z 0 -1 LIMIT 0 1", "ZRANGESTORE d z a b",
@@ -123,9 +129,11 @@ CASES: dict[str, list[Any]] = {
     ],
     "blocking": [
         *FILL, "BZPOPMIN z 0", "BZPOPMAX nope z 1", "BZPOPMIN z l x", "BZPOPMIN z -1", "BZMPOP 1 1 z MIN",
-        "BZMPOP 1 2 nope z MAX COUNT 2", "BZMPOP x 1 z MIN", "BZMPOP -1 1 z MIN", "BZMPOP 1 0 z MIN", "BZMPOP x 0 z MIN",
+        "BZMPOP 1 2 nope z MAX COUNT 2", "BZMPOP x 1 z MIN", "BZMPOP -1 1 z MIN", "BZMPOP 1 0 z MIN",
+        "BZMPOP x 0 z MIN",
         "BZMPOP 1 1 z FOO", "BZMPOP x 1 z FOO", "SET s 1", "BZPOPMIN s 0", "BZPOPMIN nope s 0", "BZPOPMIN z s 0",
-        "BZMPOP 1 1 s MIN", "BZPOPMIN nope inf", "BZPOPMIN nope 1e20", "BZPOPMIN nope nan", "BZPOPMIN s x",
+        "BZMPOP 1 1 s MIN", unchecked("BZPOPMIN nope inf"), unchecked("BZPOPMIN nope 1e20"), "BZPOPMIN nope nan",
+        "BZPOPMIN s x",
         "BZPOPMIN nope 0.01", "BZPOPMAX nope 0.01", "BZMPOP 0.01 1 nope MIN",
     ],
     "aggregates": [
@@ -137,7 +145,8 @@ CASES: dict[str, list[Any]] = {
         "ZINTER 2 i a WEIGHTS 0 1 AGGREGATE MIN WITHSCORES", "ZINTER 2 a i WEIGHTS 1 0 AGGREGATE MAX WITHSCORES",
         "ZUNION 2 i a WEIGHTS 0 1 AGGREGATE MIN WITHSCORES", "ZINTER 2 a b WITHSCORES", "ZINTER 3 a b s",
         "ZINTER 2 a a WITHSCORES", "ZINTER 2 a nope", "ZINTER 1 a WEIGHTS 3 WITHSCORES", "ZDIFF 2 a b WITHSCORES",
-        "ZDIFF 2 a a", "ZDIFF 2 a nope", "ZDIFF 2 nope a", "ZDIFF 2 a s", "ZDIFF 2 s a WITHSCORES", "ZDIFF 1 s WITHSCORES",
+        "ZDIFF 2 a a", "ZDIFF 2 a nope", "ZDIFF 2 nope a", "ZDIFF 2 a s", "ZDIFF 2 s a WITHSCORES",
+        "ZDIFF 1 s WITHSCORES",
         "ZUNION 1 nope", "ZUNION 0 a", "ZUNION -1 a", "ZUNION x a", "ZUNION 3 a b", "ZUNION 1 a FOO",
         "ZUNION 1 a WEIGHTS", "ZUNION 1 a WEIGHTS x", "ZUNION 1 a WEIGHTS nan", "ZUNION 1 a AGGREGATE",
         "ZUNION 1 a AGGREGATE foo", "ZUNION 2 a b WEIGHTS 1", "ZUNION 1 a WEIGHTS 1 WEIGHTS 2 WITHSCORES",
@@ -150,7 +159,8 @@ CASES: dict[str, list[Any]] = {
         "ZDIFFSTORE d 2 a b", "ZRANGE d 0 -1 WITHSCORES", "ZDIFFSTORE d 2 a a", "EXISTS d", "ZINTERSTORE str 2 a nope",
         "EXISTS str", "ZUNIONSTORE a 2 a b", "ZRANGE a 0 -1 WITHSCORES", "ZUNIONSTORE d 0 a", "ZINTERSTORE d 0 a",
         "ZDIFFSTORE d 0 a", "ZUNIONSTORE d 1", "SET t 1 EX 100", "ZUNIONSTORE t 1 a", "TTL t",
-        "ZADD p 0.1 m", "ZADD r 0.2 m 1 n", "ZADD u 0.3 m 1 n 1 o", "ZUNION 3 u r p WITHSCORES", "ZINTER 3 r u p WITHSCORES",
+        "ZADD p 0.1 m", "ZADD r 0.2 m 1 n", "ZADD u 0.3 m 1 n 1 o", "ZUNION 3 u r p WITHSCORES",
+        "ZINTER 3 r u p WITHSCORES",
     ],
     "zrandmember": [
         *FILL, shape_of("ZRANDMEMBER z"), shape_of("ZRANDMEMBER z 2"), shape_of("ZRANDMEMBER z -10"),
@@ -168,10 +178,14 @@ CASES: dict[str, list[Any]] = {
         "ZADD w 0.1 a inf b -inf c -0 d 1e20 e", "ZSCAN w 0", "ZSCAN z 0 match [a-b] COUNT 100", "ZSCAN z 0x0",
     ],
     "large": [
-        *[["ZADD", "big", *[word for n in range(i, i + 50) for word in (n * 7 % 300, f"m{n}")]] for i in range(0, 300, 50)],
+        *[
+            ["ZADD", "big", *[word for n in range(at, at + 50) for word in (n * 7 % 300, f"m{n}")]]
+            for at in range(0, 300, 50)
+        ],
         "ZCARD big", "ZRANGE big 0 -1 WITHSCORES", "ZRANK big m17", "ZREVRANK big m17", "ZRANGE big 100 250 REV",
         "ZCOUNT big 10 (200", "ZPOPMIN big 60", "ZPOPMAX big 70", "ZRANGEBYSCORE big 100 150 LIMIT 5 10",
-        "ZREMRANGEBYRANK big 10 90", "ZRANGE big 0 -1 WITHSCORES", "ZUNIONSTORE d 2 big big", "ZRANGE d 0 -1 WITHSCORES",
+        "ZREMRANGEBYRANK big 10 90", "ZRANGE big 0 -1 WITHSCORES", "ZUNIONSTORE d 2 big big",
+        "ZRANGE d 0 -1 WITHSCORES",
         shape_of("ZRANDMEMBER big 5 WITHSCORES"), shape_of("ZRANDMEMBER big -5"), "ZREMRANGEBYSCORE big -inf inf",
     ],
 }  # fmt: skip
@@ -204,6 +218,7 @@ _INPUTS = st.lists(keys, min_size=1, max_size=3).flatmap(
     ).map(lambda parts: [word for part in parts for word in part])
 )
 _WITH_SCORES = optional("WITHSCORES")
+_COUNTED_KEYS = several(keys, 1, 3).map(lambda names: [b"%d" % len(names), *names])
 _END = st.sampled_from(["MIN", "MAX"])
 
 CHANGES = [
@@ -213,14 +228,14 @@ CHANGES = [
     request("ZINCRBY", keys, floats, members),
     request("ZREM", keys, several(members)),
     request(st.sampled_from(["ZPOPMIN", "ZPOPMAX"]), keys, optional(integers)),
-    request("ZMPOP", several(keys, 1, 2).map(lambda names: [b"%d" % len(names), *names]), _END, optional("COUNT", integers)),
+    request("ZMPOP", _COUNTED_KEYS, _END, optional("COUNT", integers)),
     request("ZREMRANGEBYRANK", keys, integers, integers),
     request("ZREMRANGEBYSCORE", keys, _BOUNDS, _BOUNDS),
     request("ZREMRANGEBYLEX", keys, _LEX, _LEX),
     request("ZRANGESTORE", keys, keys, _BOUNDS, _BOUNDS, "BYSCORE", optional("REV"), _LIMIT),
     request("ZRANGESTORE", keys, keys, integers, integers, optional("REV")),
     request(st.sampled_from(["ZUNIONSTORE", "ZINTERSTORE"]), keys, _INPUTS),
-    request("ZDIFFSTORE", keys, several(keys, 1, 3).map(lambda names: [b"%d" % len(names), *names])),
+    request("ZDIFFSTORE", keys, _COUNTED_KEYS),
     request("SADD", keys, several(members)),
     request("DEL", keys),
 ]
@@ -232,7 +247,7 @@ READS = [
     request(st.sampled_from(["ZRANK", "ZREVRANK"]), keys, members),
     request("ZMSCORE", keys, several(members)),
     request(st.sampled_from(["ZUNION", "ZINTER"]), _INPUTS, _WITH_SCORES),
-    request("ZDIFF", several(keys, 1, 3).map(lambda names: [b"%d" % len(names), *names]), _WITH_SCORES),
+    request("ZDIFF", _COUNTED_KEYS, _WITH_SCORES),
     request("ZCARD", keys),
 ]
 
@@ -260,9 +275,3 @@ def test_random_ranges_of_members(
     differential: Differential, names: list[bytes], queries: list[list[bytes]]
 ) -> None:
     differential.check([["ZADD", "k", *[word for name in names for word in ("0", name)]], *queries])
-
-
-@given(requests=sequences(*CHANGES, max_size=12))
-def test_scans_are_complete(differential: Differential, requests: list[list[bytes]]) -> None:
-    kept = [unchecked(one) for one in requests if one[0] != b"ZREMRANGEBYLEX"]
-    differential.check([*kept, *[f"ZCARD {key}" for key in ("a", "b")]])
