@@ -1,0 +1,142 @@
+"""Requests that wait for keys (BLPOP and its kin).
+
+A parked request stands in the queue of each of its keys. When a transaction has changed such a key, the requests in its
+queue run again in order of arrival, as transactions of their own, right after the one that woke them: first come, first
+served, and nothing can take the element in between.
+"""
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+from makoredis.commands.registry import WouldBlock
+from makoredis.data.effects import Effect
+from makoredis.server.routes import Route
+from makoredis.server.session import Session
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+Key = tuple[int, bytes]
+"""Database id and key."""
+
+
+class Parked:
+    """One waiting request."""
+
+    __slots__ = ("argv", "block", "database", "deadline_ms", "is_done", "keys", "route", "session")
+
+    def __init__(self, session: Session, route: Route, argv: list[bytes], block: WouldBlock, db: int) -> None:
+        self.session = session
+        self.route = route
+        self.argv = block.argv or argv
+        self.block = block
+        self.database = session.database
+        self.keys: list[Key] = [(db, key) for key in dict.fromkeys(block.keys)]
+        self.deadline_ms = 0
+        self.is_done = False
+
+
+class Blocking:
+    """All parked requests of this node."""
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.queues: dict[Key, dict[int, Parked]] = {}
+        """Per key the parked requests by session id, in order of arrival."""
+        self.count = 0
+        self._ready: dict[Key, None] = {}
+        self._deadlines: list[tuple[int, int, Parked]] = []
+        self._is_serving = False
+
+    def park(self, session: Session, route: Route, argv: list[bytes], block: WouldBlock) -> None:
+        """Makes a session wait; its further requests go to its backlog."""
+        server = self.server
+        db = server.node.host.space.databases[session.database].id
+        parked = Parked(session, route, argv, block, db)
+        for key in parked.keys:
+            self.queues.setdefault(key, {})[session.id] = parked
+        if block.timeout_ms > 0:
+            parked.deadline_ms = server.now_ms + block.timeout_ms
+            heappush(self._deadlines, (parked.deadline_ms, session.id, parked))
+            server.wake_at(parked.deadline_ms)
+        session.blocked = parked
+        self.count += 1
+        session.refresh_special()
+        server.refresh_observers()
+
+    def note(self, effects: Sequence[Effect]) -> None:
+        """Remembers which waited-for keys a transaction changed."""
+        for effect in effects:
+            key = getattr(effect, "key", None)
+            if key is None:
+                self._ready.update(dict.fromkeys(self.queues))
+            else:
+                name = (effect.db, key)  # type: ignore[union-attr]  # it has a key, so a database
+                if name in self.queues:
+                    self._ready[name] = None
+
+    def serve(self) -> None:
+        """Runs what became ready, and what that makes ready in turn."""
+        if self._is_serving:
+            return
+        self._is_serving = True
+        try:
+            while self._ready:
+                ready, self._ready = self._ready, {}
+                for name in ready:
+                    for parked in list(self.queues.get(name, {}).values()):
+                        if not parked.is_done and self._may_serve(parked, name):
+                            self._retry(parked)
+        finally:
+            self._is_serving = False
+
+    def _may_serve(self, parked: Parked, name: Key) -> bool:
+        kinds = parked.block.wakes_for
+        if not kinds:
+            return True
+        value = self.server.node.host.space.by_id[name[0]].get(name[1])
+        return isinstance(value, kinds)
+
+    def _retry(self, parked: Parked) -> None:
+        server = self.server
+        reply, gate = server.dispatcher.call_data(parked.session, parked.route, parked.argv)
+        if not isinstance(reply, WouldBlock):
+            self.unpark(parked.session)
+            server.dispatcher.answer(parked.session, reply, gate)
+            parked.session.want_flush()
+
+    def unpark(self, session: Session) -> None:
+        """Takes a session out of all queues; its backlog goes on."""
+        parked: Parked = session.blocked
+        parked.is_done = True
+        for key in parked.keys:
+            queue = self.queues[key]
+            del queue[session.id]
+            if not queue:
+                del self.queues[key]
+        session.blocked = None
+        self.count -= 1
+        session.refresh_special()
+        self.server.refresh_observers()
+        self.server.reactor.resume(session)
+
+    def finish(self, session: Session, reply: Any) -> None:
+        """Ends a session's waiting with this reply (a timeout, CLIENT UNBLOCK)."""
+        self.unpark(session)
+        self.server.dispatcher.answer(session, reply, None)
+        session.want_flush()
+
+    def expire(self, now_ms: int) -> None:
+        """Answers the requests whose time is over."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now_ms:
+            parked = heappop(deadlines)[2]
+            if not parked.is_done:
+                self.finish(parked.session, parked.block.on_timeout)
+
+    def next_deadline_ms(self) -> int | None:
+        """When `expire` has something to do next."""
+        while self._deadlines and self._deadlines[0][2].is_done:
+            heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None

@@ -1,0 +1,105 @@
+"""MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+WATCH remembers the version of each key, which `WatchTable` counts up with every effect on it. EXEC compares under the
+same serial execution as everything else, so nothing can come in between.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from makoredis.base.errors import ClientError
+from makoredis.server.dispatch import EXEC_ABORTED
+from makoredis.server.routes import NO_REPLY, Route, session_command
+from makoredis.server.session import Session
+from resp.replies import OK, Error, NullArray
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+
+@session_command("MULTI", "Starts a transaction.")
+def multi(server: "Server", session: Session) -> Any:
+    if session.multi is not None:
+        raise ClientError("ERR MULTI calls can not be nested")
+    session.multi = []
+    session.multi_failed = False
+    session.refresh_special()
+    return OK
+
+
+@session_command("DISCARD", "Discards a transaction.")
+def discard(server: "Server", session: Session) -> Any:
+    if session.multi is None:
+        raise ClientError("ERR DISCARD without MULTI")
+    end_transaction(server, session)
+    return OK
+
+
+@session_command("EXEC", "Executes all commands in a transaction.")
+def exec_(server: "Server", session: Session) -> Any:
+    queued = session.multi
+    if queued is None:
+        raise ClientError("ERR EXEC without MULTI")
+    if session.multi_failed:
+        end_transaction(server, session)
+        return EXEC_ABORTED
+    is_stale = not server.watches.is_current(server, session)
+    end_transaction(server, session)
+    if is_stale:
+        # That a watched key changed is something the client sees: it must not hear of it before it is final.
+        server.dispatcher.answer(session, NullArray, server.node.host.executor.gate_of_everything())
+        return NO_REPLY
+    refusal = _write_refusal(server, session, queued)
+    if refusal is not None:
+        return refusal
+    _run(server, session, queued)
+    return NO_REPLY
+
+
+def _write_refusal(server: "Server", session: Session, queued: list[tuple[Route, list[bytes]]]) -> Error | None:
+    for route, _ in queued:
+        if route.is_write:
+            refused = server.write_refusal(session, route)
+            if refused is not None:
+                return Error(b"EXECABORT Transaction discarded because of: " + refused.text.encode())
+    return None
+
+
+def _run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes]]]) -> None:
+    dispatcher = server.dispatcher
+    access = dispatcher.begin(session)
+    replies = []
+    for route, argv in queued:
+        if server.monitors and "skip_monitor" not in route.row.flags:
+            server.feed_monitors(session, argv)
+        route.calls += 1
+        if route.is_data:
+            replies.append(dispatcher.invoke(access, route, argv))
+        else:
+            replies.append(dispatcher.call_session(session, route, argv)[0])
+            if access.number != session.database:
+                access.select(session.database)
+    gate = dispatcher.finish(session, access, queued)
+    dispatcher.answer(session, [reply for reply in replies if reply is not NO_REPLY], gate)
+
+
+def end_transaction(server: "Server", session: Session) -> None:
+    """Leaves MULTI and forgets watched keys."""
+    session.multi = None
+    session.multi_failed = False
+    server.watches.forget(session)
+    session.refresh_special()
+
+
+@session_command("WATCH", "Monitors changes to keys to determine the execution of a transaction.")
+def watch(server: "Server", session: Session, *keys: bytes) -> Any:
+    if session.multi is not None:
+        raise ClientError("ERR WATCH inside MULTI is not allowed")
+    for key in keys:
+        server.watches.watch(server, session, key)
+    return OK
+
+
+@session_command("UNWATCH", "Forgets about watched keys of a transaction.")
+def unwatch(server: "Server", session: Session) -> Any:
+    server.watches.forget(session)
+    return OK

@@ -1,0 +1,251 @@
+"""From a request to its reply.
+
+`Dispatcher.run` is the fast path: a plain command of a plain client on a node that leads the only shard. Anything else
+goes through `process`, an ordered list of refusals as in Redis's `processCommand`. Both end in `call`'s rule: what is
+common to all commands happens once, around the handler.
+"""
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from makoredis.base.errors import ClientError
+from makoredis.commands.registry import WouldBlock
+from makoredis.data.access import Access
+from makoredis.server.routes import NO_REPLY, Route, Routes
+from makoredis.server.session import Session
+from makoredis.txn.gate import Gate
+from resp.encode import encode
+from resp.replies import QUEUED, Error
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+EXEC_ABORTED = Error(b"EXECABORT Transaction discarded because of previous errors.")
+_NOT_QUEUED = frozenset(("EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"))
+_BEFORE_AUTH = frozenset(("AUTH", "HELLO", "QUIT", "RESET"))
+
+
+class Dispatcher:
+    """Runs requests of sessions on the node's keyspace."""
+
+    def __init__(self, server: "Server", routes: Routes) -> None:
+        self.server = server
+        self.routes = routes
+
+    def run(self, session: Session, requests: Sequence[list[bytes]]) -> None:
+        """Executes requests of one session in order; those behind one that blocks wait in its backlog."""
+        server = self.server
+        direct = self.routes.direct
+        host = server.node.host
+        access, executor = host.access, host.executor
+        access.now_ms = server.now_ms
+        slow_us = server.slowlog_threshold_us
+        started = perf_counter()
+        session.commands_count += len(requests)
+        for at, argv in enumerate(requests):
+            route = direct.get(argv[0])
+            if route is None or session.is_special or server.is_special:
+                self.process(session, argv)
+                if session.blocked is not None or session.close_after_reply:
+                    session.backlog.extend(requests[at + 1 :])
+                    return
+                started = perf_counter()
+                continue
+            count = len(argv)
+            if count != route.arity and (route.arity > 0 or count < -route.arity):
+                self._reject(session, route, f"ERR wrong number of arguments for '{route.name.lower()}' command")
+                continue
+            access.number = session.database
+            access.database = access.space.databases[session.database]
+            access.protocol = session.protocol
+            try:
+                reply = route.handler(access, *argv[1:])
+            except ClientError as error:
+                route.failed += 1
+                reply = server.error_reply(error)
+            effects = access.effects
+            if effects:
+                gate = executor.commit(access, server.wall_us)
+                if server.observes_effects:
+                    server.after_commit(effects)
+            elif executor.is_durable:
+                gate = self._gate_of_read(route, argv, access)
+            else:
+                gate = None
+            data = encode(reply, session.protocol)
+            if gate is None and not session.held:
+                session.out.append(data)
+            else:
+                session.send_bytes(data, gate)
+            route.calls += 1
+            ended = perf_counter()
+            elapsed = (ended - started) * 1e6
+            route.usec += elapsed
+            if elapsed > slow_us >= 0:
+                server.slowlog_add(session, argv, elapsed)
+            started = ended
+        if requests:
+            session.last_command = requests[-1][0]
+
+    def _gate_of_read(self, route: Route, argv: list[bytes], access: Access) -> Gate | None:
+        executor = self.server.node.host.executor
+        if access.messages or access.notices:
+            return executor.announce_only(access)
+        if route.whole_keyspace:
+            return executor.gate_of_everything() if route.row.flags & _LOOKS else None
+        return executor.gate_of_reads(access.database.id, route.row.keys(argv))
+
+    def _reject(self, session: Session, route: Route | None, text: str) -> None:
+        if route is not None:
+            route.rejected += 1
+        if session.multi is not None:
+            session.multi_failed = True
+        session.send_reply(self.server.error_reply(ClientError(text)))
+
+    # -- the slow path
+
+    def process(self, session: Session, argv: list[bytes]) -> None:
+        """Everything that a request can be refused for, in Redis's order, then `call`."""
+        server = self.server
+        session.last_command = argv[0]
+        try:
+            route = self.routes.find(argv)
+            refusal = self._refusal(session, route, argv)
+        except ClientError as error:
+            route, refusal = None, error
+        if refusal is not None:
+            if route is not None:
+                route.rejected += 1
+            if session.multi is not None:
+                session.multi_failed = True
+            session.send_reply(server.error_reply(refusal))
+            self._after_reply(session)
+            return
+        assert route is not None
+        if session.multi is not None and route.name not in _NOT_QUEUED:
+            self._queue(session, route, argv)
+            return
+        if server.pause.holds(session, route):
+            server.pause.park(session, argv)
+            return
+        self.call(session, route, argv)
+        self._after_reply(session)
+
+    def _refusal(self, session: Session, route: Route, argv: list[bytes]) -> ClientError | None:
+        server = self.server
+        if not session.authenticated and route.name not in _BEFORE_AUTH:
+            return ClientError("NOAUTH Authentication required.")
+        denied: ClientError | None = server.acl_refusal(session, route, argv)
+        if denied is not None:
+            return denied
+        if route.is_write or "denyoom" in route.row.flags or session.multi is not None:
+            refused: ClientError | None = server.write_refusal(session, route)
+            if refused is not None:
+                return refused
+        if session.protocol == 2 and session.subscription_count() and not route.allowed_in_subscribe:
+            return ClientError(
+                f"ERR Can't execute '{route.name.lower()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                "RESET are allowed in this context"
+            )
+        if session.multi is not None and "no_multi" in route.row.flags:
+            return ClientError("ERR Command not allowed inside a transaction")
+        return None
+
+    def _queue(self, session: Session, route: Route, argv: list[bytes]) -> None:
+        assert session.multi is not None
+        session.multi.append((route, argv))
+        session.send_reply(QUEUED)
+
+    def _after_reply(self, session: Session) -> None:
+        if session.reply_mode == "skip":
+            session.reply_mode = ""
+            session.refresh_special()
+        elif session.reply_mode == "skip_next":
+            session.reply_mode = "skip"
+
+    def call(self, session: Session, route: Route, argv: list[bytes]) -> None:
+        """Runs a request and sends its reply, with all that is common to every command."""
+        server = self.server
+        if server.monitors and "skip_monitor" not in route.row.flags:
+            server.feed_monitors(session, argv)
+        started = perf_counter()
+        if route.is_data:
+            reply, gate = self.call_data(session, route, argv)
+        else:
+            reply, gate = self.call_session(session, route, argv)
+        elapsed = (perf_counter() - started) * 1e6
+        route.calls += 1
+        route.usec += elapsed
+        if elapsed > server.slowlog_threshold_us >= 0 and "skip_slowlog" not in route.row.flags:
+            server.slowlog_add(session, argv, elapsed)
+        if isinstance(reply, WouldBlock):
+            server.blocking.park(session, route, argv, reply)
+        elif reply is not NO_REPLY:
+            self.answer(session, reply, gate)
+
+    def answer(self, session: Session, reply: Any, gate: Gate | None) -> None:
+        """Sends a reply, unless CLIENT REPLY says not to."""
+        if session.reply_mode not in ("off", "skip"):
+            session.send_reply(reply, gate)
+
+    def call_session(self, session: Session, route: Route, argv: list[bytes]) -> tuple[Any, Gate | None]:
+        """Runs a command on the connection or the server."""
+        try:
+            return route.handler(self.server, session, *argv[route.skip :]), None
+        except ClientError as error:
+            route.failed += 1
+            return self.server.error_reply(error), None
+
+    def call_data(self, session: Session, route: Route, argv: list[bytes]) -> tuple[Any, Gate | None]:
+        """Runs a command on the keyspace as a transaction of its own."""
+        access = self.begin(session)
+        access.may_block = True
+        try:
+            reply = self.invoke(access, route, argv)
+        finally:
+            access.may_block = False
+        return reply, self.finish(session, access, ((route, argv),))
+
+    def begin(self, session: Session) -> Access:
+        """Readies the node's access for a transaction of this session."""
+        access = self.server.node.host.access
+        access.now_ms = self.server.now_ms
+        access.number = session.database
+        access.database = access.space.databases[session.database]
+        access.protocol = session.protocol
+        return access
+
+    def invoke(self, access: Access, route: Route, argv: list[bytes]) -> Any:
+        """The reply of one command within a transaction; errors become replies, and do not undo what was done."""
+        try:
+            return route.handler(access, *argv[route.skip :])
+        except ClientError as error:
+            route.failed += 1
+            return self.server.error_reply(error)
+
+    def finish(
+        self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]]
+    ) -> Gate | None:
+        """Ends a transaction. Returns the gate of its replies, those of reads included."""
+        server = self.server
+        executor = server.node.host.executor
+        effects = access.effects
+        if effects:
+            gate = executor.commit(access, server.wall_us)
+            if server.observes_effects:
+                server.after_commit(effects)
+            return gate
+        if not executor.is_durable:
+            return executor.announce_only(access) if access.messages or access.notices else None
+        latest: Gate | None = None
+        for route, argv in requests:
+            if not route.is_data:
+                continue
+            gate = self._gate_of_read(route, argv, access)
+            if gate is not None and (latest is None or gate.position > latest.position):
+                latest = gate
+        return latest
+
+
+_LOOKS = frozenset(("readonly", "write"))

@@ -1,0 +1,127 @@
+"""Which command is answered where: one lookup from a request's first words to what runs it.
+
+A *data* route runs a handler of `makoredis.commands` on the keyspace; a *session* route runs one of
+`makoredis.server.commands`, which see the server and the connection instead.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from makoredis.base.errors import ClientError
+from makoredis.commands.registry import COMMANDS, load
+from makoredis.commands.table import TABLE, CommandRow
+
+NO_REPLY = object()
+"""Returned by a session command that has answered by itself, or whose answer comes later."""
+
+
+class Route:
+    """One command as dispatch sees it, with its counters."""
+
+    __slots__ = (
+        "allowed_in_subscribe",
+        "arity",
+        "calls",
+        "failed",
+        "handler",
+        "is_data",
+        "is_write",
+        "name",
+        "rejected",
+        "row",
+        "skip",
+        "summary",
+        "usec",
+        "whole_keyspace",
+    )
+
+    def __init__(self, row: CommandRow, handler: Callable[..., Any], summary: str, *, is_data: bool) -> None:
+        self.row = row
+        self.name = row.name
+        self.handler = handler
+        self.summary = summary
+        self.is_data = is_data
+        self.arity = row.arity
+        self.is_write = row.is_write
+        self.skip = 2 if "|" in row.name else 1
+        """How many words the name has: the arguments begin there."""
+        self.whole_keyspace = is_data and not row.key_specs
+        self.allowed_in_subscribe = row.name in _SUBSCRIBER_COMMANDS
+        self.calls = 0
+        self.usec = 0.0
+        self.rejected = 0
+        self.failed = 0
+
+
+_SUBSCRIBER_COMMANDS = frozenset(
+    ("SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE", "PING", "QUIT", "RESET")
+)
+
+_SESSION_COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {}
+
+
+def session_command(name: str, summary: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Binds `handler(server, session, *arguments) -> Reply | NO_REPLY` to a row of the table."""
+
+    def bind(handler: Callable[..., Any]) -> Callable[..., Any]:
+        assert name not in _SESSION_COMMANDS, name
+        _SESSION_COMMANDS[name] = (handler, summary)
+        return handler
+
+    return bind
+
+
+class Routes:
+    """All routes of a server, by name in any case. Counters are per server, so that tests can run several."""
+
+    def __init__(self) -> None:
+        load()
+        self.by_name: dict[str, Route] = {
+            name: Route(command.row, command.handler, command.summary, is_data=True)
+            for name, command in COMMANDS.items()
+        }
+        for name, (handler, summary) in _SESSION_COMMANDS.items():
+            assert name not in self.by_name, name
+            self.by_name[name] = Route(TABLE[name], handler, summary, is_data=False)
+        self.containers = {name.split("|")[0] for name in self.by_name if "|" in name}
+        self.direct: dict[bytes, Route] = {}
+        """The fast path: plain commands by the spellings that clients use."""
+        for name, route in self.by_name.items():
+            if "|" not in name and name not in self.containers:
+                self.direct[name.encode()] = route
+                self.direct[name.lower().encode()] = route
+
+    def find(self, argv: Sequence[bytes]) -> Route:
+        """The route of a request.
+
+        Raises: ClientError with Redis's texts for an unknown command, subcommand or a wrong number of arguments.
+        """
+        name = argv[0].decode("latin-1").upper()
+        route = self.by_name.get(name)
+        if name in self.containers and (route is None or len(argv) > 1):
+            route = self._subcommand(name, argv)
+        if route is None:
+            raise ClientError(_unknown_command(argv))
+        count = len(argv)
+        if not (count == route.arity if route.arity >= 0 else count >= -route.arity):
+            route.rejected += 1
+            raise ClientError(f"ERR wrong number of arguments for '{route.name.lower()}' command")
+        return route
+
+    def _subcommand(self, name: str, argv: Sequence[bytes]) -> Route:
+        if len(argv) == 1:
+            raise ClientError(f"ERR wrong number of arguments for '{name.lower()}' command")
+        word = argv[1].decode("latin-1")
+        route = self.by_name.get(f"{name}|{word.upper()}")
+        if route is None:
+            raise ClientError(f"ERR unknown subcommand '{word[:128]}'. Try {name} HELP.")
+        return route
+
+
+def _unknown_command(argv: Sequence[bytes]) -> str:
+    arguments = ""
+    for argument in argv[1:]:
+        if len(arguments) >= 128:
+            break
+        arguments += "'" + argument[: 128 - len(arguments)].decode("latin-1") + "' "
+    return f"ERR unknown command '{argv[0][:128].decode('latin-1')}', with args beginning with: {arguments}"

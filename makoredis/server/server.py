@@ -1,0 +1,304 @@
+"""The server: one node, its clients, and what is common to them."""
+
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from makoredis.base.errors import ClientError
+from makoredis.cluster.node import Node
+from makoredis.data.effects import Effect
+from makoredis.server.blocking import Blocking
+from makoredis.server.config import Config
+from makoredis.server.dispatch import Dispatcher
+from makoredis.server.pause import Pause
+from makoredis.server.pubsub import PubSub
+from makoredis.server.reactor import Reactor
+from makoredis.server.routes import Route, Routes
+from makoredis.server.session import Session
+from makoredis.server.slowlog import SlowLog
+from makoredis.server.stats import Stats
+from makoredis.server.watches import WatchTable
+from resp.replies import Error
+
+EXPIRE_KEYS_PER_TICK = 2000
+"""Deadlines that one tick works off; more are left for the next, so that a mass expiry doesn't stop the loop."""
+
+
+class Server:
+    """Ties node, sessions and reactor together, and knows the time of the turn."""
+
+    def __init__(self, config: Config, node: Node) -> None:
+        self.config = config
+        self.node = node
+        self.stats = Stats()
+        self.started = time.time()
+        self.now = self.started
+        self.now_ms = int(self.started * 1000)
+        self.wall_us = int(self.started * 1_000_000)
+        self.routes = Routes()
+        self.dispatcher = Dispatcher(self, self.routes)
+        self.reactor = Reactor(self)
+        self.watches = WatchTable()
+        self.blocking = Blocking(self)
+        self.pause = Pause(self)
+        self.pubsub = PubSub(self)
+        self.slowlog = SlowLog()
+        self.slowlog_threshold_us = 10_000
+        self.monitors: dict[int, Session] = {}
+        self.by_id: dict[int, Session] = {}
+        self.is_special = False
+        self.observes_effects = False
+        self.is_out_of_memory = False
+        self.stop_requested: str | None = None
+        self._next_session_id = 0
+        self._timer_scope: trio.CancelScope | None = None
+        self._last_tick = 0.0
+        self.node.host.access.count_receivers = self.pubsub.count_receivers
+
+    # -- the turn
+
+    def begin_turn(self) -> None:
+        """Fixes the time for everything in this turn."""
+        now_ns = time.time_ns()
+        self.now = now_ns / 1e9
+        self.now_ms = now_ns // 1_000_000
+        self.wall_us = now_ns // 1000
+        self.stats.turns += 1
+
+    def end_turn(self) -> None:
+        """Proposes what was executed, and tells the world what has become final."""
+        for announcement in self.node.end_turn():
+            self.pubsub.announce(announcement)
+
+    def after_commit(self, effects: Sequence[Effect]) -> None:
+        """A transaction has changed something that somebody here watches or waits for."""
+        if self.watches.keys:
+            self.watches.note(effects, self.node.host.space)
+        if self.blocking.queues:
+            self.blocking.note(effects)
+            self.blocking.serve()
+
+    def refresh_observers(self) -> None:
+        """To be called when somebody begins or stops to watch or to wait for keys."""
+        self.observes_effects = bool(self.watches.keys) or bool(self.blocking.queues)
+
+    def refresh_special(self) -> None:
+        """To be called when something changes that every request has to be checked for."""
+        self.is_special = (
+            bool(self.monitors) or self.pause.is_on() or self.is_out_of_memory or self.node.write_refusal is not None
+        )
+
+    # -- refusals
+
+    def error_reply(self, error: ClientError) -> Error:
+        """The reply for an error, counted by its code."""
+        text = error.text
+        code = text.split(" ", 1)[0]
+        errors = self.stats.errors
+        errors[code] = errors.get(code, 0) + 1
+        return Error(text)
+
+    def acl_refusal(self, session: Session, route: Route, argv: list[bytes]) -> ClientError | None:
+        """Why this user may not run this request."""
+        if session.user is None:
+            return None
+        refusal: ClientError | None = session.user.refusal(route, argv)
+        return refusal
+
+    def write_refusal(self, session: Session, route: Route) -> ClientError | None:
+        """Why nothing may be written now: the disk, or the memory limit."""
+        if self.node.write_refusal is not None and route.is_write:
+            return ClientError(self.node.write_refusal)
+        if self.is_out_of_memory and "denyoom" in route.row.flags:
+            return ClientError("OOM command not allowed when used memory > 'maxmemory'.")
+        return None
+
+    # -- sessions
+
+    def refuse_connection(self, sock: socket.socket, connected: int) -> bytes | None:
+        """The error for a connection that is not taken, None if it is."""
+        if connected >= self.config.maxclients:
+            self.stats.rejected_connections += 1
+            return b"-ERR max number of clients reached\r\n"
+        if self.config.is_protected_mode and not self.config.requirepass and not _is_local(sock):
+            self.stats.rejected_connections += 1
+            return PROTECTED_MODE_TEXT
+        return None
+
+    def new_session(self, sock: socket.socket, address: str, laddress: str) -> Session:
+        self._next_session_id += 1
+        self.stats.connections_received += 1
+        session = Session(self._next_session_id, sock, address, laddress, self.now)
+        if self.config.requirepass:
+            session.authenticated = False
+            session.parser.authenticated = False
+            session.refresh_special()
+        self.by_id[session.id] = session
+        return session
+
+    def session_closed(self, session: Session) -> None:
+        """Forgets a session that is gone."""
+        self.by_id.pop(session.id, None)
+        if session.blocked is not None and session.blocked is not self.pause:
+            self.blocking.unpark(session)
+        self.watches.forget(session)
+        self.pubsub.forget(session)
+        if session.is_monitor:
+            self.monitors.pop(session.id, None)
+            self.refresh_special()
+        self.refresh_observers()
+
+    def check_output_limit(self, session: Session) -> None:
+        """Closes a client that does not read what it is sent."""
+        kind = "pubsub" if session.subscription_count() else "normal"
+        hard, soft, soft_seconds = self.config.output_limits[kind]
+        size = session.output_bytes()
+        if hard and size > hard:
+            self.reactor.close(session, "output buffer limit")
+        elif soft and size > soft:
+            if not session.soft_limit_since:
+                session.soft_limit_since = self.now
+            elif self.now - session.soft_limit_since > soft_seconds:
+                self.reactor.close(session, "output buffer limit")
+        else:
+            session.soft_limit_since = 0.0
+
+    # -- monitors, slow log, log
+
+    def feed_monitors(self, session: Session, argv: list[bytes]) -> None:
+        """Shows a request to everybody who said MONITOR."""
+        words = b" ".join(b'"' + _escape(argument) + b'"' for argument in argv)
+        line = b"+%d.%06d [%d %s] %s\r\n" % (
+            self.wall_us // 1_000_000,
+            self.wall_us % 1_000_000,
+            session.database,
+            session.address.encode(),
+            words,
+        )
+        for monitor in self.monitors.values():
+            monitor.push(line)
+
+    def slowlog_add(self, session: Session, argv: list[bytes], duration_us: float) -> None:
+        self.slowlog.add(int(self.now), int(duration_us), argv, session.address, session.name)
+
+    def log(self, level: str, text: str) -> None:
+        """One line on the console."""
+        print(f"{time.strftime('%d %b %Y %H:%M:%S')} {level}: {text}", flush=True)
+
+    # -- time
+
+    def wake_at(self, when_ms: int) -> None:
+        """Makes sure that `on_timer` runs at a moment, Unix milliseconds."""
+        scope = self._timer_scope
+        if scope is not None:
+            at = trio.current_time() + max(0, when_ms - int(time.time() * 1000)) / 1000
+            scope.deadline = min(scope.deadline, at)
+
+    async def run_timer(self) -> None:
+        """Runs `on_timer` at `wake_at`'s times, and `tick` ten times a second."""
+        next_tick = trio.current_time()
+        while True:
+            deadline = self.blocking.next_deadline_ms()
+            at = next_tick
+            if deadline is not None:
+                at = min(at, trio.current_time() + max(0, deadline - time.time() * 1000) / 1000)
+            with trio.CancelScope(deadline=at) as self._timer_scope:
+                await trio.sleep_forever()
+            self._timer_scope = None
+            self.begin_turn()
+            if trio.current_time() >= next_tick:
+                next_tick = trio.current_time() + 0.1
+                self.tick()
+            self.blocking.expire(self.now_ms)
+            self.pause.end_if_over()
+            self.reactor.run_resumed()
+            self.end_turn()
+            self.reactor.flush()
+
+    def tick(self) -> None:
+        """Ten times a second: expiry, the node's own timers, idle clients."""
+        self.node.tick(self.wall_us)
+        self.expire_keys()
+        if self.now - self._last_tick >= 1.0:
+            self._last_tick = self.now
+            self._close_idle()
+        self.refresh_special()
+
+    def expire_keys(self) -> None:
+        """Deletes keys past their deadline, a bounded number at a time."""
+        host = self.node.host
+        if not host.is_leader:
+            return
+        access = host.access
+        access.now_ms = self.now_ms
+        budget = EXPIRE_KEYS_PER_TICK
+        for number, database in enumerate(host.space.databases):
+            if not database.expires:
+                continue
+            access.select(number)
+            due = database.take_due(self.now_ms, budget)
+            for key in due:
+                access.expire(key)
+                self.stats.expired_keys += 1
+            budget -= len(due)
+        effects = access.effects
+        if effects:
+            host.executor.commit(access, self.wall_us)
+            if self.observes_effects:
+                self.after_commit(effects)
+
+    def _close_idle(self) -> None:
+        timeout = self.config.timeout_seconds
+        if not timeout:
+            return
+        for session in list(self.by_id.values()):
+            if session.blocked is None and not session.subscription_count() and not session.is_monitor:
+                if self.now - session.last_active > timeout:
+                    self.reactor.close(session, "idle")
+
+    def request_stop(self, reason: str) -> None:
+        """Ends the server after this turn."""
+        self.stop_requested = reason
+
+
+PROTECTED_MODE_TEXT = (
+    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "
+    b"default user. In this mode connections are only accepted from the loopback interface. If you want to connect "
+    b"from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode "
+    b"sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the "
+    b"same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. "
+    b"Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by "
+    b"editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the "
+    b"server. 3) If you started the server manually just for testing, restart it with the '--protected-mode no' "
+    b"option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above "
+    b"things in order for the server to start accepting connections from the outside.\r\n"
+)
+
+
+def _is_local(sock: socket.socket) -> bool:
+    if sock.family == socket.AF_UNIX:
+        return True
+    host: Any = sock.getpeername()[0]
+    return bool(host.startswith("127.") or host == "::1" or host.startswith("::ffff:127."))
+
+
+def _escape(argument: bytes) -> bytes:
+    """A byte string as Redis's sdscatrepr shows it, without the quotes."""
+    if argument.isalnum():
+        return argument
+    return b"".join(_ESCAPES[byte] for byte in argument)
+
+
+def _escape_byte(byte: int) -> bytes:
+    named = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
+    if byte in named:
+        return named[byte]
+    return bytes((byte,)) if 32 <= byte < 127 else b"\\x%02x" % byte
+
+
+_ESCAPES = [_escape_byte(byte) for byte in range(256)]
+
+

@@ -1,0 +1,233 @@
+"""One client connection: its state, and its replies in order.
+
+Replies leave in the order of the requests. A reply whose gate is closed is *held*, and so is every one behind it;
+`release` lets out what has become final. What the socket does not take stays in `unsent` until it is writable again.
+Both are bounded by the output buffer limits of the client's class.
+"""
+
+import socket
+from collections import deque
+from typing import Any
+
+from makoredis.txn.gate import Gate
+from resp.encode import encode
+from resp.parser import RequestParser
+
+SEND_BYTES_MAX = 4 * 1024 * 1024
+"""Handed to one `send`, so that one client with a huge reply doesn't keep the turn."""
+
+
+class Held:
+    """Replies that wait for one gate."""
+
+    __slots__ = ("chunks", "gate")
+
+    def __init__(self, gate: Gate | None, chunk: bytes) -> None:
+        self.gate = gate
+        self.chunks = [chunk]
+
+
+class Session:
+    """The state of one connection.
+
+    `is_special` is the one thing the fast path of dispatch looks at: it is set whenever anything below makes this
+    client's requests differ from "run it and answer" (see `refresh_special`).
+    """
+
+    __slots__ = (
+        "address",
+        "authenticated",
+        "backlog",
+        "blocked",
+        "channels",
+        "close_after_reply",
+        "closed_reason",
+        "commands_count",
+        "connected_at",
+        "database",
+        "extra",
+        "fd",
+        "flush_queue",
+        "held",
+        "held_bytes",
+        "id",
+        "is_dirty_watch",
+        "is_monitor",
+        "is_special",
+        "laddress",
+        "last_active",
+        "last_command",
+        "library_name",
+        "library_version",
+        "multi",
+        "multi_failed",
+        "name",
+        "no_evict",
+        "no_touch",
+        "out",
+        "parser",
+        "patterns",
+        "protocol",
+        "reply_mode",
+        "shard_channels",
+        "sock",
+        "soft_limit_since",
+        "tracking",
+        "unsent",
+        "unsent_bytes",
+        "user",
+        "watched",
+        "writable_wanted",
+    )
+
+    def __init__(self, id: int, sock: socket.socket, address: str, laddress: str, now: float) -> None:
+        self.id = id
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.address = address
+        self.laddress = laddress
+        self.parser = RequestParser()
+        self.protocol = 2
+        self.database = 0
+        self.name = b""
+        self.library_name = b""
+        self.library_version = b""
+        self.user: Any = None
+        self.authenticated = True
+        self.connected_at = now
+        self.last_active = now
+        self.last_command = b""
+        self.commands_count = 0
+        self.out: list[bytes] = []
+        self.held: deque[Held] = deque()
+        self.held_bytes = 0
+        self.unsent: deque[bytes] = deque()
+        self.unsent_bytes = 0
+        self.writable_wanted = False
+        self.flush_queue: list[Session] | None = None
+        self.soft_limit_since = 0.0
+        self.multi: list[Any] | None = None
+        self.multi_failed = False
+        self.watched: dict[tuple[int, bytes], int] = {}
+        self.is_dirty_watch = False
+        self.is_monitor = False
+        self.no_evict = False
+        self.no_touch = False
+        self.reply_mode = ""
+        """"" on; "off"; "skip" this request's; "skip_next" the next one's (CLIENT REPLY)."""
+        self.channels: dict[bytes, None] = {}
+        self.patterns: dict[bytes, None] = {}
+        self.shard_channels: dict[bytes, None] = {}
+        self.tracking: Any = None
+        self.blocked: Any = None
+        self.backlog: deque[list[bytes]] = deque()
+        self.close_after_reply = False
+        self.closed_reason: str | None = None
+        self.extra: dict[str, Any] = {}
+        self.is_special = False
+
+    def refresh_special(self) -> None:
+        """To be called after any change of what decides about the fast path."""
+        self.is_special = (
+            not self.authenticated
+            or self.multi is not None
+            or self.is_monitor
+            or bool(self.reply_mode)
+            or self.tracking is not None
+            or self.blocked is not None
+            or self.close_after_reply
+            or self.no_touch
+            or (self.protocol == 2 and self.subscription_count() > 0)
+            or (self.user is not None and not self.user.is_unrestricted)
+        )
+
+    def subscription_count(self) -> int:
+        """Channels and patterns, as SUBSCRIBE's replies count them."""
+        return len(self.channels) + len(self.patterns) + len(self.shard_channels)
+
+    # -- output
+
+    def send_reply(self, reply: Any, gate: Gate | None = None) -> None:
+        """Puts a reply behind all earlier ones; it leaves once its gate is open."""
+        self.send_bytes(encode(reply, self.protocol), gate)
+
+    def send_bytes(self, data: bytes, gate: Gate | None = None) -> None:
+        """The same for an encoded reply."""
+        held = self.held
+        if gate is not None and not gate.is_open:
+            self.held_bytes += len(data)
+            if held and held[-1].gate is gate:
+                held[-1].chunks.append(data)
+            else:
+                held.append(Held(gate, data))
+                gate.waiters.append(self)
+        elif held:
+            self.held_bytes += len(data)
+            held[-1].chunks.append(data)
+        else:
+            self.out.append(data)
+
+    def push(self, data: bytes) -> None:
+        """Sends something that belongs to no request (a message, an invalidation), ahead of held replies."""
+        self.out.append(data)
+        self.want_flush()
+
+    def release(self) -> None:
+        """Lets out the replies whose gates have opened, up to the first closed one."""
+        held, out = self.held, self.out
+        while held:
+            first = held[0]
+            if first.gate is not None and not first.gate.is_open:
+                break
+            held.popleft()
+            out += first.chunks
+            for chunk in first.chunks:
+                self.held_bytes -= len(chunk)
+        self.want_flush()
+
+    def want_flush(self) -> None:
+        """Makes sure that this turn's end sends what is in `out`."""
+        queue = self.flush_queue
+        if queue is not None:
+            queue.append(self)
+            self.flush_queue = None
+
+    def output_bytes(self) -> int:
+        """What waits to be sent, held replies included."""
+        return self.unsent_bytes + self.held_bytes
+
+    def flush(self) -> bool:
+        """Sends as much as the socket takes. Returns whether everything is gone.
+
+        Raises: OSError when the connection is gone.
+        """
+        if self.out:
+            data = self.out[0] if len(self.out) == 1 else b"".join(self.out)
+            self.out.clear()
+            if not self.unsent and len(data) <= SEND_BYTES_MAX:
+                try:
+                    sent = self.sock.send(data)
+                except BlockingIOError:
+                    sent = 0
+                if sent == len(data):
+                    return True
+                data = data[sent:]
+            self.unsent.append(data)
+            self.unsent_bytes += len(data)
+        return self._flush_unsent()
+
+    def _flush_unsent(self) -> bool:
+        budget = SEND_BYTES_MAX
+        while self.unsent and budget > 0:
+            data = self.unsent[0]
+            try:
+                sent = self.sock.send(memoryview(data)[:SEND_BYTES_MAX])
+            except BlockingIOError:
+                return False
+            self.unsent_bytes -= sent
+            budget -= sent
+            if sent == len(data):
+                self.unsent.popleft()
+            else:
+                self.unsent[0] = data[sent:]
+        return not self.unsent

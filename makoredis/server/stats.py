@@ -1,0 +1,21 @@
+"""Counters of one server, for INFO."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Stats:
+    """Since start or CONFIG RESETSTAT."""
+
+    connections_received: int = 0
+    rejected_connections: int = 0
+    input_bytes: int = 0
+    output_bytes: int = 0
+    expired_keys: int = 0
+    keyspace_hits: int = 0
+    keyspace_misses: int = 0
+    protocol_errors: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    """Error replies by their code."""
+    turns: int = 0
+    peak_memory: int = 0

@@ -1,0 +1,84 @@
+"""Versions of watched keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from makoredis.data.effects import Effect
+from makoredis.data.keyspace import Keyspace
+from makoredis.server.session import Session
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+
+@dataclass(slots=True)
+class _Watched:
+    """`version` counts the changes of the key since somebody began to watch it."""
+
+    version: int
+    watchers: int
+    exists: bool
+    """As of the last change: emptying a database changes only keys that exist."""
+
+
+class WatchTable:
+    """Counts effects on watched keys, by database id and key. Holds nothing for keys that nobody watches."""
+
+    def __init__(self) -> None:
+        self.keys: dict[tuple[int, bytes], _Watched] = {}
+
+    def watch(self, server: "Server", session: Session, key: bytes) -> None:
+        """Remembers the key's present version for this session; again is the same as once."""
+        database = server.node.host.space.databases[session.database]
+        name = (database.id, key)
+        if name in session.watched:
+            return
+        entry = self.keys.get(name)
+        if entry is None:
+            entry = self.keys[name] = _Watched(0, 0, database.get(key) is not None)
+        entry.watchers += 1
+        # A key that is past its deadline already, but not deleted yet, may be deleted without failing EXEC.
+        expired = database.is_expired(key, server.now_ms)
+        session.watched[name] = -1 if expired else entry.version
+
+    def is_current(self, server: "Server", session: Session) -> bool:
+        """Whether none of the session's watched keys has changed or expired."""
+        for (db, key), version in session.watched.items():
+            if version >= 0:
+                if self.keys[db, key].version != version:
+                    return False
+                if server.node.host.space.by_id[db].is_expired(key, server.now_ms):
+                    return False
+            elif server.node.host.space.by_id[db].get(key) is not None and self.keys[db, key].version > 0:
+                return False
+        return True
+
+    def forget(self, session: Session) -> None:
+        """Ends the session's watching."""
+        for name in session.watched:
+            entry = self.keys[name]
+            entry.watchers -= 1
+            if entry.watchers == 0:
+                del self.keys[name]
+        session.watched.clear()
+
+    def note(self, effects: Sequence[Effect], space: Keyspace) -> None:
+        """Counts what a transaction has just changed. One on a whole database counts for its watched keys."""
+        for effect in effects:
+            key = getattr(effect, "key", None)
+            if key is None:
+                self._note_databases(effect, space)
+            else:
+                entry = self.keys.get((effect.db, key))  # type: ignore[union-attr]  # it has a key, so a database
+                if entry is not None:
+                    entry.version += 1
+                    entry.exists = space.by_id[effect.db].get(key) is not None  # type: ignore[union-attr]
+
+    def _note_databases(self, effect: Effect, space: Keyspace) -> None:
+        db = getattr(effect, "db", None)
+        for (watched_db, key), entry in self.keys.items():
+            if db is None or db == watched_db:
+                if entry.exists:
+                    entry.version += 1
+                entry.exists = space.by_id[watched_db].get(key) is not None

@@ -1,0 +1,239 @@
+"""Speculative execution on one shard's leader (Mako §4; design section 8).
+
+Transactions run one after the other on the state in memory, ahead of the log. Each turn's transactions become one
+entry; what they wrote is *pending* until that entry is chosen. Replies wait at a `Gate`:
+
+* a write's reply waits for its own entry;
+* a reply that only reads waits for the entries of the last pending writers of what it looked at, or not at all.
+
+Invariants:
+* `_pending` holds the entries that are executed and not chosen, in log order; their undo lists, run from the last to
+  the first, lead back to the state after the last chosen entry.
+* `_writers[db][key]` is the gate of the last pending writer of that key, and never an open gate.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from makoredis.base.clock import HybridClock
+from makoredis.base.ids import Index, Timestamp
+from makoredis.base.record import record
+from makoredis.data.access import Access
+from makoredis.data.effects import Effect, Undo
+from makoredis.data.keyspace import Keyspace
+from makoredis.txn.entries import EntryPayload, TransactionRecord, decode_payload, encode_payload
+from makoredis.txn.gate import Gate
+
+Notices = list[tuple[int, bytes, bytes, int]]
+Messages = list[tuple[bytes, bytes, bool]]
+
+
+@record
+class Announcement:
+    """What one final transaction tells the world outside the keyspace."""
+
+    effects: Sequence[Effect]
+    notices: Notices
+    messages: Messages
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The transactions of one entry. `index` is known once it is proposed."""
+
+    gate: Gate
+    transactions: list[TransactionRecord]
+    undo: list[list[Undo]]
+    announcements: list[Announcement]
+
+
+@record
+class _Proposed:
+    index: Index
+    turn: _Turn
+
+
+class Executor:
+    """The leader's side of one shard: runs transactions, batches them into entries, opens gates."""
+
+    def __init__(self, space: Keyspace, *, is_durable: bool = True) -> None:
+        """
+        Args:
+            is_durable: False if nothing is ever pending (durability `memory` on a single replica): a transaction is
+                final when it has run, and no entries are made.
+        """
+        self.space = space
+        self.clock = HybridClock()
+        self.is_durable = is_durable
+        self.announces = False
+        """Whether somebody wants announcements; they cost a record per transaction."""
+        self.dirty: list[set[bytes]] = [set() for _ in space.by_id]
+        """Keys by database id whose final value may differ from the checkpoint's."""
+        self.is_all_dirty = False
+        """Whether a whole database was emptied or exchanged since the last checkpoint."""
+        self.version = 0
+        """Counts transactions that changed something (INFO's rdb_changes_since_last_save)."""
+        self._positions = 0
+        self._turn = self._new_turn()
+        self._pending: deque[_Proposed] = deque()
+        self._writers: list[dict[bytes, Gate]] = [{} for _ in space.by_id]
+        self._barrier: Gate | None = None
+
+    # -- executing
+
+    def commit(self, access: Access, wall_us: int) -> Gate | None:
+        """Takes what a transaction did. Returns the gate that its reply waits for, None if it need not wait."""
+        effects, undo = access.effects, access.undo
+        access.effects, access.undo = [], []
+        self.version += 1
+        if not self.is_durable:
+            self._mark_dirty(effects)
+            if self.announces or access.notices or access.messages:
+                self._turn.announcements.append(self._announcement(access, effects))
+            return None
+        turn = self._turn
+        gate = turn.gate
+        turn.transactions.append(TransactionRecord(self.clock.tick(wall_us), effects))
+        turn.undo.append(undo)
+        if self.announces or access.notices or access.messages:
+            turn.announcements.append(self._announcement(access, effects))
+        writers = self._writers
+        for effect in effects:
+            key = getattr(effect, "key", None)
+            if key is None:
+                self._barrier = gate
+            else:
+                writers[effect.db][key] = gate  # type: ignore[union-attr]  # an effect with a key has a database
+        return gate
+
+    def gate_of_reads(self, db: int, keys: Iterable[bytes]) -> Gate | None:
+        """The gate that a reply which looked at these keys waits for; None if nothing it saw is pending."""
+        latest = self._barrier
+        writers = self._writers[db]
+        if writers:
+            for key in keys:
+                gate = writers.get(key)
+                if gate is not None and (latest is None or gate.position > latest.position):
+                    latest = gate
+        return latest
+
+    def gate_of_everything(self) -> Gate | None:
+        """The gate of a reply that looked at the keyspace as a whole (DBSIZE, KEYS, SCAN, RANDOMKEY)."""
+        if self._turn.transactions:
+            return self._turn.gate
+        return self._pending[-1].turn.gate if self._pending else None
+
+    def _announcement(self, access: Access, effects: list[Effect]) -> Announcement:
+        announcement = Announcement(effects, access.notices, access.messages)
+        access.notices, access.messages = [], []
+        return announcement
+
+    def announce_only(self, access: Access) -> Gate | None:
+        """Takes the messages of a transaction that changed nothing (PUBLISH). They go out in log order."""
+        announcement = self._announcement(access, [])
+        if self._pending and not self._turn.transactions:
+            self._pending[-1].turn.announcements.append(announcement)
+        else:
+            self._turn.announcements.append(announcement)
+        return self.gate_of_everything()
+
+    # -- the log
+
+    def has_entry(self) -> bool:
+        """Whether transactions wait to be proposed."""
+        return bool(self._turn.transactions)
+
+    def encode_entry(self, epoch: int) -> bytes:
+        """The payload of this turn's entry; `proposed` or `undo_turn` says what became of it."""
+        return encode_payload(EntryPayload(epoch, self.clock.last, self._turn.transactions))
+
+    def proposed(self, index: Index) -> None:
+        """This turn's entry has its place in the log; the next turn begins."""
+        self._pending.append(_Proposed(index, self._turn))
+        self._turn = self._new_turn()
+
+    def executed(self, index: Index) -> bool:
+        """Whether the entry at an index is in the state already, because this replica executed it."""
+        return bool(self._pending) and self._pending[0].index <= index
+
+    def chosen(self, index: Index) -> list[Announcement]:
+        """Everything up to `index` is chosen: opens the gates, and returns what is to be announced, in order."""
+        announcements: list[Announcement] = []
+        while self._pending and self._pending[0].index <= index:
+            turn = self._pending.popleft().turn
+            self._forget_writers(turn)
+            announcements += turn.announcements
+            turn.gate.open()
+        return announcements
+
+    def take_announcements(self) -> list[Announcement]:
+        """What this turn has to announce when nothing is pending (never anything while there is)."""
+        if self._turn.transactions or self._pending or not self._turn.announcements:
+            return []
+        announcements, self._turn.announcements = self._turn.announcements, []
+        return announcements
+
+    def apply_payload(self, payload: bytes) -> None:
+        """Applies a chosen entry that this replica did not execute: when replaying, or as a follower."""
+        entry = decode_payload(payload)
+        for transaction in entry.transactions:
+            for effect in transaction.effects:
+                effect.apply(self.space)
+            self._mark_dirty(transaction.effects)
+            self.version += 1
+        self.clock.observe(entry.closed_ts)
+
+    def undo_all(self) -> list[Gate]:
+        """Takes back everything that is not chosen, last first. Returns the gates that will never open."""
+        gates = [self._turn.gate]
+        self._undo(self._turn)
+        while self._pending:
+            turn = self._pending.pop().turn
+            self._undo(turn)
+            gates.append(turn.gate)
+        self._turn = self._new_turn()
+        for writers in self._writers:
+            writers.clear()
+        self._barrier = None
+        return gates[::-1]
+
+    def last_ts(self) -> Timestamp:
+        """The latest timestamp given out or observed."""
+        return Timestamp(self.clock.last)
+
+    def _undo(self, turn: _Turn) -> None:
+        for undo_list in reversed(turn.undo):
+            for undo in reversed(undo_list):
+                undo.apply(self.space)
+
+    def _new_turn(self) -> _Turn:
+        self._positions += 1
+        return _Turn(Gate(self._positions), [], [], [])
+
+    def _forget_writers(self, turn: _Turn) -> None:
+        gate = turn.gate
+        if self._barrier is gate:
+            self._barrier = None
+        for transaction in turn.transactions:
+            self._mark_dirty(transaction.effects)
+        if not self._pending and not self._turn.transactions:
+            for writers in self._writers:
+                if writers:
+                    writers.clear()
+            return
+        for transaction in turn.transactions:
+            for effect in transaction.effects:
+                key = getattr(effect, "key", None)
+                if key is not None:
+                    writers = self._writers[effect.db]  # type: ignore[union-attr]
+                    if writers.get(key) is gate:
+                        del writers[key]
+
+    def _mark_dirty(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            key = getattr(effect, "key", None)
+            if key is None:
+                self.is_all_dirty = True
+            else:
+                self.dirty[effect.db].add(key)  # type: ignore[union-attr]
