@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     class Wire:
         """Base of all records with a binary form. Subclasses in a union carry a `tag`."""
 
-        def __init_subclass__(cls, tag: int | None = None) -> None: ...
+        def __init_subclass__(cls, tag: int | None = None, frozen: bool = True) -> None: ...
 
 else:
 

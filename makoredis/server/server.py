@@ -116,6 +116,25 @@ class Server:
             return ClientError("OOM command not allowed when used memory > 'maxmemory'.")
         return None
 
+    # -- who is who
+
+    def has_passwords(self) -> bool:
+        """Whether anybody needs a password."""
+        return bool(self.config.requirepass)
+
+    def log_in(self, session: Session, name: bytes, password: bytes) -> None:
+        """Raises: ClientError WRONGPASS."""
+        if name != b"default" or (self.config.requirepass and password != self.config.requirepass):
+            raise ClientError("WRONGPASS invalid username-password pair or user is disabled.")
+        session.authenticated = session.parser.authenticated = True
+        session.refresh_special()
+
+    def log_out(self, session: Session) -> None:
+        """Back to the state of a new connection."""
+        session.user = None
+        session.authenticated = session.parser.authenticated = not self.config.requirepass
+        session.refresh_special()
+
     # -- sessions
 
     def refuse_connection(self, sock: socket.socket, connected: int) -> bytes | None:
