@@ -4,14 +4,14 @@ This is the only place where a `Ready` meets the disk. Order, as the type of `Re
 that may leave at once, then the write, and what depends on the write when the disk thread reports it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Protocol
 
 from makoredis.base.ids import Index, ShardId, Term
 from makoredis.base.record import record, wire_encode
 from makoredis.consensus.core import Core, Outgoing, Ready
-from makoredis.consensus.types import Entry, EntryKind, Role
+from makoredis.consensus.types import Entry, EntryKind, Role, SnapshotMetadata
 from makoredis.data.access import Access
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.engine import Ops
@@ -19,19 +19,31 @@ from makoredis.storage.log import ShardLog, hard_state_op
 from makoredis.txn.executor import Announcement, Executor
 
 
+class Token(Protocol):
+    """What the disk thread hands back when a write is on the disk."""
+
+    def written(self) -> None: ...
+
+
 @record
-class WriteToken:
-    """What the disk thread hands back: whose write it was, and what was waiting for it."""
+class _EntriesWritten:
+    """Token of entries and hard state: whose they were, and what was waiting for them."""
 
     host: "ShardHost"
     last: Entry | None
     messages: list[Outgoing]
 
+    def written(self) -> None:
+        if self.last is not None:
+            self.host.core.persisted(self.last.index, self.last.term)
+        if self.messages:
+            self.host.send(self.host.shard, self.messages)
+
 
 class Disk(Protocol):
     """Where writes go (`makoredis.storage.disk.DiskThread`)."""
 
-    def submit(self, ops: Ops, token: WriteToken) -> None: ...
+    def submit(self, ops: Ops, token: Token) -> None: ...
 
 
 class ShardHost:
@@ -58,8 +70,8 @@ class ShardHost:
         self.applied_index = Index(0)
         self.log_bytes = 0
         """Bytes of entries written since the last checkpoint began."""
-        self._disk = disk
-        self._send = send
+        self.disk = disk
+        self.send = send
 
     def propose(self) -> None:
         """Turns what was executed in this turn into an entry."""
@@ -78,11 +90,11 @@ class ShardHost:
             self.term = ready.role_change.term
             self.is_leader = ready.role_change.role is Role.LEADER
         if ready.messages:
-            self._send(self.shard, list(ready.messages))
+            self.send(self.shard, list(ready.messages))
         if ready.must_sync:
             self._write(ready)
         elif ready.messages_after_persist:
-            self._disk.submit([], WriteToken(self, None, list(ready.messages_after_persist)))
+            self.disk.submit([], _EntriesWritten(self, None, list(ready.messages_after_persist)))
         return self._apply(ready)
 
     def _write(self, ready: Ready) -> None:
@@ -94,7 +106,7 @@ class ShardHost:
             for entry in ready.entries:
                 self.log_bytes += len(entry.payload)
         last = ready.entries[-1] if ready.entries else None
-        self._disk.submit(ops, WriteToken(self, last, list(ready.messages_after_persist)))
+        self.disk.submit(ops, _EntriesWritten(self, last, list(ready.messages_after_persist)))
 
     def _apply(self, ready: Ready) -> list[Announcement]:
         if not ready.committed:
@@ -102,14 +114,28 @@ class ShardHost:
         executor = self.executor
         for entry in ready.committed:
             if entry.kind == EntryKind.NORMAL and not executor.executed(entry.index):
-                executor.apply_payload(entry.payload)
+                executor.apply_payload(entry.payload, entry.index)
         self.applied_index = ready.committed[-1].index
         self.core.applied(self.applied_index)
         return executor.chosen(self.applied_index)
 
-    def written(self, token: WriteToken) -> None:
-        """The disk has it."""
-        if token.last is not None:
-            self.core.persisted(token.last.index, token.last.term)
-        if token.messages:
-            self._send(self.shard, token.messages)
+    # -- for checkpoints
+
+    def last_index(self) -> Index:
+        """The entry of the last transaction whose effects are in memory. Valid between turns only: nothing of the
+        present turn may have been executed."""
+        assert not self.executor.has_entry()
+        return Index(max(self.applied_index, self.executor.last_proposed))
+
+    def chosen_index(self) -> Index:
+        """Up to here nothing can be undone."""
+        return self.applied_index
+
+    def checkpoint_metadata(self) -> SnapshotMetadata:
+        """What a checkpoint that begins now stands for."""
+        return self.core.snapshot_metadata(self.applied_index)
+
+    def truncate_log(self, index: Index) -> Iterator[Ops]:
+        """Forgets the log up to an index, here and (by the operations returned) on the disk."""
+        self.core.compact(index)
+        yield from self.log.truncate_prefix_ops(index)

@@ -7,7 +7,7 @@ from random import Random, SystemRandom
 
 from makoredis.base.ids import NodeId, ShardId
 from makoredis.base.record import wire_decoder
-from makoredis.cluster.host import ShardHost, WriteToken
+from makoredis.cluster.host import ShardHost, Token
 from makoredis.consensus.core import CoreConfig, Outgoing
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, Entry, EntryKind, HardState
@@ -30,7 +30,7 @@ class Node:
     def __init__(self, store: Store, durability: Durability, databases: int, config: DataConfig) -> None:
         self.store = store
         self.durability = durability
-        self.disk: DiskThread[WriteToken] = DiskThread(store, durability)
+        self.disk: DiskThread[Token] = DiskThread(store, durability)
         self.disk_fd: int | None = self.disk.wakeup_fd
         self.write_refusal: str | None = None
         """The error for every write while the disk cannot take one."""
@@ -77,7 +77,7 @@ class Node:
     def disk_written(self) -> None:
         """Tells the cores what the disk thread has written."""
         for token in self.disk.take_completed():
-            token.host.written(token)
+            token.written()
         if self.disk.failure is not None:
             raise self.disk.failure
 

@@ -20,7 +20,7 @@ from makoredis.base.clock import HybridClock
 from makoredis.base.ids import Index, Timestamp
 from makoredis.base.record import record
 from makoredis.data.access import Access
-from makoredis.data.effects import Effect, Undo
+from makoredis.data.effects import Effect, FlushDatabase, Undo
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import EntryPayload, TransactionRecord, decode_payload, encode_payload
 from makoredis.txn.gate import Gate
@@ -72,6 +72,12 @@ class Executor:
         """Keys by database id whose final value may differ from the checkpoint's."""
         self.is_all_dirty = False
         """Whether a whole database was emptied or exchanged since the last checkpoint."""
+        self.last_proposed = Index(0)
+        """The last entry that this replica proposed and executed."""
+        self.row_indexes: dict[tuple[int, bytes], int] = {}
+        """By database id and key, how far the row that it was loaded from goes: what replay has to skip."""
+        self.state_index = 0
+        """How far database numbers and function libraries were loaded."""
         self.version = 0
         """Counts transactions that changed something (INFO's rdb_changes_since_last_save)."""
         self._positions = 0
@@ -151,6 +157,7 @@ class Executor:
     def proposed(self, index: Index) -> None:
         """This turn's entry has its place in the log; the next turn begins."""
         self._pending.append(_Proposed(index, self._turn))
+        self.last_proposed = index
         self._turn = self._new_turn()
 
     def executed(self, index: Index) -> bool:
@@ -174,15 +181,36 @@ class Executor:
         announcements, self._turn.announcements = self._turn.announcements, []
         return announcements
 
-    def apply_payload(self, payload: bytes) -> None:
+    def apply_payload(self, payload: bytes, index: Index) -> None:
         """Applies a chosen entry that this replica did not execute: when replaying, or as a follower."""
         entry = decode_payload(payload)
         for transaction in entry.transactions:
-            for effect in transaction.effects:
+            effects = transaction.effects
+            if self.row_indexes or index <= self.state_index:
+                effects = [effect for effect in effects if not self._is_included(effect, index)]
+            for effect in effects:
                 effect.apply(self.space)
-            self._mark_dirty(transaction.effects)
+            self._mark_dirty(effects)
             self.version += 1
         self.clock.observe(entry.closed_ts)
+
+    def _is_included(self, effect: Effect, index: int) -> bool:
+        """Whether an effect is in the state already that was loaded from the checkpoint."""
+        key = getattr(effect, "key", None)
+        if key is not None:
+            return self.row_indexes.get((effect.db, key), 0) >= index  # type: ignore[union-attr]
+        if isinstance(effect, FlushDatabase):
+            self._flush_older(effect.db, index)
+            return True
+        return index <= self.state_index
+
+    def _flush_older(self, db: int, index: int) -> None:
+        """Empties a database except for what was loaded from rows that are newer than that."""
+        database = self.space.by_id[db]
+        for key in list(database.keys()):
+            if self.row_indexes.get((db, key), 0) < index:
+                database.remove(key)
+        self.is_all_dirty = True
 
     def undo_all(self) -> list[Gate]:
         """Takes back everything that is not chosen, last first. Returns the gates that will never open."""

@@ -1,0 +1,228 @@
+"""Checkpoints: the state on disk catches up with the log, so that the log can be cut (design section 6).
+
+A checkpoint is *fuzzy*: the shard goes on while keys are captured, a bounded number per tick. Each row carries the index
+of the last entry whose effects it may include (the last one proposed when it was captured). It is handed to the disk
+only once that entry is chosen, because until then it could still be undone. Replay skips an effect on a key whose row
+has the effect's index or a higher one.
+
+* An *incremental* checkpoint captures the keys changed since the last one began.
+* After a whole database was emptied or exchanged, a *full* one captures all keys into a new generation of rows.
+
+Invariant: the checkpoint's index is what was chosen when capturing began. Every key with a chosen change up to there is
+captured after that moment, and everything later is still in the log.
+
+With durability `memory` there is no log to make rows of different moments fit together: everything is captured at once
+and written as one batch.
+
+Left out: large collections are written whole, in pieces, whenever they have changed.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+from makoredis.base.ids import Index, Slot
+from makoredis.base.record import Wire, record, wire_decoder, wire_encode
+from makoredis.cluster.host import ShardHost
+from makoredis.consensus.types import SnapshotMetadata
+from makoredis.data.encoding import encode_value
+from makoredis.data.slots import slot_of
+from makoredis.storage.engine import Ops
+from makoredis.storage.state import CheckpointWriter, Row, StateTable
+from makoredis.storage.store import Store
+
+CAPTURE_SECONDS_PER_TICK = 0.02
+"""Share of a tick (0.1 s) that capturing may take from serving."""
+CAPTURE_KEYS_BETWEEN_LOOKS = 64
+
+
+class StateBlob(Wire):
+    """What belongs to a shard's state beside its keys, as of `index`."""
+
+    index: int
+    numbers: list[int]
+    """Which database id each number stands for."""
+    libraries: dict[bytes, bytes]
+    last_ts: int
+
+
+decode_blob = wire_decoder(StateBlob)
+
+
+@record
+class _Written:
+    """Token of a batch; `then` runs once it is on the disk."""
+
+    then: Callable[[], None]
+
+    def written(self) -> None:
+        self.then()
+
+
+class Checkpointer:
+    """Writes one shard's checkpoints, one at a time."""
+
+    def __init__(self, host: ShardHost, store: Store, table: StateTable) -> None:
+        self.host = host
+        self.store = store
+        self.table = table
+        self.is_running = False
+        self.last_success_at = 0.0
+        """Unix seconds."""
+        self.last_duration_seconds = 0.0
+        self.is_requested = False
+        self._keys: Iterator[tuple[int, bytes]] = iter(())
+        self._writer: CheckpointWriter | None = None
+        self._captured: list[tuple[Index, Ops]] = []
+        self._metadata: SnapshotMetadata | None = None
+        self._final: tuple[Index, bytes] | None = None
+        self._is_full = False
+        self._garbage: Iterator[Ops] = iter(())
+        self._started = 0.0
+        self._in_flight = 0
+
+    # -- deciding
+
+    def request(self) -> None:
+        """Asks for a checkpoint as soon as possible (SAVE, BGSAVE)."""
+        self.is_requested = True
+
+    def tick(self, log_bytes_max: int) -> None:
+        """Goes on with the checkpoint under way, or begins one if it is due."""
+        host = self.host
+        if not self.is_running and (self.is_requested or host.log_bytes > log_bytes_max):
+            self.begin()
+        if self.is_running:
+            self._continue(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
+        else:
+            self._collect_garbage()
+
+    def begin(self) -> None:
+        """Starts a checkpoint of what is chosen now."""
+        executor = self.host.executor
+        self.is_requested = False
+        self.is_running = True
+        self._started = time.monotonic()
+        self.host.log_bytes = 0
+        self._is_full = executor.is_all_dirty
+        dirty, executor.dirty = executor.dirty, [set() for _ in executor.dirty]
+        executor.is_all_dirty = False
+        self._metadata = self.host.checkpoint_metadata()
+        if self._is_full:
+            for ops in self.table.garbage_ops(self.store.engine):
+                self._submit(ops)
+            self._writer = self.table.replacement_writer()
+            self._keys = ((database.id, key) for database in self.host.space.by_id for key in list(database.keys()))
+        else:
+            self._writer = self.table.writer()
+            self._keys = ((db, key) for db, keys in enumerate(dirty) for key in keys)
+
+    def finish_now(self) -> None:
+        """Captures everything that is left, whatever it takes (memory durability, shutdown)."""
+        self._continue(float("inf"))
+
+    # -- capturing
+
+    def _continue(self, until: float) -> None:
+        if self._final is None:
+            if self._interrupted():
+                return
+            if self._capture(until):
+                self._capture_end()
+        self._release()
+
+    def _interrupted(self) -> bool:
+        """A database was emptied or exchanged meanwhile: what was captured is of no use."""
+        if not self.host.executor.is_all_dirty or not self.is_running:
+            return False
+        self.is_running = False
+        self._captured.clear()
+        self.is_requested = True
+        self.host.executor.is_all_dirty = True
+        return True
+
+    def _capture(self, until: float) -> bool:
+        """Captures keys until the time is over. Returns whether all are done."""
+        assert self._writer is not None
+        index = self.host.last_index()
+        count = 0
+        for db, key in self._keys:
+            self._capture_key(db, key, index)
+            count += 1
+            if count % CAPTURE_KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
+                self._take_batches(index)
+                return False
+        self._take_batches(index)
+        return True
+
+    def _capture_key(self, db: int, key: bytes, index: Index) -> None:
+        assert self._writer is not None
+        database = self.host.space.by_id[db]
+        value = database.get(key)
+        slot = Slot(slot_of(key))
+        if value is None:
+            self._writer.delete(db, slot, key, index)
+            return
+        encoded = encode_value(value)
+        deadline = database.expires.get(key)
+        self._writer.put(Row(db, slot, key, index, deadline, encoded[0], encoded[1:]))
+
+    def _take_batches(self, index: Index) -> None:
+        assert self._writer is not None
+        for ops in self._writer.take_batches():
+            self._captured.append((index, ops))
+
+    def _capture_end(self) -> None:
+        """What else belongs to the state, and (full) the keys that were deleted while capturing."""
+        index = self.host.last_index()
+        if self._is_full:
+            for db, keys in enumerate(self.host.executor.dirty):
+                for key in keys:
+                    if self.host.space.by_id[db].get(key) is None:
+                        self._capture_key(db, key, index)
+            self._take_batches(index)
+        space = self.host.space
+        blob = StateBlob(
+            index,
+            [database.id for database in space.databases],
+            dict(space.libraries),
+            self.host.executor.last_ts(),
+        )
+        self._final = (index, wire_encode(blob))
+
+    # -- writing
+
+    def _release(self) -> None:
+        """Hands to the disk what can no longer be undone."""
+        chosen = self.host.chosen_index()
+        while self._captured and self._captured[0][0] <= chosen:
+            self._submit(self._captured.pop(0)[1])
+        if self._captured or self._final is None or self._final[0] > chosen:
+            return
+        assert self._writer is not None and self._metadata is not None
+        ops = self._writer.finish(self._metadata, self._final[1])
+        self._final = None
+        self._writer = None
+        self.host.disk.submit(ops, _Written(self._done))
+
+    def _submit(self, ops: Ops) -> None:
+        self.host.disk.submit(ops, _Written(_nothing))
+
+    def _done(self) -> None:
+        """The checkpoint counts: the log before it may go."""
+        assert self._metadata is not None
+        self.is_running = False
+        self.last_success_at = time.time()
+        self.last_duration_seconds = time.monotonic() - self._started
+        for ops in self.host.truncate_log(self._metadata.index):
+            self._submit(ops)
+        if self._is_full:
+            self._garbage = self.table.garbage_ops(self.store.engine)
+
+    def _collect_garbage(self) -> None:
+        for ops in self._garbage:
+            self._submit(ops)
+            return
+
+
+def _nothing() -> None:
+    return None
