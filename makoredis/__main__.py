@@ -35,8 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
 def serve(config: Config) -> int:
     """Opens the data, recovers, and serves."""
     started = time.monotonic()
-    node = open_node(Path(config.directory), config.durability, config.databases, DataConfig())
-    node.recover(lambda text: print(text, flush=True))
+    node = open_node(
+        Path(config.directory), config.durability, config.databases, DataConfig(), lambda text: print(text, flush=True)
+    )
     server = Server(config, node)
     port = server.reactor.listen(config.bind[0], config.port)
     keys = sum(database.size for database in node.host.space.by_id)

@@ -122,13 +122,16 @@ class ShardHost:
     # -- for checkpoints
 
     def last_index(self) -> Index:
-        """The entry of the last transaction whose effects are in memory. Valid between turns only: nothing of the
-        present turn may have been executed."""
+        """The entry of the last transaction whose effects are in memory; nothing of this turn may have run yet."""
+        if not self.executor.is_durable:
+            return Index(self.executor.version)
         assert not self.executor.has_entry()
         return Index(max(self.applied_index, self.executor.last_proposed))
 
     def chosen_index(self) -> Index:
         """Up to here nothing can be undone."""
+        if not self.executor.is_durable:
+            return Index(self.executor.version)
         return self.applied_index
 
     def checkpoint_metadata(self) -> SnapshotMetadata:

@@ -5,22 +5,35 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random, SystemRandom
 
-from makoredis.base.ids import NodeId, ShardId
+from makoredis.base.errors import Fatal
+from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import wire_decoder
+from makoredis.cluster.checkpointer import Checkpointer, decode_blob
 from makoredis.cluster.host import ShardHost, Token
 from makoredis.consensus.core import CoreConfig, Outgoing
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, Entry, EntryKind, HardState
 from makoredis.data.config import DataConfig
+from makoredis.data.encoding import decode_value
 from makoredis.data.keyspace import Keyspace
-from makoredis.storage.disk import DiskThread, Durability
+from makoredis.storage.disk import DiskState, DiskThread, Durability
 from makoredis.storage.log import load_hard_states, load_log
+from makoredis.storage.space import SpaceState
+from makoredis.storage.state import TOMBSTONE, StateTable
 from makoredis.storage.store import Store, open_store
 from makoredis.txn.executor import Announcement, Executor
 
 _decode_hard_state = wire_decoder(HardState)
 
 SOLE_SHARD = ShardId(0)
+LOG_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024
+"""A checkpoint begins when so much log was written since the last one; it bounds recovery."""
+PROGRESS_SECONDS = 1.0
+DISK_FULL_TEXT = (
+    "MISCONF Errors writing to the log: no space left on the disk. Commands that may modify the data set are refused "
+    "until there is space again; reads go on."
+)
+
 Progress = Callable[[str], None]
 
 
@@ -30,15 +43,58 @@ class Node:
     def __init__(self, store: Store, durability: Durability, databases: int, config: DataConfig) -> None:
         self.store = store
         self.durability = durability
-        self.disk: DiskThread[Token] = DiskThread(store, durability)
-        self.disk_fd: int | None = self.disk.wakeup_fd
+        # With durability `memory` the thread writes nothing but checkpoints, and those are to last.
+        writes_log = durability is not Durability.MEMORY
+        self.disk: DiskThread[Token] = DiskThread(store, durability if writes_log else Durability.SYNC)
+        self.disk_fd: int = self.disk.wakeup_fd
         self.write_refusal: str | None = None
         """The error for every write while the disk cannot take one."""
-        self.host = self._load_host(databases, config)
+        self.log_bytes_per_checkpoint = LOG_BYTES_PER_CHECKPOINT
+        self._table = StateTable(store.engine, SOLE_SHARD)
+        self._space = Keyspace(databases, config)
+        self._executor = Executor(self._space, is_durable=writes_log)
+        self.host: ShardHost
+        self.checkpointer: Checkpointer
 
-    def _load_host(self, databases: int, config: DataConfig) -> ShardHost:
-        space = Keyspace(databases, config)
-        executor = Executor(space, is_durable=self.durability is not Durability.MEMORY)
+    # -- starting
+
+    def load(self, progress: Progress) -> None:
+        """Reads the state table and the log, and leads the shard once everything in the log is applied.
+
+        Raises: StorageError when what is on the disk is not what was written.
+        """
+        self._load_state(progress)
+        self.host = self._load_host()
+        self.checkpointer = Checkpointer(self.host, self.store, self._table)
+        self._replay(progress)
+
+    def _load_state(self, progress: Progress) -> None:
+        executor, space = self._executor, self._space
+        checkpoint = self._table.checkpoint
+        if checkpoint.blob:
+            blob = decode_blob(checkpoint.blob)
+            if len(blob.numbers) > len(space.by_id):
+                raise Fatal(f"the data has {len(blob.numbers)} databases, the configuration only {len(space.by_id)}")
+            space.databases[: len(blob.numbers)] = [space.by_id[id] for id in blob.numbers]
+            space.libraries.update(blob.libraries)
+            executor.clock.observe(blob.last_ts)
+            executor.state_index = blob.index
+        later = checkpoint.index
+        row_indexes = executor.row_indexes
+        next_report = time.monotonic() + PROGRESS_SECONDS
+        for count, row in enumerate(self._table.rows(self.store.engine)):
+            if row.index > later:
+                row_indexes[row.db, row.key] = row.index
+            if row.type_tag != TOMBSTONE:
+                database = space.by_id[row.db]
+                database.put(row.key, decode_value(bytes((row.type_tag,)) + row.value))
+                if row.expiry_ms is not None:
+                    database.set_deadline(row.key, row.expiry_ms)
+            if count & 0xFFF == 0 and time.monotonic() > next_report:
+                next_report = time.monotonic() + PROGRESS_SECONDS
+                progress(f"loading the checkpoint: {count:,} keys")
+
+    def _load_host(self) -> ShardHost:
         reader = self.store.engine
         loaded = load_log(reader, SOLE_SHARD, _make_entry)
         raw = load_hard_states(reader).get(SOLE_SHARD)
@@ -48,24 +104,29 @@ class Node:
             Random(SystemRandom().getrandbits(64)),
             HardState() if raw is None else _decode_hard_state(raw),
             loaded.entries,
+            self._table.checkpoint.metadata,
         )
-        return ShardHost(
-            SOLE_SHARD, core, executor, loaded.log, self.disk, _send_nowhere, Random(SystemRandom().getrandbits(64))
-        )
+        rng = Random(SystemRandom().getrandbits(64))
+        return ShardHost(SOLE_SHARD, core, self._executor, loaded.log, self.disk, _send_nowhere, rng)
 
-    def recover(self, progress: Progress) -> None:
-        """Leads the shard and applies its log, before clients are let in."""
-        self.host.core.campaign()
-        started = time.monotonic()
+    def _replay(self, progress: Progress) -> None:
+        host = self.host
+        host.applied_index = self._table.checkpoint.index
+        host.core.campaign()
+        next_report = time.monotonic() + PROGRESS_SECONDS
         while True:
-            self.host.perform()
-            if self.host.is_leader and not self.disk.queued_bytes and not self.host.core.has_ready():
+            host.perform()
+            if host.is_leader and host.applied_index == host.core.status().last_index:
+                self._executor.row_indexes.clear()
                 return
             self.disk_written()
-            if time.monotonic() - started > 1.0:
-                started = time.monotonic()
-                progress(f"applied the log up to {self.host.applied_index}")
-            time.sleep(0.0005)
+            if time.monotonic() > next_report:
+                next_report = time.monotonic() + PROGRESS_SECONDS
+                progress(f"replaying the log: entry {host.applied_index:,} of {host.core.status().last_index:,}")
+            if not host.core.has_ready():
+                time.sleep(0.0002)
+
+    # -- running
 
     def end_turn(self) -> list[Announcement]:
         """Proposes what was executed in this turn, and performs what follows from it."""
@@ -75,33 +136,62 @@ class Node:
         return announcements or host.executor.take_announcements()
 
     def disk_written(self) -> None:
-        """Tells the cores what the disk thread has written."""
+        """Tells the cores what the disk thread has written.
+
+        Raises: StorageError when the disk has failed for good.
+        """
         for token in self.disk.take_completed():
             token.written()
-        if self.disk.failure is not None:
+        if self.disk.state is DiskState.FAILED:
+            assert self.disk.failure is not None
             raise self.disk.failure
+        self._look_at_disk()
 
-    def tick(self, wall_us: int) -> None:
-        """A tenth of a second has passed."""
+    def _look_at_disk(self) -> None:
+        """Refuses writes while the disk is full or nearly so, and tries to go on when there is space again."""
+        is_low = self.store.space.state() is SpaceState.LOW
+        if self.disk.state is DiskState.FULL and not is_low:
+            self.disk.recover()
+        refused = is_low or self.disk.state is DiskState.FULL
+        self.write_refusal = DISK_FULL_TEXT if refused and self.durability is not Durability.MEMORY else None
+
+    def tick(self) -> None:
+        """A tenth of a second has passed; nothing may have been executed in this turn yet."""
         self.host.core.tick()
+        self._look_at_disk()
+        if self.durability is not Durability.MEMORY:
+            self.checkpointer.tick(self.log_bytes_per_checkpoint)
+        elif self.checkpointer.is_requested:
+            self.checkpoint_at_once()
+
+    def checkpoint_at_once(self) -> None:
+        """Durability `memory`: writes all that has changed as one batch."""
+        self.checkpointer.begin()
+        self.checkpointer.finish_now()
 
     def close(self) -> None:
         """Writes what is queued, and releases the directory."""
+        if self.durability is Durability.MEMORY:
+            self.checkpoint_at_once()
         self.disk.close()
         self.store.close()
 
 
-def open_node(directory: Path, durability: str, databases: int, config: DataConfig) -> Node:
+def open_node(
+    directory: Path, durability: str, databases: int, config: DataConfig, progress: Progress
+) -> Node:
     """Opens the data directory and loads what is in it.
 
     Raises: StorageError (DirectoryRefused, Damaged) with one line that says what to do.
     """
     store = open_store(directory, cluster="makoredis", node_id=NodeId(1), now_ms=time.time_ns() // 1_000_000)
-    return Node(store, Durability(durability), databases, config)
+    node = Node(store, Durability(durability), databases, config)
+    node.load(progress)
+    return node
 
 
-def _make_entry(term: int, index: int, kind: int, payload: bytes) -> Entry:
-    return Entry(term, index, EntryKind(kind), payload)  # type: ignore[arg-type]
+def _make_entry(term: Term, index: Index, kind: int, payload: bytes) -> Entry:
+    return Entry(term, index, EntryKind(kind), payload)
 
 
 def _send_nowhere(shard: ShardId, messages: list[Outgoing]) -> None:

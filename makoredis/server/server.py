@@ -239,7 +239,7 @@ class Server:
 
     def tick(self) -> None:
         """Ten times a second: expiry, the node's own timers, idle clients."""
-        self.node.tick(self.wall_us)
+        self.node.tick()
         self.expire_keys()
         if self.now - self._last_tick >= 1.0:
             self._last_tick = self.now
