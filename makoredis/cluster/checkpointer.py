@@ -12,7 +12,7 @@ Invariant: the checkpoint's index is what was chosen when capturing began. Every
 captured after that moment, and everything later is still in the log.
 
 With durability `memory` there is no log to make rows of different moments fit together: everything is captured at once
-and written as one batch.
+and written as one batch. An empty entry is proposed before, so that every checkpoint has an index of its own.
 
 Left out: large collections are written whole, in pieces, whenever they have changed.
 """
@@ -78,7 +78,6 @@ class Checkpointer:
         self._is_full = False
         self._garbage: Iterator[Ops] = iter(())
         self._started = 0.0
-        self._in_flight = 0
 
     # -- deciding
 
@@ -116,8 +115,10 @@ class Checkpointer:
             self._writer = self.table.writer()
             self._keys = ((db, key) for db, keys in enumerate(dirty) for key in keys)
 
-    def finish_now(self) -> None:
-        """Captures everything that is left, whatever it takes (memory durability, shutdown)."""
+    def capture_at_once(self) -> None:
+        """Durability `memory`: begins a checkpoint and captures all of it; `release` finishes it."""
+        self.host.propose(even_if_empty=True)
+        self.begin()
         self._continue(float("inf"))
 
     # -- capturing
@@ -128,7 +129,7 @@ class Checkpointer:
                 return
             if self._capture(until):
                 self._capture_end()
-        self._release()
+        self.release()
 
     def _interrupted(self) -> bool:
         """A database was emptied or exchanged meanwhile: what was captured is of no use."""
@@ -191,15 +192,22 @@ class Checkpointer:
 
     # -- writing
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Hands to the disk what can no longer be undone."""
         chosen = self.host.chosen_index()
+        if not self.host.executor.is_durable and (self._final is None or self._final[0] > chosen):
+            return
+        joined: Ops = []
         while self._captured and self._captured[0][0] <= chosen:
-            self._submit(self._captured.pop(0)[1])
+            ops = self._captured.pop(0)[1]
+            if self.host.executor.is_durable:
+                self._submit(ops)
+            else:
+                joined += ops
         if self._captured or self._final is None or self._final[0] > chosen:
             return
         assert self._writer is not None and self._metadata is not None
-        ops = self._writer.finish(self._metadata, self._final[1])
+        ops = joined + self._writer.finish(self._metadata, self._final[1])
         self._final = None
         self._writer = None
         self.host.disk.submit(ops, _Written(self._done))

@@ -73,9 +73,9 @@ class ShardHost:
         self.disk = disk
         self.send = send
 
-    def propose(self) -> None:
+    def propose(self, *, even_if_empty: bool = False) -> None:
         """Turns what was executed in this turn into an entry."""
-        if self.executor.has_entry():
+        if self.executor.has_entry() or even_if_empty:
             self.executor.proposed(self.core.propose(self.executor.encode_entry(self.term)))
 
     def perform(self) -> list[Announcement]:
@@ -123,15 +123,11 @@ class ShardHost:
 
     def last_index(self) -> Index:
         """The entry of the last transaction whose effects are in memory; nothing of this turn may have run yet."""
-        if not self.executor.is_durable:
-            return Index(self.executor.version)
         assert not self.executor.has_entry()
         return Index(max(self.applied_index, self.executor.last_proposed))
 
     def chosen_index(self) -> Index:
         """Up to here nothing can be undone."""
-        if not self.executor.is_durable:
-            return Index(self.executor.version)
         return self.applied_index
 
     def checkpoint_metadata(self) -> SnapshotMetadata:

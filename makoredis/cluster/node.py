@@ -159,27 +159,34 @@ class Node:
         """A tenth of a second has passed; nothing may have been executed in this turn yet."""
         self.host.core.tick()
         self._look_at_disk()
+        checkpointer = self.checkpointer
         if self.durability is not Durability.MEMORY:
-            self.checkpointer.tick(self.log_bytes_per_checkpoint)
-        elif self.checkpointer.is_requested:
-            self.checkpoint_at_once()
+            checkpointer.tick(self.log_bytes_per_checkpoint)
+        elif checkpointer.is_running:
+            checkpointer.release()
+        elif checkpointer.is_requested:
+            checkpointer.capture_at_once()
 
-    def checkpoint_at_once(self) -> None:
-        """Durability `memory`: writes all that has changed as one batch."""
-        self.checkpointer.begin()
-        self.checkpointer.finish_now()
+    def checkpoint_and_wait(self) -> None:
+        """Writes a checkpoint of what there is now, and returns when it is on the disk (SAVE, shutdown).
+
+        Raises: StorageError when the disk has failed.
+        """
+        checkpointer = self.checkpointer
+        checkpointer.request()
+        while checkpointer.is_requested or checkpointer.is_running:
+            self.tick()
+            self.host.perform()
+            self.disk_written()
+            time.sleep(0.0002)
 
     def close(self) -> None:
         """Writes what is queued, and releases the directory."""
-        if self.durability is Durability.MEMORY:
-            self.checkpoint_at_once()
         self.disk.close()
         self.store.close()
 
 
-def open_node(
-    directory: Path, durability: str, databases: int, config: DataConfig, progress: Progress
-) -> Node:
+def open_node(directory: Path, durability: str, databases: int, config: DataConfig, progress: Progress) -> Node:
     """Opens the data directory and loads what is in it.
 
     Raises: StorageError (DirectoryRefused, Damaged) with one line that says what to do.

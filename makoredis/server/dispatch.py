@@ -224,9 +224,7 @@ class Dispatcher:
             route.failed += 1
             return self.server.error_reply(error)
 
-    def finish(
-        self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]]
-    ) -> Gate | None:
+    def finish(self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]]) -> Gate | None:
         """Ends a transaction. Returns the gate of its replies, those of reads included."""
         server = self.server
         executor = server.node.host.executor

@@ -319,5 +319,3 @@ def _escape_byte(byte: int) -> bytes:
 
 
 _ESCAPES = [_escape_byte(byte) for byte in range(256)]
-
-
