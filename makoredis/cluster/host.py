@@ -9,7 +9,7 @@ from random import Random
 from typing import Protocol
 
 from makoredis.base.ids import Index, ShardId, Term
-from makoredis.base.record import record, wire_encode
+from makoredis.base.record import record
 from makoredis.consensus.core import Core, Outgoing, Ready
 from makoredis.consensus.types import Entry, EntryKind, Role, SnapshotMetadata
 from makoredis.data.access import Access
@@ -100,7 +100,7 @@ class ShardHost:
     def _write(self, ready: Ready) -> None:
         ops: Ops = []
         if ready.hard_state is not None:
-            ops.append(hard_state_op(self.shard, wire_encode(ready.hard_state)))
+            ops.append(hard_state_op(self.shard, ready.hard_state))
         if ready.entries:
             ops += self.log.append_ops(ready.entries)
             for entry in ready.entries:

@@ -6,13 +6,12 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 from makoredis.base.errors import Fatal
-from makoredis.base.ids import Index, NodeId, ShardId, Term
-from makoredis.base.record import wire_decoder
+from makoredis.base.ids import NodeId, ShardId
 from makoredis.cluster.checkpointer import Checkpointer, decode_blob
 from makoredis.cluster.host import ShardHost, Token
 from makoredis.consensus.core import CoreConfig, Outgoing
 from makoredis.consensus.raft import Raft
-from makoredis.consensus.types import Configuration, Entry, EntryKind, HardState
+from makoredis.consensus.types import Configuration, HardState
 from makoredis.data.config import DataConfig
 from makoredis.data.encoding import decode_value
 from makoredis.data.keyspace import Keyspace
@@ -22,8 +21,6 @@ from makoredis.storage.space import SpaceState
 from makoredis.storage.state import TOMBSTONE, StateTable
 from makoredis.storage.store import Store, open_store
 from makoredis.txn.executor import Announcement, Executor
-
-_decode_hard_state = wire_decoder(HardState)
 
 SOLE_SHARD = ShardId(0)
 LOG_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024
@@ -96,13 +93,13 @@ class Node:
 
     def _load_host(self) -> ShardHost:
         reader = self.store.engine
-        loaded = load_log(reader, SOLE_SHARD, _make_entry)
-        raw = load_hard_states(reader).get(SOLE_SHARD)
+        loaded = load_log(reader, SOLE_SHARD)
+        hard_state = load_hard_states(reader).get(SOLE_SHARD, HardState())
         node = NodeId(self.store.identity.node_id)
         core = Raft(
             CoreConfig(node, Configuration(voters=(node,))),
             Random(SystemRandom().getrandbits(64)),
-            HardState() if raw is None else _decode_hard_state(raw),
+            hard_state,
             loaded.entries,
             self._table.checkpoint.metadata,
         )
@@ -195,10 +192,6 @@ def open_node(directory: Path, durability: str, databases: int, config: DataConf
     node = Node(store, Durability(durability), databases, config)
     node.load(progress)
     return node
-
-
-def _make_entry(term: Term, index: Index, kind: int, payload: bytes) -> Entry:
-    return Entry(term, index, EntryKind(kind), payload)
 
 
 def _send_nowhere(shard: ShardId, messages: list[Outgoing]) -> None:
