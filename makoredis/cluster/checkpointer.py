@@ -27,7 +27,7 @@ from makoredis.consensus.types import SnapshotMetadata
 from makoredis.data.encoding import encode_value
 from makoredis.data.slots import slot_of
 from makoredis.storage.engine import Ops
-from makoredis.storage.state import CheckpointWriter, Row, StateTable
+from makoredis.storage.state import CheckpointWriter, StateTable
 from makoredis.storage.store import Store
 
 CAPTURE_SECONDS_PER_TICK = 0.02
@@ -165,7 +165,7 @@ class Checkpointer:
             return
         encoded = encode_value(value)
         deadline = database.expires.get(key)
-        self._writer.put(Row(db, slot, key, index, deadline, encoded[0], encoded[1:]))
+        self._writer.put((db, slot, key, index, deadline, encoded[0], encoded[1:]))
 
     def _take_batches(self, index: Index) -> None:
         assert self._writer is not None

@@ -79,14 +79,14 @@ class Node:
         later = checkpoint.index
         row_indexes = executor.row_indexes
         next_report = time.monotonic() + PROGRESS_SECONDS
-        for count, row in enumerate(self._table.rows(self.store.engine)):
-            if row.index > later:
-                row_indexes[row.db, row.key] = row.index
-            if row.type_tag != TOMBSTONE:
-                database = space.by_id[row.db]
-                database.put(row.key, decode_value(bytes((row.type_tag,)) + row.value))
-                if row.expiry_ms is not None:
-                    database.set_deadline(row.key, row.expiry_ms)
+        for count, (db, _, key, index, deadline, tag, value) in enumerate(self._table.rows(self.store.engine)):
+            if index > later:
+                row_indexes[db, key] = index
+            if tag != TOMBSTONE:
+                database = space.by_id[db]
+                database.put(key, decode_value(bytes((tag,)) + value))
+                if deadline is not None:
+                    database.set_deadline(key, deadline)
             if count & 0xFFF == 0 and time.monotonic() > next_report:
                 next_report = time.monotonic() + PROGRESS_SECONDS
                 progress(f"loading the checkpoint: {count:,} keys")

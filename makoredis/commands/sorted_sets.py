@@ -166,7 +166,9 @@ def zrevrank(access: Access, key: bytes, member: bytes, *options: bytes) -> Repl
     return _rank(access, "zrevrank", key, member, options, is_reverse=True)
 
 
-def _rank(access: Access, name: str, key: bytes, member: bytes, options: tuple[bytes, ...], is_reverse: bool) -> Reply:
+def _rank(
+    access: Access, name: str, key: bytes, member: bytes, options: tuple[bytes, ...], is_reverse: bool
+) -> Reply:
     if len(options) > 1:
         raise wrong_arity(name)
     if options and options[0].upper() != b"WITHSCORE":
