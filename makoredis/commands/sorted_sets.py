@@ -34,7 +34,7 @@ def zadd(access: Access, key: bytes, *rest: bytes) -> Reply:
         raise SYNTAX_ERROR
     score = score_argument(rest[0])
     if score == 0.0:
-        return _put_scores(access, key, rest[1:], [score], set())
+        return put_scores(access, key, rest[1:], [score], set())
     member = rest[1]
     value = access.sorted_set(key)
     old = None if value is None else value.get(member)
@@ -62,7 +62,7 @@ def _zadd_many(access: Access, key: bytes, rest: tuple[bytes, ...]) -> Reply:
     scores = [score_argument(raw) for raw in pairs[::2]]
     if b"INCR" in options:
         return _increment(access, key, pairs[1], scores[0], options)
-    return _put_scores(access, key, pairs[1::2], scores, options)
+    return put_scores(access, key, pairs[1::2], scores, options)
 
 
 def _allows(options: set[bytes], old: float | None, score: float) -> bool:
@@ -74,9 +74,10 @@ def _allows(options: set[bytes], old: float | None, score: float) -> bool:
     return not (b"LT" in options and score >= old)
 
 
-def _put_scores(
+def put_scores(
     access: Access, key: bytes, members: tuple[bytes, ...], scores: list[float], options: set[bytes]
 ) -> int:
+    """Sets scores as far as ZADD's options allow. Returns how many members are new (with CH: or have another score)."""
     value = access.sorted_set(key)
     if any(map(is_negative_zero, scores)):
         scores = without_signs_of_zero(access.space.config, value, members, scores)

@@ -102,7 +102,8 @@ CASES: dict[str, list[Any]] = {
     ],
     "zrangestore": [
         *FILL, "ZRANGESTORE d z 0 1", "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d z 2 4 BYSCORE",
-        "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d z +inf -inf BYSCORE REV LIMIT 0 2", "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d l [b [c BYLEX",
+        "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d z +inf -inf BYSCORE REV LIMIT 0 2", "ZRANGE d 0 -1 WITHSCORES",
+        "ZRANGESTORE d l [b [c BYLEX",
         "ZRANGE d 0 -1 WITHSCORES", "ZRANGESTORE d z 0 1 WITHSCORES", "ZRANGESTORE d z 5 1", "EXISTS d", "SET d 1",
         "ZRANGESTORE d z 0 0", "TYPE d", "ZRANGESTORE d nope 0 1", "EXISTS d", "SET s 1", "ZRANGESTORE d s 0 1",
         "ZRANGESTORE z z 1 2", "ZRANGE z 0 -1", "ZRANGESTORE d z 0 -1 LIMIT 0 1", "ZRANGESTORE d z a b",

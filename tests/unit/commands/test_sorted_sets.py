@@ -1,4 +1,4 @@
-"""Sorted sets: what a comparison with a real server does not show (effects, undo, waiting, notifications, encodings)."""
+"""Sorted sets: what a comparison with a real server does not show: effects, undo, waiting, notifications, encodings."""
 
 import math
 from random import Random
