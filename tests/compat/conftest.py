@@ -1,5 +1,9 @@
-"""Starts one real redis-server for all differential tests."""
+"""Starts one real redis-server for all differential tests.
 
+DIFFERENTIAL_EXAMPLES=2000 in the environment makes the random ones longer.
+"""
+
+import os
 import shutil
 import socket
 import subprocess
@@ -15,7 +19,7 @@ from tests.compat.harness import Differential, InProcessSide, NetworkSide
 settings.register_profile(
     "differential",
     deadline=None,
-    max_examples=60,
+    max_examples=int(os.environ.get("DIFFERENTIAL_EXAMPLES", "60")),
     # One server for all examples is the point: every sequence starts by emptying it.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
