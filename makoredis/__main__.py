@@ -8,45 +8,105 @@ from pathlib import Path
 
 import trio
 
+from makoredis.base.config import ConfigError, FileConfig, NodeConfig, load_config
 from makoredis.base.errors import Fatal
 from makoredis.cluster.node import open_node
-from makoredis.data.config import DataConfig
 from makoredis.server.config import Config
+from makoredis.server.parameters import BadValue, ParameterTable
 from makoredis.server.server import Server
 from makoredis.version import VERSION
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the server until it is told to stop. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="makoredis", description="A Redis-compatible, durable, serializable database")
-    parser.add_argument("--port", type=int, default=6380)
-    parser.add_argument("--dir", default="./makoredis-data")
-    parser.add_argument("--durability", choices=("sync", "interval", "memory"), default="sync")
-    parser.add_argument("--version", action="version", version=f"makoredis {VERSION}")
-    options = parser.parse_args(arguments)
-    config = Config(port=options.port, directory=options.dir, durability=options.durability)
+    """Runs what the command line says. Returns the exit status."""
+    options = _parser().parse_args(arguments)
     try:
+        config = configure(options)
+        if options.check_config:
+            print("the configuration is valid")
+            return 0
         return serve(config)
-    except Fatal as error:
+    except (ConfigError, Fatal) as error:
         print(f"makoredis: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"makoredis: {error.strerror}: {error.filename or ''}", file=sys.stderr)
         return 1
 
 
-def serve(config: Config) -> int:
-    """Opens the data, recovers, and serves."""
-    started = time.monotonic()
-    node = open_node(
-        Path(config.directory), config.durability, config.databases, DataConfig(), lambda text: print(text, flush=True)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="makoredis", description="A Redis-compatible, durable, serializable database")
+    parser.add_argument("--config", metavar="FILE", help="configuration file (see conf/single.yml)")
+    parser.add_argument("--node", metavar="NAME", help="which node of the file to run")
+    parser.add_argument("--port", type=int, metavar="N", help="port for clients (6380)")
+    parser.add_argument("--bind", metavar="ADDRESS", help="address for clients (127.0.0.1)")
+    parser.add_argument("--dir", metavar="D", help="where the data is (./makoredis-data)")
+    parser.add_argument(
+        "--durability", choices=("sync", "interval", "memory"), help="what an acknowledged write survives"
     )
+    parser.add_argument("--check-config", action="store_true", help="only check the configuration")
+    parser.add_argument("--version", action="version", version=f"makoredis {VERSION}")
+    return parser
+
+
+def configure(options: argparse.Namespace) -> Config:
+    """The configuration of the node that the command line asks for.
+
+    Raises: ConfigError.
+    """
+    file = load_config(Path(options.config)) if options.config else FileConfig()
+    node = _pick_node(file, options.node)
+    table = ParameterTable()
+    settings = {
+        **file.parameters,
+        "bind": options.bind or node.host,
+        "port": str(node.port if options.port is None else options.port),
+        "dir": options.dir or node.dir,
+        "durability": options.durability or file.durability,
+    }
+    for name, value in settings.items():
+        try:
+            table.set_at_start(name, value)
+        except KeyError:
+            raise ConfigError(f"{file.path}: parameters: there is no parameter '{name}'") from None
+        except BadValue as error:
+            raise ConfigError(f"{file.path or 'command line'}: {name}: '{value}': {error}") from None
+    try:
+        config = Config(table)
+    except BadValue as error:
+        raise ConfigError(f"{file.path}: parameters: {error}") from None
+    config.file = options.config
+    return config
+
+
+def _pick_node(file: FileConfig, name: str | None) -> NodeConfig:
+    if name is not None:
+        return file.node(name)
+    if len(file.nodes) > 1:
+        raise ConfigError(f"{file.path}: has {len(file.nodes)} nodes; say which one to run with --node")
+    return file.nodes[0] if file.nodes else NodeConfig("n1", 1)
+
+
+def serve(config: Config) -> int:
+    """Opens the data, recovers, and serves until told to stop."""
+    started = time.monotonic()
+    node = open_node(Path(config.directory), config.durability, config.databases, config.data, _progress)
     server = Server(config, node)
-    port = server.reactor.listen(config.bind[0], config.port)
+    ports = {server.reactor.listen(address, config.port) for address in config.bind}
     keys = sum(database.size for database in node.host.space.by_id)
-    elapsed = time.monotonic() - started
-    print(f"makoredis {VERSION} on {config.bind[0]}:{port}", flush=True)
-    print(f"data in {config.directory}, durability {config.durability}; {keys} keys in {elapsed:.2f} s", flush=True)
+    addresses = ", ".join(f"{address}:{max(ports)}" for address in config.bind)
+    print(
+        f"makoredis {VERSION}: ready on {addresses}; data in {config.directory}; durability {config.durability}; "
+        f"{keys:,} keys recovered in {time.monotonic() - started:.2f} s",
+        flush=True,
+    )
     trio.run(_run, server)
-    node.close()
+    server.close()
     return 0
+
+
+def _progress(text: str) -> None:
+    print(f"makoredis: {text}", flush=True)
 
 
 async def _run(server: Server) -> None:

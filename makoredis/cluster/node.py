@@ -179,6 +179,8 @@ class Node:
 
     def close(self) -> None:
         """Writes what is queued, and releases the directory."""
+        if self.durability is Durability.MEMORY:
+            self.checkpoint_and_wait()
         self.disk.close()
         self.store.close()
 

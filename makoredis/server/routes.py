@@ -5,11 +5,14 @@ A *data* route runs a handler of `makoredis.commands` on the keyspace; a *sessio
 """
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from makoredis.base.errors import ClientError
 from makoredis.commands.registry import COMMANDS, load
 from makoredis.commands.table import TABLE, CommandRow
+from makoredis.server import commands
 
 NO_REPLY = object()
 """Returned by a session command that has answered by itself, or whose answer comes later."""
@@ -76,6 +79,8 @@ class Routes:
 
     def __init__(self) -> None:
         load()
+        for module in iter_modules(commands.__path__, f"{commands.__name__}."):
+            import_module(module.name)
         self.by_name: dict[str, Route] = {
             name: Route(command.row, command.handler, command.summary, is_data=True)
             for name, command in COMMANDS.items()

@@ -1,5 +1,6 @@
 """The server: one node, its clients, and what is common to them."""
 
+import resource
 import socket
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from makoredis.server.stats import Stats
 from makoredis.server.watches import WatchTable
 from resp.replies import Error
 
+PAGE_BYTES = resource.getpagesize()
 EXPIRE_KEYS_PER_TICK = 2000
 """Deadlines that one tick works off; more are left for the next, so that a mass expiry doesn't stop the loop."""
 
@@ -47,12 +49,12 @@ class Server:
         self.pubsub = PubSub(self)
         self.slowlog = SlowLog()
         self.slowlog_threshold_us = 10_000
+        config.attach(self)
         self.monitors: dict[int, Session] = {}
         self.by_id: dict[int, Session] = {}
         self.is_special = False
         self.observes_effects = False
         self.is_out_of_memory = False
-        self.stop_requested: str | None = None
         self._next_session_id = 0
         self._timer_scope: trio.CancelScope | None = None
         self._last_tick = 0.0
@@ -203,6 +205,35 @@ class Server:
     def slowlog_add(self, session: Session, argv: list[bytes], duration_us: float) -> None:
         self.slowlog.add(int(self.now), int(duration_us), argv, session.address, session.name)
 
+    def slowlog_resize(self, length: int) -> None:
+        """CONFIG SET slowlog-max-len."""
+        self.slowlog.length_max = length
+        self.slowlog.trim()
+
+    def config_changed(self) -> None:
+        """Takes over what CONFIG SET has changed."""
+        self.slowlog_threshold_us = self.config.table.integer("slowlog-log-slower-than")
+        self.check_memory()
+        self.refresh_special()
+
+    def reset_statistics(self) -> None:
+        """CONFIG RESETSTAT."""
+        self.stats = Stats()
+        for route in self.routes.by_name.values():
+            route.calls = route.rejected = route.failed = 0
+            route.usec = 0.0
+
+    def check_memory(self) -> None:
+        """Looks whether more memory is used than `maxmemory` allows."""
+        limit = self.config.maxmemory_bytes
+        self.is_out_of_memory = limit > 0 and self.used_memory() > limit
+
+    def used_memory(self) -> int:
+        """Resident bytes of this process."""
+        with open("/proc/self/statm", "rb") as file:
+            pages = int(file.read().split()[1])
+        return pages * PAGE_BYTES
+
     def log(self, level: str, text: str) -> None:
         """One line on the console."""
         print(f"{time.strftime('%d %b %Y %H:%M:%S')} {level}: {text}", flush=True)
@@ -241,6 +272,7 @@ class Server:
         """Ten times a second: expiry, the node's own timers, idle clients."""
         self.node.tick()
         self.expire_keys()
+        self.check_memory()
         if self.now - self._last_tick >= 1.0:
             self._last_tick = self.now
             self._close_idle()
@@ -274,13 +306,14 @@ class Server:
         if not timeout:
             return
         for session in list(self.by_id.values()):
-            if session.blocked is None and not session.subscription_count() and not session.is_monitor:
-                if self.now - session.last_active > timeout:
-                    self.reactor.close(session, "idle")
+            waits = session.blocked is not None or session.subscription_count() or session.is_monitor
+            if not waits and self.now - session.last_active > timeout:
+                self.reactor.close(session, "idle")
 
-    def request_stop(self, reason: str) -> None:
-        """Ends the server after this turn."""
-        self.stop_requested = reason
+    def close(self) -> None:
+        """Ends all connections, writes what is left, and releases the directory."""
+        self.reactor.close_all()
+        self.node.close()
 
 
 PROTECTED_MODE_TEXT = (
