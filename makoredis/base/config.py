@@ -1,7 +1,7 @@
 """The configuration file: which nodes and shards there are, and how they behave.
 
-Every key has a default, an unknown key is an error, and every error is one line with file, key, value, and what would be
-valid. `conf/*.yml` are the reference for users: each key with a comment.
+Every key has a default, an unknown key is an error, and every error is one line with file, key, value, and what would
+be valid. `conf/*.yml` are the reference for users: each key with a comment.
 """
 
 import re
@@ -131,12 +131,10 @@ def _checked(path: Path, key: str, value: Any) -> Any:
         low, high = _RANGES[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise ConfigError(f"{path}: {key}: '{value}' is not an integer from {low} to {high}")
-    elif name in _BOOLEANS:
-        if not isinstance(value, bool):
-            raise ConfigError(f"{path}: {key}: '{value}' is neither true nor false")
-    elif name in _TEXTS:
-        if not isinstance(value, str) or not value:
-            raise ConfigError(f"{path}: {key}: '{value}' is not a text")
+    elif name in _BOOLEANS and not isinstance(value, bool):
+        raise ConfigError(f"{path}: {key}: '{value}' is neither true nor false")
+    elif name in _TEXTS and (not isinstance(value, str) or not value):
+        raise ConfigError(f"{path}: {key}: '{value}' is not a text")
     return value
 
 

@@ -10,10 +10,12 @@ import errno
 import select
 import socket
 import time
+import traceback
 from typing import TYPE_CHECKING
 
 import trio
 
+from makoredis.base.errors import Fatal
 from makoredis.server.session import Session
 from resp.replies import Error
 
@@ -97,6 +99,10 @@ class Reactor:
                     session.want_flush()
             except OSError as error:
                 self.close(session, error.strerror or "error")
+            except Fatal:
+                raise
+            except Exception:  # noqa: BLE001 - a session ends here: what it ran into must not end the others'
+                self._broken(session)
         self.run_resumed()
         server.end_turn()
         self.flush()
@@ -130,6 +136,15 @@ class Reactor:
             self.server.dispatcher.run(session, requests)
         if session.parser.error is not None:
             self._protocol_error(session, session.parser.error)
+
+    def _broken(self, session: Session) -> None:
+        """A command failed in a way that it should not: takes back what it did, says so, and ends the session."""
+        self.server.log("error", f"a command of client {session.address} failed:\n{traceback.format_exc()}")
+        self.server.node.host.access.rollback()
+        session.send_reply(Error(b"ERR internal error, see the server's log"))
+        session.close_after_reply = True
+        session.refresh_special()
+        session.want_flush()
 
     def _limit_backlog(self, session: Session) -> None:
         if len(session.backlog) > 1_000_000:

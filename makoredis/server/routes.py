@@ -92,7 +92,7 @@ class Routes:
         self.direct: dict[bytes, Route] = {}
         """The fast path: plain commands by the spellings that clients use."""
         for name, route in self.by_name.items():
-            if "|" not in name and name not in self.containers:
+            if route.is_data and "|" not in name and "blocking" not in route.row.flags:
                 self.direct[name.encode()] = route
                 self.direct[name.lower().encode()] = route
 
