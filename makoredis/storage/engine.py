@@ -32,6 +32,13 @@ Op = tuple[bytes, bytes | None]
 Ops = list[Op]
 
 WRITE_BUFFER_BYTES = 32 << 20
+"""How much LevelDB gathers in memory before it writes a table.
+
+Measured with 16 KiB entries at 64 MiB of log kept (`tools/storage_bench.py`): with 4, 16, 32, 64 MiB the log is
+written at 64, 140, 139, 127 MiB/s, the slowest write takes 43, 40, 69, 103 ms, and 403, 322, 246, 153 MiB of disk are
+in use. A larger buffer lets truncation catch up with entries before they become a table; above 32 MiB the stalls
+outweigh that.
+"""
 BLOCK_CACHE_BYTES = 16 << 20
 OPEN_FILES_MAX = 256
 BLOOM_BITS_PER_KEY = 10
@@ -219,7 +226,7 @@ class LevelDbEngine(_LevelDbReader):
         files are synced first, in order.
         """
         with _mapped_errors(self.place):
-            for log in sorted(self._path.glob("*.log"))[:-1]:
+            for log in sorted(self._path.glob("*.log"), key=lambda file: int(file.stem))[:-1]:
                 _sync_file(log)
             self._db.write_batch(sync=True).write()
 

@@ -1,7 +1,8 @@
 """Watching free space, and a ballast to throw overboard.
 
 A full disk is sticky in LevelDB: after one failed write the handle must be opened anew, and opening writes a table from
-the log before it does anything else. The ballast is the space for that, so it must be larger than the write buffer.
+the log before it does anything else. The ballast is the space for that, so it must be larger than two write buffers
+(the one being filled and the one being written).
 """
 
 import os

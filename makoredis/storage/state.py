@@ -12,7 +12,8 @@ What decides which rows are due lives above; here are the rows and their batches
 * A whole new state (a snapshot from the leader) is written beside the old one as another generation. The last batch
   switches over, so a crash leaves one or the other.
 
-Measured (2 cores, LevelDB 1.22, rows of 16-byte keys and 64-byte values): see `tools/storage_bench.py`.
+Measured with a million rows of 16-byte keys and 64-byte values (2 cores, `tools/storage_bench.py`): a checkpoint writes
+276,000 rows/s; a start opens in 0.06 s and reads 546,000 rows/s, with 20 to 90 MiB of memory for LevelDB.
 """
 
 import struct
