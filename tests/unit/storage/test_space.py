@@ -1,6 +1,5 @@
 """Free space, the ballast, and a disk that is really full (a small tmpfs, where the test may mount one)."""
 
-import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode != 0:
         pytest.skip("this machine does not let us mount a small disk")
     yield path
-    gc.collect()  # a failed test's frames keep files open
-    subprocess.run(["umount", str(path)], check=True)
+    # Lazily, because a failed test's frames keep files open.
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def small_engine(path: Path, create: bool) -> Engine:
