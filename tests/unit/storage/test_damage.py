@@ -122,7 +122,7 @@ def test_without_our_options_leveldb_opens_a_damaged_log_and_says_nothing(
     database.close()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_flipped_bit_in_the_write_ahead_log_is_refused(
     with_log: Path, copied: Callable[[Path], Path], seed: int
 ) -> None:
@@ -192,7 +192,7 @@ def test_an_unsynced_batch_that_is_whole_is_kept(data_path: Path) -> None:
     assert load_all(data_path) == 11
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_flipped_bit_in_a_table_is_refused_or_harmless(
     with_tables: Path, copied: Callable[[Path], Path], seed: int
 ) -> None:
@@ -206,7 +206,7 @@ def test_a_flipped_bit_in_a_table_is_refused_or_harmless(
         load_all(path)
 
 
-@pytest.mark.parametrize("distance", range(1, 60))
+@pytest.mark.parametrize("distance", range(1, 60, 3))
 def test_a_flipped_bit_at_the_end_of_a_table_never_loses_a_row(
     with_tables: Path, copied: Callable[[Path], Path], distance: int
 ) -> None:
