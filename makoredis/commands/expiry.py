@@ -95,7 +95,7 @@ def expiretime(access: Access, key: bytes) -> int:
 
 @command("PEXPIRETIME", "Returns the expiration time of a key as a Unix milliseconds timestamp.")
 def pexpiretime(access: Access, key: bytes) -> int:
-    if access.get(key) is None:
+    if access.peek(key) is None:
         return -2
     return access.deadline(key) or -1
 

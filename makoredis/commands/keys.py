@@ -36,7 +36,7 @@ def unlink(access: Access, *keys: bytes) -> int:
 
 @command("EXISTS", "Determines whether one or more keys exist.")
 def exists(access: Access, *keys: bytes) -> int:
-    return sum(access.get(key) is not None for key in keys)
+    return sum(access.peek(key) is not None for key in keys)
 
 
 @command("TOUCH", "Returns the number of existing keys out of those specified after updating their last access time.")
@@ -46,7 +46,7 @@ def touch(access: Access, *keys: bytes) -> int:
 
 @command("TYPE", "Determines the type of value stored at a key.")
 def type_(access: Access, key: bytes) -> Reply:
-    value = access.get(key)
+    value = access.peek(key)
     return NO_TYPE if value is None else _TYPE_REPLIES[type(value)]
 
 
@@ -136,8 +136,3 @@ def move(access: Access, key: bytes, database: bytes) -> int:
     access.notify(events.GENERIC, b"move_from", key)
     target.notify(events.GENERIC, b"move_to", key)
     return 1
-
-
-@command("DBSIZE", "Returns the number of keys in the database.")
-def dbsize(access: Access) -> int:
-    return access.database.size

@@ -15,6 +15,7 @@ from makoredis.data import events
 from makoredis.data.access import WRONG_TYPE, Access
 from makoredis.data.effects import Delete, SetDeadline, SetString
 from makoredis.data.effects.strings import KEEP_DEADLINE
+from makoredis.data.keyspace import TOUCHED_MAX
 from resp.replies import OK, Reply
 
 OVERFLOW = ClientError("ERR increment or decrement would overflow")
@@ -42,8 +43,12 @@ def set_(access: Access, key: bytes, value: bytes, *options: bytes) -> Reply:
 def _put(access: Access, key: bytes, value: bytes, deadline_ms: int = 0) -> None:
     """Sets a string whatever was there before, as SET does."""
     database = access.database
-    if key in database.expires:
-        access.get(key)
+    if database.expires:
+        access.peek(key)
+    touched = database.touched
+    touched[key] = access.now_ms
+    if len(touched) > TOUCHED_MAX:
+        database.forget_oldest_uses(access.now_ms)
     access.apply(SetString(database.id, key, value, deadline_ms))
     access.notify(events.STRING, b"set", key)
 

@@ -12,7 +12,8 @@ from random import Random
 from makoredis.base.errors import ClientError
 from makoredis.data import events
 from makoredis.data.effects import Delete, Effect, HashDelete, Undo
-from makoredis.data.keyspace import Database, Keyspace
+from makoredis.data.keyspace import TOUCHED_MAX, Database, Keyspace
+from makoredis.data.slots import slot_of
 from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
 
 WRONG_TYPE = ClientError("WRONGTYPE Operation against a key holding the wrong kind of value")
@@ -71,13 +72,28 @@ class Access:
     def get(self, key: bytes) -> Value | None:
         """The value of a key, None when missing or past its deadline (then its deletion becomes an effect)."""
         database = self.database
-        value = database.get(key)
-        if value is not None:
-            if database.expires and database.is_expired(key, self.now_ms):
-                self.expire(key)
-                return None
-            if database.hash_deadlines.by_name and isinstance(value, Hash):
-                return self._live_fields(key, value)
+        touched = database.touched
+        touched[key] = self.now_ms
+        if len(touched) > TOUCHED_MAX:
+            database.forget_oldest_uses(self.now_ms)
+        value = database.slots[slot_of(key)].get(key)
+        if value is not None and (database.expires or database.hash_deadlines.by_name):
+            return self._live(key, value)
+        return value
+
+    def peek(self, key: bytes) -> Value | None:
+        """The same as `get`, but doesn't count as using the key (TTL, TYPE, EXISTS, OBJECT)."""
+        value = self.database.get(key)
+        return None if value is None else self._live(key, value)
+
+    def _live(self, key: bytes, value: Value) -> Value | None:
+        """A value as it is now, after what has expired."""
+        database = self.database
+        if database.is_expired(key, self.now_ms):
+            self.expire(key)
+            return None
+        if type(value) is Hash:
+            return self._live_fields(key, value)
         return value
 
     def _live_fields(self, key: bytes, value: Hash) -> Hash | None:

@@ -2,7 +2,7 @@
 
 Invariants:
 * A key with a deadline is in `expires`; `expires` holds no key that is not in its slot.
-* `size` is the number of keys over all slots.
+* `size` is the number of keys over all slots, `block_sizes` that of each run of `BLOCK_SLOTS` slots.
 * A collection in a slot is never empty, unless it is a stream.
 * A hash with deadlines of fields is in `hash_deadlines`, not later than with its earliest one; what else is in there
   does no harm.
@@ -10,10 +10,14 @@ Invariants:
 
 A database is addressed in two ways: clients say its *number* (SELECT 3), effects and the disk say its *id*. SWAPDB only
 exchanges which id two numbers stand for, so it costs the same for any size.
+
+A slot is a plain dict until it holds `SLOT_KEYS_MAX` keys, which takes 16 million keys or one well-used `{tag}`. Then
+it becomes a `ScanDict`, so that SCAN can return its keys a few at a time.
 """
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from types import MappingProxyType
 
 from makoredis.base.ids import SLOT_COUNT
@@ -21,8 +25,16 @@ from makoredis.data.config import DataConfig
 from makoredis.data.deadlines import Deadlines
 from makoredis.data.slots import slot_of
 from makoredis.data.values import Hash, Value
+from makoredis.data.values.scan_dict import ScanDict
 
 DATABASE_COUNT_DEFAULT = 16
+
+BLOCK_SLOTS = 128
+SLOT_KEYS_MAX = 1024
+TOUCHED_MAX = 1 << 16
+"""Keys per generation of the record of last uses: some 6 MB."""
+
+Slot = dict[bytes, Value] | ScanDict[Value]
 
 _NO_KEYS: MappingProxyType[bytes, Value] = MappingProxyType({})
 _BLANK = [_NO_KEYS] * SLOT_COUNT
@@ -33,16 +45,43 @@ _HEAP_SLACK = 1024
 class Database:
     """One numbered database. All 16384 slots share one empty mapping until the first key is put."""
 
-    __slots__ = ("_deadlines", "_is_blank", "expires", "hash_deadlines", "id", "size", "slots")
+    __slots__ = (
+        "_deadlines",
+        "_is_blank",
+        "_touched_before",
+        "_touched_before_since_ms",
+        "_touched_since_ms",
+        "block_sizes",
+        "expires",
+        "hash_deadlines",
+        "id",
+        "size",
+        "slots",
+        "touched",
+    )
 
     def __init__(self, id: int) -> None:
         self.id = id
-        self.slots: list[dict[bytes, Value]] = _BLANK  # type: ignore[assignment]  # read-only until materialised
+        self.slots: list[Slot] = _BLANK  # type: ignore[assignment]  # read-only until materialised
         self.expires: dict[bytes, int] = {}
         self.hash_deadlines = Deadlines()
         self.size = 0
+        self.block_sizes = [0] * (SLOT_COUNT // BLOCK_SLOTS)
+        self.touched: dict[bytes, int] = {}
+        """When keys were last used, Unix milliseconds; see `last_use`. Not part of the replicated state."""
+        self._touched_since_ms = 0
+        self._touched_before: dict[bytes, int] = {}
+        self._touched_before_since_ms = 0
         self._is_blank = True
         self._deadlines: list[tuple[int, bytes]] = []
+
+    def exchange(self, other: "Database") -> None:
+        """Exchanges all content with another database; the ids stay. Costs the same for any size."""
+        for name in self.__slots__:
+            if name != "id":
+                mine, theirs = getattr(self, name), getattr(other, name)
+                setattr(self, name, theirs)
+                setattr(other, name, mine)
 
     def get(self, key: bytes) -> Value | None:
         """The value of a key, whether past its deadline or not."""
@@ -58,11 +97,15 @@ class Database:
         if self._is_blank:
             self.slots = [{} for _ in range(SLOT_COUNT)]
             self._is_blank = False
-        slot = self.slots[slot_of(key)]
+        number = slot_of(key)
+        slot = self.slots[number]
         old = slot.get(key)
         slot[key] = value
         if old is None:
             self.size += 1
+            self.block_sizes[number // BLOCK_SLOTS] += 1
+            if len(slot) > SLOT_KEYS_MAX and type(slot) is dict:
+                self.slots[number] = ScanDict(slot)
         if value.__class__ is Hash and value.deadlines is not None:
             self.schedule_fields(key, value.deadlines.next() or 0)
         return old
@@ -71,10 +114,12 @@ class Database:
         """Removes a key and its deadline. Returns both (deadline 0 = none), None if there was no such key."""
         if self._is_blank:
             return None
-        value = self.slots[slot_of(key)].pop(key, None)
+        number = slot_of(key)
+        value = self.slots[number].pop(key, None)
         if value is None:
             return None
         self.size -= 1
+        self.block_sizes[number // BLOCK_SLOTS] -= 1
         return value, self.expires.pop(key, 0)
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> int:
@@ -128,6 +173,45 @@ class Database:
             else:
                 self.hash_deadlines.put(key, deadline or 0)
         return due
+
+    def forget_oldest_uses(self, now_ms: int) -> None:
+        """Starts a new generation of `touched`; the one before the last is forgotten."""
+        self._touched_before, self.touched = self.touched, {}
+        self._touched_before_since_ms, self._touched_since_ms = self._touched_since_ms, now_ms
+
+    def last_use(self, key: bytes, now_ms: int) -> int:
+        """When a key was last used, Unix milliseconds: exact for the most recently used ones (`TOUCHED_MAX` to twice
+        as many), for all others the latest time that it can have been."""
+        used = self.touched.get(key) or self._touched_before.get(key)
+        if used is not None:
+            return used
+        return self._touched_before_since_ms or min(self.touched.values(), default=now_ms)
+
+    def first_slot_used(self, start: int) -> int:
+        """The first slot from `start` on that holds keys; SLOT_COUNT if there is none."""
+        slots = self.slots
+        number = start
+        while number < SLOT_COUNT:
+            if self.block_sizes[number // BLOCK_SLOTS] == 0:
+                number = (number // BLOCK_SLOTS + 1) * BLOCK_SLOTS
+            elif slots[number]:
+                return number
+            else:
+                number += 1
+        return number
+
+    def key_at(self, position: int) -> bytes:
+        """The key at a position below `size`, when all are counted in slot order."""
+        number = 0
+        for size in self.block_sizes:
+            if position < size:
+                break
+            position -= size
+            number += BLOCK_SLOTS
+        while position >= len(self.slots[number]):
+            position -= len(self.slots[number])
+            number += 1
+        return next(islice(iter(self.slots[number]), position, None))
 
     def keys(self) -> Iterator[bytes]:
         """All keys in slot order, including those past their deadline."""

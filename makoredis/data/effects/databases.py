@@ -11,8 +11,8 @@ class FlushDatabase(Wire, tag=70):
     db: int
 
     def apply(self, space: Keyspace) -> Undo:
-        old = space.by_id[self.db]
-        _replace(space, Database(self.db))
+        old = Database(self.db)
+        space.by_id[self.db].exchange(old)
         return _PutBackDatabase(old)
 
 
@@ -23,13 +23,7 @@ class _PutBackDatabase:
     database: Database
 
     def apply(self, space: Keyspace) -> None:
-        _replace(space, self.database)
-
-
-def _replace(space: Keyspace, database: Database) -> None:
-    number = space.databases.index(space.by_id[database.id])
-    space.by_id[database.id] = database
-    space.databases[number] = database
+        space.by_id[self.database.id].exchange(self.database)
 
 
 class SwapDatabases(Wire, tag=71):

@@ -70,7 +70,9 @@ class ScanDict(Generic[V]):
             if length >= BUCKET_MAX and length % BUCKET_MAX == 0:
                 self._cut(at)
 
-    def pop(self, key: bytes) -> V | None:
+    __setitem__ = put
+
+    def pop(self, key: bytes, default: None = None) -> V | None:
         """Removes a key. Returns its value, None if it was not there."""
         at = bisect_right(self._starts, crc32(key)) - 1
         bucket = self._buckets[at]
