@@ -51,6 +51,11 @@ UNAUTHENTICATED_QUERY_BUFFER_BYTES_MAX: Final = 1024 * 1024
 ARGUMENT_OVERHEAD_BYTES: Final = 48
 """What an argument costs beside its bytes: the object's header and its place in the list."""
 
+_SAMPLE_BYTES: Final = 1024
+_SAMPLE_LINES_MIN: Final = 16
+"""A chunk whose start has fewer lines holds long values. Searching those for CRLF costs 3 ns a byte, more than the
+strict parser takes for a request."""
+
 _STAR: Final = ord("*")
 _DOLLAR: Final = ord("$")
 _NEED_MORE: Final = -1
@@ -85,6 +90,8 @@ def split_requests(data: bytes, requests: list[Request]) -> int:
     Returns:
         How many bytes of `data` they take. What follows is for the strict parser: unfinished, odd or wrong.
     """
+    if len(data) > _SAMPLE_BYTES and data.count(b"\r", 0, _SAMPLE_BYTES) < _SAMPLE_LINES_MIN:
+        return 0
     parts = data.split(b"\r\n")
     tail = parts.pop()
     count = len(parts)

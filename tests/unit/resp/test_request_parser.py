@@ -73,6 +73,7 @@ REFUSED = [
     (b"SET k 'abc\r\n", b"unbalanced quotes in request"),
     (b'SET k "a"b\r\n', b"unbalanced quotes in request"),
     (b'SET k "a\\\n', b"unbalanced quotes in request"),
+    (b'SET k "a\\x\n', b"unbalanced quotes in request"),
     (b"SET k 'a\\\n", b"unbalanced quotes in request"),
 ]
 
@@ -111,6 +112,25 @@ def test_an_unfinished_request_is_awaited(data: bytes) -> None:
     assert parser.parse(data) == []
     assert not parser.broken
     assert parser.held_bytes > 0 or data == b"*3\r\n"
+
+
+def test_a_line_of_64_kilobytes_is_awaited() -> None:
+    for line in (b"x" * 65536, b"*" + b"1" * 65535, b"*1\r\n$" + b"1" * 65535):
+        assert parse_all([line]) == ([], None, False)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_every_announced_length_counts(count: int) -> None:
+    """One byte too many takes the line break into the value, so that the next length is found to be none."""
+    plain = [b"$2\r\nab\r\n"] * count
+    for wrong in range(count):
+        elements = [*plain[:wrong], b"$3\r\nab\r\n", *plain[wrong + 1 :]]
+        data = b"*%d\r\n" % count + b"".join(elements) + encode_command(SET)
+        requests, error, broken = parse_all([data])
+        last = wrong == count - 1
+        assert requests[:1] != [[b"ab"] * count]
+        assert broken or last
+        assert last or error == b"ERR Protocol error: expected '$', got '2'"
 
 
 def test_nothing_is_parsed_once_broken() -> None:
@@ -163,12 +183,15 @@ def test_announced_counts_allocate_nothing() -> None:
 
 def test_the_query_buffer_limit_closes_without_a_word() -> None:
     limits = RequestLimits(query_buffer_bytes_max=1024 * 1024)
-    for piece in (b"$0\r\n\r\n", b"$100\r\n" + b"x" * 100 + b"\r\n"):
+    for value in (b"", b"x" * 100, b"x" * 10_000):
         parser = RequestParser(limits)
         parser.parse(b"*1000000\r\n")
-        while not parser.broken:
-            parser.parse(piece * 100)
-            assert parser.held_bytes <= 1024 * 1024
+        for _ in range(1024 * 1024 // (len(value) + 48)):
+            parser.parse(b"$%d\r\n%b\r\n" % (len(value), value))
+        assert not parser.broken
+        assert 1024 * 1024 - 10_048 < parser.held_bytes <= 1024 * 1024
+        parser.parse(b"$%d\r\n%b\r\n" % (len(value), value))
+        assert parser.broken
         assert parser.error is None
     parser = RequestParser(limits)
     parser.parse(b"*1\r\n$2000000\r\n" + b"x" * 1_100_000)
@@ -209,6 +232,35 @@ def test_before_authentication_requests_come_one_at_a_time_and_are_limited() -> 
     assert parser.error is not None and parser.error.text == b"ERR Protocol error: unauthenticated bulk length"
 
 
+def test_before_authentication_a_request_may_take_a_megabyte() -> None:
+    parser = RequestParser(authenticated=False)
+    parser.parse(b"*1\r\n$3\r\nab")
+    assert not parser.broken
+    parser.parse(b"c\r\n" + b"PING\r\n" * 200_000)
+    assert parser.broken
+    assert parser.error is None
+
+
+def test_authentication_can_be_taken_back() -> None:
+    parser = RequestParser()
+    parser.authenticated = False
+    parser.parse(b"*11\r\n")
+    assert parser.error is not None
+
+
+def test_a_chunk_is_split_at_most_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a chunk of odd requests would cost the square of its length."""
+    calls = []
+
+    def count_calls(data: bytes, requests: list[Request]) -> int:
+        calls.append(data)
+        return split_requests(data, requests)
+
+    monkeypatch.setattr(parser_module, "split_requests", count_calls)
+    assert len(parse_all([b"PING\n" * 100])[0]) == 100
+    assert len(calls) == 2
+
+
 def test_arguments_are_plain_bytes_of_their_own() -> None:
     large = b"y" * 5000
     data = encode_command([b"SET", b"k", large])
@@ -226,6 +278,8 @@ def test_the_split_parser_takes_the_usual_requests() -> None:
         assert split_requests(data, requests) == len(data)
         assert len(requests) == 5
     assert split_requests(b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPI", []) == 14
+    assert split_requests(encode_command(SET) * 1000, []) == 1000 * len(encode_command(SET))
+    assert split_requests(encode_command([b"SET", b"k", b"x" * 1000]) * 10, []) == 0
 
 
 fragments = st.sampled_from(
