@@ -109,3 +109,17 @@ def timeout_ms(raw: bytes) -> int:
     if seconds < 0:
         raise ClientError("ERR timeout is negative")
     return math.ceil(seconds * 1000)
+
+
+_PICKS_MAX = 10_000_000
+
+
+def pick_count(raw: bytes) -> int:
+    """How many random elements to return; negative: with repetitions, so this alone bounds the reply.
+
+    Redis would go on until memory is used up; here a count below -10,000,000 is refused.
+    """
+    count = ranged(raw, INT64_MIN + 1, INT64_MAX)
+    if count < -_PICKS_MAX:
+        raise ClientError("ERR value is out of range")
+    return count

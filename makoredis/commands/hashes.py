@@ -1,11 +1,37 @@
-"""Commands on hashes. Deadlines of fields are in `hashes_expiry`."""
+"""Commands on hashes. Deadlines of fields are in `hashes_expiry`.
 
-from makoredis.commands.arguments import wrong_arity
+A field past its deadline is gone before a handler sees the hash: `Access.hash` deletes it by an effect (or hides it, on
+a replica).
+"""
+
+from itertools import chain
+
+from makoredis.base.errors import ClientError
+from makoredis.commands.arguments import (
+    INT64_MAX,
+    INT64_MIN,
+    NOT_A_FLOAT,
+    SYNTAX_ERROR,
+    int64,
+    parse_int64,
+    pick_count,
+    wrong_arity,
+)
+from makoredis.commands.numbers import NAN_OR_INFINITY, add_long_doubles, format_long_double, parse_long_double
 from makoredis.commands.registry import command
 from makoredis.data import events
 from makoredis.data.access import Access
-from makoredis.data.effects import HashSet
-from resp.replies import OK, Reply
+from makoredis.data.effects import HashDelete, HashSet
+from makoredis.data.values import Hash
+from resp.replies import OK, Map, Reply
+
+_VALUE_NOT_AN_INTEGER = ClientError("ERR hash value is not an integer")
+_VALUE_NOT_A_FLOAT = ClientError("ERR hash value is not a float")
+_OVERFLOW = ClientError("ERR increment or decrement would overflow")
+_AMOUNT_INFINITE = ClientError("ERR value is NaN or Infinity")
+_OUT_OF_RANGE = ClientError("ERR value is out of range")
+_LISTED_MAX = 128
+"""Picking from a hash of so many fields lists them; a larger one gets an index."""
 
 
 @command("HSET", "Creates or modifies the value of a field in a hash.")
@@ -23,19 +49,172 @@ def _set_fields(access: Access, name: str, key: bytes, pairs: tuple[bytes, ...])
     if len(pairs) & 1:
         raise wrong_arity(name)
     value = access.hash(key)
+    before = 0 if value is None else len(value.fields)
+    _put(access, key, value, list(pairs), b"hset")
     if value is None:
-        access.apply(HashSet(access.database.id, key, list(pairs)))
+        return 1 if len(pairs) == 2 else len(set(pairs[::2]))
+    return len(value.fields) - before
+
+
+def _put(
+    access: Access, key: bytes, value: Hash | None, pairs: list[bytes], event: bytes, keep_deadlines: bool = False
+) -> None:
+    access.apply(HashSet(access.database.id, key, pairs, keep_deadlines))
+    if value is None:
         access.notify(events.NEW, b"new", key)
-        created = 1 if len(pairs) == 2 else len(set(pairs[::2]))
-    else:
-        before = len(value.fields)
-        access.apply(HashSet(access.database.id, key, list(pairs)))
-        created = len(value.fields) - before
-    access.notify(events.HASH, b"hset", key)
-    return created
+    access.notify(events.HASH, event, key)
+
+
+@command("HSETNX", "Sets the value of a field in a hash only when the field doesn't exist.")
+def hsetnx(access: Access, key: bytes, field: bytes, content: bytes) -> Reply:
+    value = access.hash(key)
+    if value is not None and field in value.fields:
+        return 0
+    _put(access, key, value, [field, content], b"hset")
+    return 1
 
 
 @command("HGET", "Returns the value of a field in a hash.")
 def hget(access: Access, key: bytes, field: bytes) -> Reply:
     value = access.hash(key)
     return None if value is None else value.fields.get(field)
+
+
+@command("HMGET", "Returns the values of all fields in a hash.")
+def hmget(access: Access, key: bytes, *fields: bytes) -> Reply:
+    value = access.hash(key)
+    if value is None:
+        return [None] * len(fields)
+    get = value.fields.get
+    return [get(field) for field in fields]
+
+
+@command("HGETALL", "Returns all fields and values in a hash.")
+def hgetall(access: Access, key: bytes) -> Reply:
+    value = access.hash(key)
+    if access.protocol == 2:
+        return [] if value is None else _flat(value)
+    return Map([] if value is None else list(value.fields.items()))
+
+
+def _flat(value: Hash) -> list[bytes]:
+    return list(chain.from_iterable(value.fields.items()))
+
+
+@command("HKEYS", "Returns all fields in a hash.")
+def hkeys(access: Access, key: bytes) -> Reply:
+    value = access.hash(key)
+    return [] if value is None else list(value.fields)
+
+
+@command("HVALS", "Returns all values in a hash.")
+def hvals(access: Access, key: bytes) -> Reply:
+    value = access.hash(key)
+    return [] if value is None else list(value.fields.values())
+
+
+@command("HLEN", "Returns the number of fields in a hash.")
+def hlen(access: Access, key: bytes) -> Reply:
+    value = access.hash(key)
+    return 0 if value is None else len(value.fields)
+
+
+@command("HEXISTS", "Determines whether a field exists in a hash.")
+def hexists(access: Access, key: bytes, field: bytes) -> Reply:
+    value = access.hash(key)
+    return 1 if value is not None and field in value.fields else 0
+
+
+@command("HSTRLEN", "Returns the length of the value of a field.")
+def hstrlen(access: Access, key: bytes, field: bytes) -> Reply:
+    value = access.hash(key)
+    return 0 if value is None else len(value.fields.get(field, b""))
+
+
+@command("HDEL", "Deletes one or more fields and their values from a hash. Deletes the hash if no fields remain.")
+def hdel(access: Access, key: bytes, *fields: bytes) -> Reply:
+    value = access.hash(key)
+    if value is None:
+        return 0
+    present = [field for field in dict.fromkeys(fields) if field in value.fields]
+    if present:
+        remove_fields(access, key, value, present)
+    return len(present)
+
+
+def remove_fields(access: Access, key: bytes, value: Hash, fields: list[bytes]) -> None:
+    """Deletes fields, all of which are in the hash at `key`."""
+    is_last = len(fields) == len(value.fields)
+    access.apply(HashDelete(access.database.id, key, fields))
+    access.notify(events.HASH, b"hdel", key)
+    if is_last:
+        access.notify(events.GENERIC, b"del", key)
+
+
+@command("HINCRBY", "Increments the integer value of a field in a hash by a number. Uses 0 as initial value.")
+def hincrby(access: Access, key: bytes, field: bytes, amount: bytes) -> Reply:
+    increment = int64(amount)
+    value = access.hash(key)
+    old = b"0" if value is None else value.fields.get(field, b"0")
+    number = parse_int64(old)
+    if number is None:
+        raise _VALUE_NOT_AN_INTEGER
+    number += increment
+    if not INT64_MIN <= number <= INT64_MAX:
+        raise _OVERFLOW
+    _put(access, key, value, [field, b"%d" % number], b"hincrby", keep_deadlines=True)
+    return number
+
+
+@command("HINCRBYFLOAT", "Increments the floating point value of a field by a number. Uses 0 as initial value.")
+def hincrbyfloat(access: Access, key: bytes, field: bytes, amount: bytes) -> Reply:
+    increment = parse_long_double(amount)
+    if increment is None:
+        raise NOT_A_FLOAT
+    if isinstance(increment, float):
+        raise _AMOUNT_INFINITE
+    value = access.hash(key)
+    old = b"0" if value is None else value.fields.get(field, b"0")
+    number = parse_long_double(old)
+    if number is None:
+        raise _VALUE_NOT_A_FLOAT
+    total = None if isinstance(number, float) else add_long_doubles(number, increment)
+    if total is None:
+        raise NAN_OR_INFINITY
+    text = format_long_double(total)
+    _put(access, key, value, [field, text], b"hincrbyfloat", keep_deadlines=True)
+    return text
+
+
+@command("HRANDFIELD", "Returns one or more random fields from a hash.")
+def hrandfield(access: Access, key: bytes, *options: bytes) -> Reply:
+    if not options:
+        value = access.hash(key)
+        return None if value is None else _pick(access, value, 1)[0]
+    count = pick_count(options[0])
+    with_values = len(options) > 1
+    if len(options) > 2 or (with_values and options[1].upper() != b"WITHVALUES"):
+        raise SYNTAX_ERROR
+    if with_values and not -(INT64_MAX // 2) <= count <= INT64_MAX // 2:
+        raise _OUT_OF_RANGE
+    value = access.hash(key)
+    if value is None or count == 0:
+        return []
+    fields = _pick(access, value, count)
+    if not with_values:
+        return fields
+    get = value.fields
+    if access.protocol == 2:
+        return list(chain.from_iterable((field, get[field]) for field in fields))
+    return [[field, get[field]] for field in fields]
+
+
+def _pick(access: Access, value: Hash, count: int) -> list[bytes]:
+    """Different fields; with a negative count, as many as it says, with repetitions."""
+    if count >= len(value.fields):
+        return list(value.fields)
+    if len(value.fields) <= _LISTED_MAX:
+        fields = list(value.fields)
+    else:
+        fields = value.indexed().members
+    return access.rng.choices(fields, k=-count) if count < 0 else access.rng.sample(fields, count)

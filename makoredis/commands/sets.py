@@ -1,7 +1,7 @@
 """Commands on one set. Those that combine sets are in `sets_combined`."""
 
 from makoredis.base.errors import ClientError
-from makoredis.commands.arguments import INT64_MAX, INT64_MIN, SYNTAX_ERROR, ranged
+from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, pick_count, ranged
 from makoredis.commands.registry import command
 from makoredis.data import events
 from makoredis.data.access import Access
@@ -129,7 +129,7 @@ def srandmember(access: Access, key: bytes, *counts: bytes) -> Reply:
         return None if value is None else value.members[int(access.rng.random() * len(value.members))]
     if len(counts) > 1:
         raise SYNTAX_ERROR
-    count = ranged(counts[0], INT64_MIN + 1, INT64_MAX)
+    count = pick_count(counts[0])
     value = access.set(key)
     if value is None or count == 0:
         return []
