@@ -19,6 +19,7 @@ from makoredis.commands.arguments import (
 )
 from makoredis.commands.numbers import NAN_OR_INFINITY, add_long_doubles, format_long_double, parse_long_double
 from makoredis.commands.registry import command
+from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.data import events
 from makoredis.data.access import Access
 from makoredis.data.effects import HashDelete, HashSet
@@ -30,6 +31,7 @@ _VALUE_NOT_A_FLOAT = ClientError("ERR hash value is not a float")
 _OVERFLOW = ClientError("ERR increment or decrement would overflow")
 _AMOUNT_INFINITE = ClientError("ERR value is NaN or Infinity")
 _OUT_OF_RANGE = ClientError("ERR value is out of range")
+_NOVALUES = frozenset((b"NOVALUES",))
 _LISTED_MAX = 128
 """Picking from a hash of so many fields lists them; a larger one gets an index."""
 
@@ -218,3 +220,23 @@ def _pick(access: Access, value: Hash, count: int) -> list[bytes]:
     else:
         fields = value.indexed().members
     return access.rng.choices(fields, k=-count) if count < 0 else access.rng.sample(fields, count)
+
+
+@command("HSCAN", "Iterates over fields and values of a hash.")
+def hscan(access: Access, key: bytes, cursor: bytes, *options: bytes) -> Reply:
+    position = parse_cursor(cursor)
+    value = access.hash(key)
+    if value is None:
+        return [b"0", []]
+    chosen = parse_scan_options(options, _NOVALUES)
+    is_whole = position == 0 and len(value.fields) <= chosen.count
+    if is_whole or value.encoding(access.space.config) != b"hashtable":
+        position, fields = 0, list(value.fields)
+    else:
+        position, fields = value.indexed().scan(position, chosen.count)
+    if chosen.matches is not None:
+        fields = [field for field in fields if chosen.matches(field)]
+    if chosen.has_values:
+        get = value.fields
+        fields = list(chain.from_iterable((field, get[field]) for field in fields))
+    return [b"%d" % position, fields]

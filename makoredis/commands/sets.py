@@ -3,6 +3,7 @@
 from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, pick_count, ranged
 from makoredis.commands.registry import command
+from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.data import events
 from makoredis.data.access import Access
 from makoredis.data.effects import SetAdd, SetRemove
@@ -136,3 +137,19 @@ def srandmember(access: Access, key: bytes, *counts: bytes) -> Reply:
     if count < 0:
         return access.rng.choices(value.members, k=-count)
     return value.members.copy() if count >= len(value.members) else access.rng.sample(value.members, count)
+
+
+@command("SSCAN", "Iterates over members of a set.")
+def sscan(access: Access, key: bytes, cursor: bytes, *options: bytes) -> Reply:
+    position = parse_cursor(cursor)
+    value = access.set(key)
+    if value is None:
+        return [b"0", []]
+    chosen = parse_scan_options(options)
+    if value.encoding(access.space.config) == b"hashtable":
+        position, members = value.scan(position, chosen.count)
+    else:
+        position, members = 0, value.members.copy()
+    if chosen.matches is not None:
+        members = [member for member in members if chosen.matches(member)]
+    return [b"%d" % position, members]

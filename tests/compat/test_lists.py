@@ -1,4 +1,5 @@
 """Lists, compared with a real redis-server."""
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

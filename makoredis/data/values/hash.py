@@ -12,6 +12,7 @@ from makoredis.data.values.set import Set
 
 _UNKNOWN, _LISTPACK, _HASHTABLE = 0, 1, 2
 
+
 class Hash:
     """`fields` keeps insertion order, as clients of small hashes expect."""
 
