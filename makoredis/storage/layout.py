@@ -8,8 +8,8 @@ A data directory:
     ballast         filler, given up when the disk is full
     db/             the ordered store (LevelDB)
 
-Keys start with one letter for the table and the shard as 4 bytes. All integers are big endian and unsigned, so byte
-order is number order:
+Keys start with one letter for the table, then the shard. Integers are of 4 bytes unless said otherwise, big endian and
+unsigned, so byte order is number order:
 
     b                                                    number of the last batch
     h shard                                              hard state of the consensus core
@@ -17,9 +17,9 @@ order is number order:
     l shard index(8)                                     log entry
     e shard term(8)                                      table of terms
     m shard                                              checkpoint: index, generation, transaction layer's blob
-    s shard generation(1) db(2) slot(2) key              state row
-    p shard generation(1) db(2) slot(2) key index(8) piece(4)   piece of a large value
-    g shard generation(1) db(2) slot(2) key index(8)     pieces that are being written and belong to no row yet
+    s shard generation db(2) slot(2) key                 state row
+    p shard generation db(2) slot(2) key index(8) piece  piece of a large value
+    g shard generation db(2) slot(2) key index(8)        pieces that are being written and belong to no row yet
 
 Every value starts with a CRC-32 over its key and the rest of it: a row that was changed, or that turns up at another
 key, is noticed here even if the store below did not.

@@ -11,6 +11,7 @@ from makoredis.storage.errors import Damaged
 from makoredis.storage.layout import shard_range
 from makoredis.storage.state import (
     CHECKPOINT_BATCH_BYTES,
+    DELETE_ROWS,
     PIECE_BYTES_MAX,
     TOMBSTONE,
     CheckpointWriter,
@@ -51,6 +52,7 @@ def write(store: Store, batches: Iterable[Ops]) -> None:
 def table_of(store: Store, shard: ShardId = SHARD) -> tuple[StateTable, list[Row]]:
     """The table as a start finds it: garbage swept, rows read."""
     table = StateTable(store.engine, shard)
+    write(store, table.unfinished_ops(store.engine))
     write(store, table.garbage_ops(store.engine))
     return table, list(table.rows(store.engine))
 
@@ -195,6 +197,38 @@ def test_a_replacement_shows_only_when_finished(store: Store) -> None:
     assert (table.checkpoint.index, table.checkpoint.generation, keys_in(store, b"p")) == (8, 1, 3)
     checkpoint(store, [row(b"more", 9)], 9)
     assert table_of(store)[1] == [row(b"more", 9), row(b"new", 8, LARGE)]
+
+
+def test_a_replacement_that_was_given_up_leaves_nothing_in_the_next(store: Store) -> None:
+    """Its batches may reach the disk after everything that was there had been swept."""
+    checkpoint(store, [row(b"old", 1)], 1)
+    table, _ = table_of(store)
+    given_up = table.replacement_writer()
+    for number in range(20):
+        given_up.put(row(b"given up %d" % number, 2, LARGE))
+    write(store, table.garbage_ops(store.engine))
+    writer = table.replacement_writer()
+    write(store, given_up.take_batches())
+    writer.put(row(b"new", 3))
+    finish(store, writer, 3)
+    assert list(table.rows(store.engine)) == [row(b"new", 3)]
+    write(store, table.garbage_ops(store.engine))
+    assert [keys_in(store, each) for each in (b"s", b"p", b"g")] == [1, 0, 0]
+
+
+def test_sweeping_that_was_left_half_done_does_not_touch_a_new_replacement(store: Store) -> None:
+    checkpoint(store, [row(b"%05d" % number, 1) for number in range(DELETE_ROWS + 10)], 1)
+    table, _ = table_of(store)
+    finish(store, table.replacement_writer(), 2)
+    sweep = table.garbage_ops(store.engine)
+    write(store, [next(sweep)])
+    for index in (3, 4):
+        writer = table.replacement_writer()
+        writer.put(row(b"%d" % index, index, LARGE))
+        finish(store, writer, index)
+    write(store, sweep)
+    assert table_of(store)[1] == [row(b"%d" % index, index, LARGE)]
+    assert keys_in(store, b"s") == 1
 
 
 def test_the_table_that_finished_a_replacement_goes_on_with_it(store: Store) -> None:
