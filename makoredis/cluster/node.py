@@ -61,6 +61,7 @@ class Node:
         Raises: StorageError when what is on the disk is not what was written.
         """
         self._load_state(progress)
+        self._sweep()
         self.host = self._load_host()
         self.checkpointer = Checkpointer(self.host, self.store, self._table)
         self._replay(progress)
@@ -91,9 +92,18 @@ class Node:
                 next_report = time.monotonic() + PROGRESS_SECONDS
                 progress(f"loading the checkpoint: {count:,} keys")
 
+    def _sweep(self) -> None:
+        """Deletes what interrupted checkpoints have left on the disk, before anything else is written."""
+        reader = self.store.engine
+        for pieces in (self._table.unfinished_ops(reader), self._table.garbage_ops(reader)):
+            for ops in pieces:
+                self.store.write_ops(ops, sync=False)
+
     def _load_host(self) -> ShardHost:
         reader = self.store.engine
         loaded = load_log(reader, SOLE_SHARD)
+        if loaded.sweep_ops:
+            self.store.write_ops(loaded.sweep_ops, sync=False)
         hard_state = load_hard_states(reader).get(SOLE_SHARD, HardState())
         node = NodeId(self.store.identity.node_id)
         core = Raft(
