@@ -3,7 +3,7 @@
 An accepting answer says that the entries are on this replica's disk, so it leaves behind them. All that a turn accepts
 is acknowledged by one message. A refusal leaves at once.
 
-Left out: an answer while the log in memory is full. The leader notices the silence and sends less.
+Left out: an answer while the log in memory is full. The leader hears silence, and asks again with each heartbeat.
 """
 
 from makoredis.base.errors import Fatal
@@ -83,8 +83,12 @@ def _take_over(state: RaftState, entries: list[Entry]) -> None:
 
 
 def _has_room(state: RaftState) -> bool:
-    """Whether the log in memory can take more; entries that are not applied yet cannot be dropped."""
+    """Whether the log in memory can take more.
+
+    Only waiting for the own driver to apply is a reason to refuse. Entries that are not committed are bounded by their
+    leader, and refusing what follows them could keep them from ever being committed.
+    """
     log = state.log
     if log.bytes > state.limits.log_bytes_max:
         retention.drop_old_entries(state)
-    return log.bytes <= state.limits.log_bytes_max or log.applied_index == log.last_index
+    return log.bytes <= state.limits.log_bytes_max or log.applied_index == log.commit_index

@@ -21,7 +21,7 @@ from makoredis.consensus.messages import SnapshotChunk, SnapshotResponse
 from makoredis.consensus.progress import OutgoingTransfer, Progress
 from makoredis.consensus.retention import snapshot_metadata
 from makoredis.consensus.state import IncomingTransfer, RaftState
-from makoredis.consensus.types import SnapshotMetadata
+from makoredis.consensus.types import Role, SnapshotMetadata
 
 GIVE_UP_TIMEOUTS = 10
 """Election timeouts of silence after which a transfer is given up, so that the driver can release the snapshot."""
@@ -159,12 +159,9 @@ def _find(state: RaftState, number: int) -> tuple[NodeId, Progress | None, Outgo
 def receive(state: RaftState, sender: NodeId, message: SnapshotChunk) -> None:
     """A chunk arrived: kept aside if it is the next one, else the leader is told where to go on."""
     metadata = message.metadata
-    log = state.log
     if state.installing is not None:
         return
-    if metadata.index <= log.commit_index or log.matches(metadata.index, metadata.term):
-        log.commit_to(metadata.index)
-        state.acknowledge(metadata.index)
+    if _has_already(state, metadata):
         return
     incoming = state.receiving
     if incoming is None or not incoming.is_same(sender, state.term, message.transfer, metadata):
@@ -192,9 +189,23 @@ def chunk_stored(state: RaftState, receipt: int, received: int) -> None:
     _report(state, incoming)
     if incoming.is_complete and received == incoming.written:
         state.receiving = None
-        if incoming.metadata.index > state.log.commit_index:
+        if not _has_already(state, incoming.metadata):
             state.installing = incoming.metadata
             state.is_install_handed = False
+
+
+def _has_already(state: RaftState, metadata: SnapshotMetadata) -> bool:
+    """Whether the log contains what the snapshot stands for: then it is worth keeping, with what lies behind.
+
+    Entries may have arrived while the snapshot did; they were acknowledged, so an older snapshot must not replace them.
+    """
+    log = state.log
+    if metadata.index > log.commit_index and not log.matches(metadata.index, metadata.term):
+        return False
+    log.commit_to(metadata.index)
+    if state.role is Role.FOLLOWER:
+        state.acknowledge(metadata.index)
+    return True
 
 
 def _report(state: RaftState, incoming: IncomingTransfer) -> None:

@@ -1,0 +1,1 @@
+"""Whole systems in one thread, from one seed."""

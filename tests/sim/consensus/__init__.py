@@ -1,0 +1,1 @@
+"""Consensus alone: many replicas, a bad network, bad disks, one seed."""
