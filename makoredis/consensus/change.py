@@ -3,16 +3,17 @@
 `membership.py` says which configurations may follow each other; here is when, and what follows from a commit:
 
 * the joint configuration is committed → the one without the outgoing voters is appended;
-* a configuration is committed in which the leader has no vote → it resigns, and asks the best follower to take over.
+* a configuration is committed in which the leader has no vote → it hands over. It leads on until somebody has its whole
+  log: if it just stopped, entries that only a log witness got could keep everybody else from being elected.
 
 A new leader draws the same consequences as soon as it has committed its first entry, so a change begun is finished.
 """
 
 from makoredis.base.errors import NotLeader
 from makoredis.base.ids import Index, NodeId
+from makoredis.consensus import transfer
 from makoredis.consensus.core import ChangeRefused
 from makoredis.consensus.membership import check_target, next_configuration, normalized, without_outgoing
-from makoredis.consensus.messages import Heartbeat, TimeoutNow
 from makoredis.consensus.state import RaftState
 from makoredis.consensus.types import Configuration, Role, encode_configuration
 
@@ -42,17 +43,26 @@ def draw_consequences(state: RaftState) -> None:
     configuration = state.configuration
     if configuration.is_joint:
         _append(state, without_outgoing(configuration))
-    elif not configuration.votes(state.node):
-        _resign(state)
     else:
-        state.change_pending = any(progress.is_leaving for progress in state.peers.values())
         _forget_departed(state)
+        state.change_pending = not configuration.votes(state.node) or any(
+            progress.is_leaving for progress in state.peers.values()
+        )
 
 
 def tick(state: RaftState) -> None:
-    """Leader: stops telling removed nodes about it once they know, or are not to be reached."""
-    if state.change_pending and state.membership.index <= state.log.commit_index:
-        _forget_departed(state)
+    """Leader: stops telling removed nodes once they know, or are not to be reached; goes if it has no vote itself."""
+    if not state.change_pending or state.membership.index > state.log.commit_index:
+        return
+    draw_consequences(state)
+    if not state.configuration.votes(state.node) and state.transfer_to is None:
+        successors = [
+            (progress.match_index, node)
+            for node, progress in state.peers.items()
+            if state.configuration.may_lead(node) and progress.is_live(state.now, state.config.election_ticks)
+        ]
+        if successors:
+            transfer.begin(state, max(successors)[1])
 
 
 def _append(state: RaftState, configuration: Configuration) -> Index:
@@ -87,16 +97,3 @@ def _forget_departed(state: RaftState) -> None:
             if progress.transfer is not None:
                 state.closed_transfers.append(progress.transfer.number)
             del state.peers[node]
-    state.change_pending = any(progress.is_leaving for progress in state.peers.values())
-
-
-def _resign(state: RaftState) -> None:
-    configuration = state.configuration
-    candidates: list[tuple[Index, NodeId]] = [
-        (progress.match_index, node) for node, progress in state.peers.items() if configuration.may_lead(node)
-    ]
-    for node, progress in state.peers.items():
-        state.send(node, Heartbeat(state.term, min(state.log.commit_index, progress.match_index), 0))
-    if candidates:
-        state.send(max(candidates)[1], TimeoutNow(state.term))
-    state.become_follower(state.term, None)

@@ -65,6 +65,7 @@ class Progress:
         "is_paused",
         "is_witness",
         "match_index",
+        "moved_at",
         "next_index",
         "state",
         "transfer",
@@ -94,6 +95,8 @@ class Progress:
         """Tick since which it has been caught up without a break; -1: it isn't."""
         self.transfer: OutgoingTransfer | None = None
         """SNAPSHOT: how far."""
+        self.moved_at = now
+        """Tick at which it last acknowledged something new, or lacked nothing."""
         self.is_witness = is_witness
         self.is_leaving = False
         """No longer a member; gets the log a little longer, so that it learns of its removal."""

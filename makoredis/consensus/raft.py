@@ -83,6 +83,7 @@ class Raft:
         state.heartbeat_elapsed += elapsed
         if state.heartbeat_elapsed >= state.config.heartbeat_ticks:
             heartbeat.broadcast(state)
+        replication.tick(state)
         transfer.tick(state)
         change.tick(state)
         snapshot.tick(state)

@@ -7,7 +7,9 @@ the limits demand it. The leader's own disk writes at the same time; it is only 
 Rules:
 
 * only an entry of the current term is committed by counting; older ones with it (§5.4.2);
-* nobody is told a commit index that its own log may not reach.
+* nobody is told a commit index that its own log may not reach;
+* a log witness gets only what a replica that may lead has acknowledged, as long as such a one keeps up. Otherwise, after
+  a crash of the leader, the witness could have entries that nobody else has, and nobody could be elected.
 """
 
 from makoredis.base.errors import Fatal
@@ -29,23 +31,21 @@ def replicate(state: RaftState) -> None:
     state.replicate_pending = False
     if state.is_held:
         return
-    last = state.log.last_index
     commit = state.log.commit_index
     shared: AppendRequest | None = None
     for node, progress in state.peers.items():
         if progress.state is _SNAPSHOT:
             continue
+        last = _witness_limit(state) if progress.is_witness else state.log.last_index
         while progress.next_index <= last and _may_send(state, progress):
-            if shared is not None and shared.previous_index + 1 == progress.next_index and not progress.is_witness:
-                _send(state, node, progress, shared)
-                continue
-            request = _build(state, progress)
-            if request is None:
+            if shared is None or shared.previous_index + 1 != progress.next_index or progress.is_witness:
+                shared = _build(state, progress, last)
+            if shared is None:
                 snapshot.begin(state, node, progress)
                 break
-            if not progress.is_witness:
-                shared = request
-            _send(state, node, progress, request)
+            _send(state, node, progress, shared)
+            if progress.is_witness:
+                shared = None
         known = min(commit, progress.match_index)
         if progress.commit_sent < known:
             progress.commit_sent = known
@@ -72,7 +72,8 @@ def on_append_response(state: RaftState, sender: NodeId, message: AppendResponse
         progress.become_replicate()
         state.replicate_pending = True
     if is_news:
-        if progress.next_index <= state.log.last_index:
+        progress.moved_at = state.now
+        if progress.next_index <= state.log.last_index or state.has_witness:
             state.replicate_pending = True
         maybe_commit(state)
         if progress.match_index >= state.log.commit_index:
@@ -99,6 +100,15 @@ def on_heartbeat_response(state: RaftState, sender: NodeId, message: HeartbeatRe
             _ask_for_gap(state, sender, progress)
     if state.read_rounds:
         reads.complete_rounds(state)
+
+
+def tick(state: RaftState) -> None:
+    """Notices who is stuck, because log witnesses must then get more."""
+    if state.has_witness:
+        for progress in state.peers.values():
+            if progress.match_index == state.log.last_index:
+                progress.moved_at = state.now
+        state.replicate_pending = True
 
 
 def unreachable(state: RaftState, node: NodeId) -> None:
@@ -154,14 +164,26 @@ def _may_send(state: RaftState, progress: Progress) -> bool:
     )
 
 
-def _build(state: RaftState, progress: Progress) -> AppendRequest | None:
-    """The next request for a follower; None if what it needs is not in memory any more."""
+def _witness_limit(state: RaftState) -> Index:
+    """How far log witnesses may be sent the log: not past everybody else who could lead and isn't stuck."""
+    oldest = state.now - state.config.election_ticks
+    configuration = state.configuration
+    reached = [
+        progress.match_index
+        for node, progress in state.peers.items()
+        if progress.moved_at > oldest and progress.heard_at > oldest and configuration.may_lead(node)
+    ]
+    return max(reached, default=state.log.last_index)
+
+
+def _build(state: RaftState, progress: Progress, last: Index) -> AppendRequest | None:
+    """The next request for a follower, up to `last`; None if what it needs is not in memory any more."""
     log = state.log
     previous = Index(progress.next_index - 1)
     previous_term = log.term_at(previous)
     if previous_term is None:
         return None
-    last = Index(min(log.last_index, previous + state.limits.append_entries_max))
+    last = Index(min(last, previous + state.limits.append_entries_max))
     entries = log.slice(progress.next_index, last, state.limits.append_bytes_max)
     if progress.is_witness:
         entries = [_without_payload(entry) for entry in entries]
@@ -181,7 +203,9 @@ def _ask_for_gap(state: RaftState, node: NodeId, progress: Progress) -> None:
     """An empty request behind what is in flight: refused if something of it was lost."""
     previous = Index(progress.next_index - 1)
     previous_term = state.log.term_at(previous)
-    if previous_term is not None:
+    if previous_term is None:
+        progress.become_probe(Index(progress.match_index + 1))
+    else:
         state.send(node, AppendRequest(state.term, previous, previous_term, state.log.commit_index, []))
 
 

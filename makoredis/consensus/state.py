@@ -153,6 +153,7 @@ class RaftState:
     def reset_leader_state(self) -> None:
         """What only a leader has: void in every new term."""
         self.peers: dict[NodeId, Progress] = {}
+        self.has_witness = False
         self.own_match = Index(0)
         """What the own disk is known to hold. Counted only from the first entry of the own term on: until then an
         acknowledgement could be about entries that were since overwritten."""
@@ -311,6 +312,7 @@ class RaftState:
             self.peers[node] = Progress(Index(self.log.last_index + 1), self.now, node in configuration.witnesses)
         for node, progress in self.peers.items():
             progress.is_leaving = node not in members
+        self.has_witness = any(progress.is_witness for progress in self.peers.values())
 
     def draw_election_timeout(self) -> None:
         """Restarts the election timer with a new random timeout (§5.2); the preferred leader's is the shortest."""
