@@ -8,8 +8,9 @@ Rules:
 
 * only an entry of the current term is committed by counting; older ones with it (§5.4.2);
 * nobody is told a commit index that its own log may not reach;
-* a log witness gets only what a replica that may lead has acknowledged, as long as such a one keeps up. Otherwise, after
-  a crash of the leader, the witness could have entries that nobody else has, and nobody could be elected.
+* a log witness gets only what somebody who may lead has on disk, and as long as a follower keeps up, only what that
+  follower has. Otherwise, after a crash of the leader, the witness could have entries that nobody else has, and would
+  keep everybody from being elected.
 """
 
 from makoredis.base.errors import Fatal
@@ -124,6 +125,8 @@ def persisted(state: RaftState, index: Index, term: Term) -> None:
     if term != state.term or index <= state.own_match:
         return
     state.own_match = index
+    if state.has_witness:
+        state.replicate_pending = True
     if state.is_held:
         state.is_held = False
         state.replicate_pending = True
@@ -165,15 +168,19 @@ def _may_send(state: RaftState, progress: Progress) -> bool:
 
 
 def _witness_limit(state: RaftState) -> Index:
-    """How far log witnesses may be sent the log: not past everybody else who could lead and isn't stuck."""
+    """How far log witnesses may be sent the log: as far as a follower that could lead has it on disk.
+
+    Without one that keeps up, as far as anybody who could lead has it, this leader included.
+    """
     oldest = state.now - state.config.election_ticks
-    configuration = state.configuration
-    reached = [
-        progress.match_index
-        for node, progress in state.peers.items()
-        if progress.moved_at > oldest and progress.heard_at > oldest and configuration.may_lead(node)
+    electable = [progress for node, progress in state.peers.items() if state.configuration.may_lead(node)]
+    keeping_up = [
+        progress.match_index for progress in electable if progress.moved_at > oldest and progress.heard_at > oldest
     ]
-    return max(reached, default=state.log.last_index)
+    if keeping_up:
+        return max(keeping_up)
+    own = state.own_match if state.configuration.may_lead(state.node) else Index(0)
+    return max([own, *(progress.match_index for progress in electable)])
 
 
 def _build(state: RaftState, progress: Progress, last: Index) -> AppendRequest | None:
