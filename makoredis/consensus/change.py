@@ -10,7 +10,7 @@ A new leader draws the same consequences as soon as it has committed its first e
 """
 
 from makoredis.base.errors import NotLeader
-from makoredis.base.ids import Index, NodeId
+from makoredis.base.ids import Index
 from makoredis.consensus import transfer
 from makoredis.consensus.core import ChangeRefused
 from makoredis.consensus.membership import check_target, next_configuration, normalized, without_outgoing

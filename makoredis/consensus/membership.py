@@ -44,6 +44,19 @@ class Membership:
             configuration.voters == (node,) and not configuration.outgoing for _, configuration in self._history
         )
 
+    def may_lead(self, node: NodeId, commit: Index) -> bool:
+        """Whether this node may stand for election.
+
+        As long as the configuration in force may still be cut off again, those of the one before count as well: a node
+        that is being removed may have the only log that everybody would vote for (thesis §4.2.2).
+        """
+        for begin, configuration in reversed(self._history):
+            if configuration.may_lead(node):
+                return True
+            if begin <= commit:
+                return False
+        return False
+
     def drop_to(self, index: Index) -> None:
         """The log was compacted up to `index`."""
         while len(self._history) > 1 and self._history[1][0] <= index:

@@ -193,7 +193,7 @@ class Raft:
     def persisted(self, index: Index, term: Term) -> None:
         state = self.state
         log = state.log
-        if index > log.persisted_index and log.term_at(index) == term:
+        if index > log.persisted_index and (index <= log.base_index or log.term_at(index) == term):
             log.persisted_index = index
         if state.role is Role.LEADER:
             replication.persisted(state, index, term)

@@ -97,8 +97,11 @@ def on_heartbeat_response(state: RaftState, sender: NodeId, message: HeartbeatRe
     if progress.match_index < state.log.last_index:
         state.replicate_pending = True
         progress.is_paused = False
-        if progress.state is _REPLICATE and progress.inflight:
-            _ask_for_gap(state, sender, progress)
+        is_silent_probe = progress.state is _PROBE and (
+            progress.is_witness or progress.next_index > state.log.last_index
+        )
+        if is_silent_probe or (progress.state is _REPLICATE and progress.inflight):
+            _ask(state, sender, progress)
     if state.read_rounds:
         reads.complete_rounds(state)
 
@@ -206,8 +209,8 @@ def _send(state: RaftState, node: NodeId, progress: Progress, request: AppendReq
     state.outbox.append((node, request))
 
 
-def _ask_for_gap(state: RaftState, node: NodeId, progress: Progress) -> None:
-    """An empty request behind what is in flight: refused if something of it was lost."""
+def _ask(state: RaftState, node: NodeId, progress: Progress) -> None:
+    """An empty request where the next entries will go: refused if the log doesn't match there, or entries were lost."""
     previous = Index(progress.next_index - 1)
     previous_term = state.log.term_at(previous)
     if previous_term is None:

@@ -187,7 +187,7 @@ class RaftState:
     @property
     def may_campaign(self) -> bool:
         """Whether this replica may become a leader."""
-        return self.installing is None and self.membership.configuration.may_lead(self.node)
+        return self.installing is None and self.membership.may_lead(self.node, self.log.commit_index)
 
     @property
     def is_only_voter(self) -> bool:

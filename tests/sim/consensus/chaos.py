@@ -1,4 +1,4 @@
-"""Random faults and random clients against a cluster, all from one seed; then a time of peace in which all must end well."""
+"""Random faults and random clients against a cluster, all from one seed; then peace, in which all must end well."""
 
 from random import Random
 

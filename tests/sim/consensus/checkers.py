@@ -125,9 +125,9 @@ class Observer:
     def _check_only_lease(self, replica: "Replica") -> None:
         for node, other in self.replicas.items():
             trusts = other.is_up and not other.is_paused and not other.is_catching_up
-            if node != replica.node and trusts and other.core.state.term > replica.core.state.term:
-                if reads.is_lease_valid(other.core.state):
-                    raise Violation(f"nodes {node} and {replica.node} both hold a lease")
+            is_newer = other.core.state.term > replica.core.state.term
+            if node != replica.node and trusts and is_newer and reads.is_lease_valid(other.core.state):
+                raise Violation(f"nodes {node} and {replica.node} both hold a lease")
 
     # ----- clients -----
 

@@ -8,7 +8,6 @@ from random import Random
 from makoredis.base.ids import NodeId
 from makoredis.consensus.messages import Message, decode_message, encode_message
 
-
 NEVER = 1 << 62
 """Later than everything."""
 
