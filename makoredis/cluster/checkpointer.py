@@ -1,7 +1,7 @@
 """Checkpoints: the state on disk catches up with the log, so that the log can be cut (design section 6).
 
-A checkpoint is *fuzzy*: the shard goes on while keys are captured, a bounded number per tick. Each row carries the index
-of the last entry whose effects it may include (the last one proposed when it was captured). It is handed to the disk
+A checkpoint is *fuzzy*: the shard goes on while keys are captured, for a bounded time per tick. Each row carries the
+index of the last entry whose effects it may include (the last one proposed when it was captured). It is handed to the disk
 only once that entry is chosen, because until then it could still be undone. Replay skips an effect on a key whose row
 has the effect's index or a higher one.
 
@@ -145,10 +145,8 @@ class Checkpointer:
         """Captures keys until the time is over. Returns whether all are done."""
         assert self._writer is not None
         index = self.host.last_index()
-        count = 0
-        for db, key in self._keys:
+        for count, (db, key) in enumerate(self._keys, 1):
             self._capture_key(db, key, index)
-            count += 1
             if count % CAPTURE_KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
                 self._take_batches(index)
                 return False

@@ -106,6 +106,10 @@ class Blocking:
             server.dispatcher.answer(parked.session, reply, gate)
             parked.session.want_flush()
 
+    def is_parked(self, session: Session) -> bool:
+        """Whether a session waits for keys (and not for the end of a pause)."""
+        return isinstance(session.blocked, Parked)
+
     def unpark(self, session: Session) -> None:
         """Takes a session out of all queues; its backlog goes on."""
         parked: Parked = session.blocked

@@ -86,7 +86,7 @@ class Dispatcher:
                 server.slowlog_add(session, argv, elapsed)
             started = ended
         if requests:
-            session.last_command = requests[-1][0]
+            session.last_command = requests[-1]
 
     def _gate_of_read(self, route: Route, argv: list[bytes], access: Access) -> Gate | None:
         executor = self.server.node.host.executor
@@ -108,7 +108,7 @@ class Dispatcher:
     def process(self, session: Session, argv: list[bytes]) -> None:
         """Everything that a request can be refused for, in Redis's order, then `call`."""
         server = self.server
-        session.last_command = argv[0]
+        session.last_command = argv
         try:
             route = self.routes.find(argv)
             refusal = self._refusal(session, route, argv)

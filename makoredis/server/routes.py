@@ -113,6 +113,15 @@ class Routes:
             raise ClientError(f"ERR wrong number of arguments for '{route.name.lower()}' command")
         return route
 
+    def display_name(self, argv: Sequence[bytes]) -> str:
+        """How CLIENT LIST names a request: `get`, `client|list`, `NULL` for none."""
+        if not argv:
+            return "NULL"
+        name = argv[0].decode("latin-1").upper()
+        if name in self.containers and len(argv) > 1:
+            name += "|" + argv[1].decode("latin-1").upper()
+        return name.lower() if name in self.by_name else "NULL"
+
     def _subcommand(self, name: str, argv: Sequence[bytes]) -> Route:
         if len(argv) == 1:
             raise ClientError(f"ERR wrong number of arguments for '{name.lower()}' command")

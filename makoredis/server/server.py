@@ -124,6 +124,17 @@ class Server:
         """Whether anybody needs a password."""
         return bool(self.config.requirepass)
 
+    def has_user(self, name: bytes) -> bool:
+        return name == b"default"
+
+    def user_name(self, session: Session) -> bytes:
+        """Who a session is logged in as."""
+        return b"default"
+
+    def redirect_of(self, session: Session) -> int:
+        """The client that gets a session's invalidations; -1: it does not track, 0: itself."""
+        return -1 if session.tracking is None else int(session.tracking.redirect)
+
     def log_in(self, session: Session, name: bytes, password: bytes) -> None:
         """Raises: ClientError WRONGPASS."""
         if name != b"default" or (self.config.requirepass and password != self.config.requirepass):

@@ -96,7 +96,7 @@ class Session:
         self.authenticated = True
         self.connected_at = now
         self.last_active = now
-        self.last_command = b""
+        self.last_command: list[bytes] = []
         self.commands_count = 0
         self.out: list[bytes] = []
         self.held: deque[Held] = deque()

@@ -41,6 +41,7 @@ class WatchTable:
         # A key that is past its deadline already, but not deleted yet, may be deleted without failing EXEC.
         expired = database.is_expired(key, server.now_ms)
         session.watched[name] = -1 if expired else entry.version
+        server.refresh_observers()
 
     def is_current(self, server: "Server", session: Session) -> bool:
         """Whether none of the session's watched keys has changed or expired."""
