@@ -113,10 +113,15 @@ async def _run(server: Server) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.reactor.run)
         nursery.start_soon(server.run_timer)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                break
+        nursery.start_soon(_stop_on_signal, server)
+        await server.stop_event.wait()
         nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(server: Server) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            server.stop_event.set()
 
 
 if __name__ == "__main__":

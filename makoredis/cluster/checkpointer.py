@@ -1,7 +1,7 @@
 """Checkpoints: the state on disk catches up with the log, so that the log can be cut (design section 6).
 
 A checkpoint is *fuzzy*: the shard goes on while keys are captured, for a bounded time per tick. Each row carries the
-index of the last entry whose effects it may include (the last one proposed when it was captured). It is handed to the disk
+index of the last entry whose effects it may include (the last one proposed when it was captured). It goes to the disk
 only once that entry is chosen, because until then it could still be undone. Replay skips an effect on a key whose row
 has the effect's index or a higher one.
 
@@ -70,6 +70,11 @@ class Checkpointer:
         """Unix seconds."""
         self.last_duration_seconds = 0.0
         self.is_requested = False
+        self.count = 0
+        """Checkpoints since start."""
+        self.version = 0
+        """The executor's version when the last one began."""
+        self._next_version = 0
         self._keys: Iterator[tuple[int, bytes]] = iter(())
         self._writer: CheckpointWriter | None = None
         self._captured: list[tuple[Index, Ops]] = []
@@ -102,6 +107,7 @@ class Checkpointer:
         self.is_running = True
         self._started = time.monotonic()
         self.host.log_bytes = 0
+        self._next_version = executor.version
         self._is_full = executor.is_all_dirty
         dirty, executor.dirty = executor.dirty, [set() for _ in executor.dirty]
         executor.is_all_dirty = False
@@ -218,6 +224,8 @@ class Checkpointer:
         assert self._metadata is not None
         self.is_running = False
         self.last_success_at = time.time()
+        self.count += 1
+        self.version = self._next_version
         self.last_duration_seconds = time.monotonic() - self._started
         for ops in self.host.truncate_log(self._metadata.index):
             self._submit(ops)

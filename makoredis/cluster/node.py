@@ -187,9 +187,9 @@ class Node:
             self.disk_written()
             time.sleep(0.0002)
 
-    def close(self) -> None:
-        """Writes what is queued, and releases the directory."""
-        if self.durability is Durability.MEMORY:
+    def close(self, *, saves: bool = True) -> None:
+        """Writes what is queued, and releases the directory. Durability `memory` saves all, if `saves`."""
+        if self.durability is Durability.MEMORY and saves:
             self.checkpoint_and_wait()
         self.disk.close()
         self.store.close()

@@ -101,16 +101,25 @@ class Routes:
 
         Raises: ClientError with Redis's texts for an unknown command, subcommand or a wrong number of arguments.
         """
+        route = self.find_any_arity(argv)
+        count = len(argv)
+        if not (count == route.arity if route.arity >= 0 else count >= -route.arity):
+            route.rejected += 1
+            raise ClientError(f"ERR wrong number of arguments for '{route.name.lower()}' command")
+        return route
+
+    def row(self, name: str) -> CommandRow:
+        """The table's row of an implemented command or container."""
+        return TABLE[name]
+
+    def find_any_arity(self, argv: Sequence[bytes]) -> Route:
+        """The same without looking at the number of arguments."""
         name = argv[0].decode("latin-1").upper()
         route = self.by_name.get(name)
         if name in self.containers and (route is None or len(argv) > 1):
             route = self._subcommand(name, argv)
         if route is None:
             raise ClientError(_unknown_command(argv))
-        count = len(argv)
-        if not (count == route.arity if route.arity >= 0 else count >= -route.arity):
-            route.rejected += 1
-            raise ClientError(f"ERR wrong number of arguments for '{route.name.lower()}' command")
         return route
 
     def display_name(self, argv: Sequence[bytes]) -> str:

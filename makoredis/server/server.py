@@ -1,6 +1,7 @@
 """The server: one node, its clients, and what is common to them."""
 
 import resource
+import secrets
 import socket
 import time
 from collections.abc import Sequence
@@ -14,15 +15,17 @@ from makoredis.data.effects import Effect
 from makoredis.server.blocking import Blocking
 from makoredis.server.config import Config
 from makoredis.server.dispatch import Dispatcher
+from makoredis.server.latency import LatencyMonitor
 from makoredis.server.pause import Pause
 from makoredis.server.pubsub import PubSub
+from makoredis.server.rates import Rates
 from makoredis.server.reactor import Reactor
 from makoredis.server.routes import Route, Routes
 from makoredis.server.session import Session
 from makoredis.server.slowlog import SlowLog
 from makoredis.server.stats import Stats
 from makoredis.server.watches import WatchTable
-from resp.replies import Error
+from resp.replies import OK, Error
 
 PAGE_BYTES = resource.getpagesize()
 EXPIRE_KEYS_PER_TICK = 2000
@@ -49,6 +52,15 @@ class Server:
         self.pubsub = PubSub(self)
         self.slowlog = SlowLog()
         self.slowlog_threshold_us = 10_000
+        self.latency = LatencyMonitor()
+        self.rates = Rates()
+        self.run_id = secrets.token_hex(20)
+        self.memory_at_start = self.used_memory()
+        self.keys_loaded = sum(database.size for database in node.host.space.by_id)
+        self.active_expire = True
+        self.checkpoint_waiters: list[Session] = []
+        self.stop_event = trio.Event()
+        self.saves_at_stop = True
         config.attach(self)
         self.monitors: dict[int, Session] = {}
         self.by_id: dict[int, Session] = {}
@@ -174,7 +186,7 @@ class Server:
     def session_closed(self, session: Session) -> None:
         """Forgets a session that is gone."""
         self.by_id.pop(session.id, None)
-        if session.blocked is not None and session.blocked is not self.pause:
+        if self.blocking.is_parked(session):
             self.blocking.unpark(session)
         self.watches.forget(session)
         self.pubsub.forget(session)
@@ -214,6 +226,7 @@ class Server:
             monitor.push(line)
 
     def slowlog_add(self, session: Session, argv: list[bytes], duration_us: float) -> None:
+        """Takes note of a slow request."""
         self.slowlog.add(int(self.now), int(duration_us), argv, session.address, session.name)
 
     def slowlog_resize(self, length: int) -> None:
@@ -223,9 +236,53 @@ class Server:
 
     def config_changed(self) -> None:
         """Takes over what CONFIG SET has changed."""
+        self.latency.threshold_ms = self.config.table.integer("latency-monitor-threshold")
         self.slowlog_threshold_us = self.config.table.integer("slowlog-log-slower-than")
         self.check_memory()
         self.refresh_special()
+
+    def commands_processed(self) -> int:
+        """Since start or CONFIG RESETSTAT."""
+        return sum(route.calls for route in self.routes.by_name.values())
+
+    def changes_since_save(self) -> int:
+        """Transactions that no checkpoint holds yet."""
+        return self.node.host.executor.version - self.node.checkpointer.version
+
+    def script_memory(self) -> dict[str, object]:
+        """INFO's fields on scripts."""
+        return {"number_of_cached_scripts": 0, "number_of_functions": 0, "number_of_libraries": 0}
+
+    def tracking_counts(self) -> tuple[int, int, int]:
+        """Keys, clients by key, and prefixes that clients track."""
+        return 0, 0, 0
+
+    def hold_for_checkpoint(self, session: Session) -> None:
+        """SAVE: the session goes on when the checkpoint is on the disk."""
+        session.blocked = self.checkpoint_waiters
+        session.refresh_special()
+
+    def _answer_saves(self) -> None:
+        checkpointer = self.node.checkpointer
+        if self.checkpoint_waiters and not checkpointer.is_running and not checkpointer.is_requested:
+            waiters = self.checkpoint_waiters[:]
+            self.checkpoint_waiters.clear()
+            for session in waiters:
+                if session.closed_reason is None:
+                    session.blocked = None
+                    session.refresh_special()
+                    session.send_reply(OK)
+                    session.want_flush()
+                    self.reactor.resume(session)
+
+    def sleep(self, seconds: float) -> None:
+        """DEBUG SLEEP: stops the whole server, on purpose."""
+        time.sleep(seconds)
+
+    def request_stop(self, *, saves: bool) -> None:
+        """SHUTDOWN."""
+        self.saves_at_stop = saves
+        self.stop_event.set()
 
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT."""
@@ -284,6 +341,8 @@ class Server:
         self.node.tick()
         self.expire_keys()
         self.check_memory()
+        self._answer_saves()
+        self.rates.sample(self.now, self.commands_processed(), self.stats.input_bytes, self.stats.output_bytes)
         if self.now - self._last_tick >= 1.0:
             self._last_tick = self.now
             self._close_idle()
@@ -292,7 +351,7 @@ class Server:
     def expire_keys(self) -> None:
         """Deletes keys past their deadline, a bounded number at a time."""
         host = self.node.host
-        if not host.is_leader:
+        if not host.is_leader or not self.active_expire:
             return
         access = host.access
         access.now_ms = self.now_ms
@@ -324,7 +383,7 @@ class Server:
     def close(self) -> None:
         """Ends all connections, writes what is left, and releases the directory."""
         self.reactor.close_all()
-        self.node.close()
+        self.node.close(saves=self.saves_at_stop)
 
 
 PROTECTED_MODE_TEXT = (

@@ -1,0 +1,309 @@
+"""INFO: sections of `name:value` lines with Redis's names, so that dashboards and exporters find what they look for.
+
+What has no counterpart here keeps its name and says 0, off or the value that Redis shows when the feature is not in use.
+"""
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from makoredis.version import VERSION
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+Lines = dict[str, object]
+
+
+def human_bytes(size: float) -> str:
+    """1536 → `1.50K`, as Redis writes sizes."""
+    if size < 1024:
+        return f"{int(size)}B"
+    for unit in "KMGTP":
+        size /= 1024
+        if size < 1024 or unit == "P":
+            return f"{size:.2f}{unit}"
+    raise AssertionError("unreachable")
+
+
+def _server(server: "Server") -> Lines:
+    uptime = int(server.now - server.started)
+    return {
+        "redis_version": server.config.redis_version,
+        "redis_git_sha1": "00000000",
+        "redis_git_dirty": 0,
+        "redis_build_id": "0",
+        "redis_mode": "standalone",
+        "makoredis_version": VERSION,
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "arch_bits": 64 if sys.maxsize > 2**32 else 32,
+        "monotonic_clock": "POSIX clock_gettime",
+        "multiplexing_api": "epoll",
+        "atomicvar_api": "gil",
+        "gcc_version": "0.0.0",
+        "python_version": platform.python_version(),
+        "process_id": os.getpid(),
+        "process_supervised": "no",
+        "run_id": server.run_id,
+        "tcp_port": server.config.port,
+        "server_time_usec": server.wall_us,
+        "uptime_in_seconds": uptime,
+        "uptime_in_days": uptime // 86400,
+        "hz": server.config.table["hz"],
+        "configured_hz": server.config.table["hz"],
+        "lru_clock": int(server.now) & 0xFFFFFF,
+        "executable": sys.executable,
+        "config_file": os.path.abspath(server.config.file) if server.config.file else "",
+        "io_threads_active": 0,
+    }
+
+
+def _clients(server: "Server") -> Lines:
+    sessions = server.by_id.values()
+    return {
+        "connected_clients": len(server.by_id),
+        "cluster_connections": 0,
+        "maxclients": server.config.maxclients,
+        "client_recent_max_input_buffer": max((each.parser.held_bytes for each in sessions), default=0),
+        "client_recent_max_output_buffer": max((each.output_bytes() for each in sessions), default=0),
+        "blocked_clients": server.blocking.count,
+        "tracking_clients": sum(each.tracking is not None for each in sessions),
+        "clients_in_timeout_table": 0,
+    }
+
+
+def _memory(server: "Server") -> Lines:
+    used = server.used_memory()
+    peak = max(used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = server.config.maxmemory_bytes
+    lines: Lines = {
+        "used_memory": used,
+        "used_memory_human": human_bytes(used),
+        "used_memory_rss": used,
+        "used_memory_rss_human": human_bytes(used),
+        "used_memory_peak": peak,
+        "used_memory_peak_human": human_bytes(peak),
+        "used_memory_peak_perc": f"{100 * used / peak:.2f}%",
+        "used_memory_overhead": 0,
+        "used_memory_startup": server.memory_at_start,
+        "used_memory_dataset": max(0, used - server.memory_at_start),
+        "used_memory_dataset_perc": f"{100 * max(0, used - server.memory_at_start) / used:.2f}%",
+        "total_system_memory": total,
+        "total_system_memory_human": human_bytes(total),
+        "maxmemory": limit,
+        "maxmemory_human": human_bytes(limit),
+        "maxmemory_policy": server.config.table["maxmemory-policy"],
+        "mem_fragmentation_ratio": "1.00",
+        "mem_allocator": "python",
+        "active_defrag_running": 0,
+        "lazyfree_pending_objects": 0,
+        "lazyfreed_objects": 0,
+        "mem_clients_slaves": 0,
+        "mem_clients_normal": sum(each.output_bytes() for each in server.by_id.values()),
+        "mem_cluster_links": 0,
+        "mem_aof_buffer": server.node.disk.queued_bytes,
+        "mem_replication_backlog": 0,
+        "mem_not_counted_for_evict": 0,
+        "allocator_frag_ratio": "1.00",
+        "allocator_rss_ratio": "1.00",
+        "rss_overhead_ratio": "1.00",
+    }
+    lines.update(server.script_memory())
+    return lines
+
+
+def _persistence(server: "Server") -> Lines:
+    node = server.node
+    checkpointer = node.checkpointer
+    failed = node.write_refusal is not None
+    return {
+        "loading": 0,
+        "async_loading": 0,
+        "current_cow_size": 0,
+        "rdb_changes_since_last_save": server.changes_since_save(),
+        "rdb_bgsave_in_progress": int(checkpointer.is_running),
+        "rdb_last_save_time": int(checkpointer.last_success_at or server.started),
+        "rdb_last_bgsave_status": "ok",
+        "rdb_last_bgsave_time_sec": int(checkpointer.last_duration_seconds) if checkpointer.last_success_at else -1,
+        "rdb_current_bgsave_time_sec": -1,
+        "rdb_saves": checkpointer.count,
+        "rdb_last_cow_size": 0,
+        "rdb_last_load_keys_expired": 0,
+        "rdb_last_load_keys_loaded": server.keys_loaded,
+        "aof_enabled": int(node.durability.value != "memory"),
+        "aof_rewrite_in_progress": int(checkpointer.is_running),
+        "aof_rewrite_scheduled": int(checkpointer.is_requested),
+        "aof_last_rewrite_time_sec": -1,
+        "aof_current_rewrite_time_sec": -1,
+        "aof_last_bgrewrite_status": "ok",
+        "aof_last_write_status": "err" if failed else "ok",
+        "aof_last_cow_size": 0,
+        "module_fork_in_progress": 0,
+        "durability": node.durability.value,
+        "disk_queue_bytes": node.disk.queued_bytes,
+        "disk_writes": node.disk.write_count,
+        "disk_last_write_usec": int(node.disk.last_write_seconds * 1_000_000),
+        "disk_free_bytes": node.store.space.free_bytes(),
+        "log_bytes_since_checkpoint": node.host.log_bytes,
+    }
+
+
+def _stats(server: "Server") -> Lines:
+    stats = server.stats
+    ops, input_kbps, output_kbps = server.rates.per_second()
+    return {
+        "total_connections_received": stats.connections_received,
+        "total_commands_processed": server.commands_processed(),
+        "instantaneous_ops_per_sec": int(ops),
+        "total_net_input_bytes": stats.input_bytes,
+        "total_net_output_bytes": stats.output_bytes,
+        "total_net_repl_input_bytes": 0,
+        "total_net_repl_output_bytes": 0,
+        "instantaneous_input_kbps": f"{input_kbps:.2f}",
+        "instantaneous_output_kbps": f"{output_kbps:.2f}",
+        "rejected_connections": stats.rejected_connections,
+        "sync_full": 0,
+        "sync_partial_ok": 0,
+        "sync_partial_err": 0,
+        "expired_keys": stats.expired_keys,
+        "expired_stale_perc": "0.00",
+        "expired_time_cap_reached_count": 0,
+        "evicted_keys": 0,
+        "evicted_clients": 0,
+        "keyspace_hits": stats.keyspace_hits,
+        "keyspace_misses": stats.keyspace_misses,
+        "pubsub_channels": len(server.pubsub.channels),
+        "pubsub_patterns": len(server.pubsub.patterns),
+        "pubsubshard_channels": len(server.pubsub.shard_channels),
+        "latest_fork_usec": 0,
+        "total_forks": 0,
+        "migrate_cached_sockets": 0,
+        "slave_expires_tracked_keys": 0,
+        "active_defrag_hits": 0,
+        "active_defrag_misses": 0,
+        "tracking_total_keys": server.tracking_counts()[0],
+        "tracking_total_items": server.tracking_counts()[1],
+        "tracking_total_prefixes": server.tracking_counts()[2],
+        "unexpected_error_replies": 0,
+        "total_error_replies": sum(stats.errors.values()),
+        "dump_payload_sanitizations": 0,
+        "total_reads_processed": stats.turns,
+        "total_writes_processed": stats.turns,
+        "turns": stats.turns,
+    }
+
+
+def _replication(server: "Server") -> Lines:
+    return {
+        "role": "master",
+        "connected_slaves": 0,
+        "master_failover_state": "no-failover",
+        "master_replid": server.run_id,
+        "master_replid2": "0" * 40,
+        "master_repl_offset": server.node.host.applied_index,
+        "second_repl_offset": -1,
+        "repl_backlog_active": 0,
+        "repl_backlog_size": server.config.table["repl-backlog-size"],
+        "repl_backlog_first_byte_offset": 0,
+        "repl_backlog_histlen": 0,
+    }
+
+
+def _cpu(server: "Server") -> Lines:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    main = resource.getrusage(resource.RUSAGE_THREAD)
+    return {
+        "used_cpu_sys": f"{own.ru_stime:.6f}",
+        "used_cpu_user": f"{own.ru_utime:.6f}",
+        "used_cpu_sys_children": f"{children.ru_stime:.6f}",
+        "used_cpu_user_children": f"{children.ru_utime:.6f}",
+        "used_cpu_sys_main_thread": f"{main.ru_stime:.6f}",
+        "used_cpu_user_main_thread": f"{main.ru_utime:.6f}",
+    }
+
+
+def _modules(server: "Server") -> Lines:
+    return {}
+
+
+def _commandstats(server: "Server") -> Lines:
+    lines: Lines = {}
+    for route in server.routes.by_name.values():
+        if route.calls or route.rejected or route.failed:
+            each = route.usec / route.calls if route.calls else 0.0
+            lines[f"cmdstat_{route.name.lower()}"] = (
+                f"calls={route.calls},usec={int(route.usec)},usec_per_call={each:.2f},"
+                f"rejected_calls={route.rejected},failed_calls={route.failed}"
+            )
+    return lines
+
+
+def _errorstats(server: "Server") -> Lines:
+    return {f"errorstat_{code}": f"count={count}" for code, count in server.stats.errors.items()}
+
+
+def _latencystats(server: "Server") -> Lines:
+    return {}
+
+
+def _cluster(server: "Server") -> Lines:
+    return {"cluster_enabled": 0}
+
+
+def _keyspace(server: "Server") -> Lines:
+    lines: Lines = {}
+    for number, database in enumerate(server.node.host.space.databases):
+        if database.size:
+            lines[f"db{number}"] = (
+                f"keys={database.size},expires={len(database.expires)},avg_ttl={_average_ttl(server, number)}"
+            )
+    return lines
+
+
+def _average_ttl(server: "Server", number: int) -> int:
+    """Over the first hundred deadlines: an estimate, as Redis's is."""
+    deadlines = server.node.host.space.databases[number].expires
+    sample = [deadline for deadline, _ in zip(deadlines.values(), range(100))]
+    return max(0, sum(sample) // len(sample) - int(time.time() * 1000)) if sample else 0
+
+
+_SECTIONS: dict[str, tuple[str, Callable[["Server"], Lines]]] = {
+    "server": ("Server", _server),
+    "clients": ("Clients", _clients),
+    "memory": ("Memory", _memory),
+    "persistence": ("Persistence", _persistence),
+    "stats": ("Stats", _stats),
+    "replication": ("Replication", _replication),
+    "cpu": ("CPU", _cpu),
+    "modules": ("Modules", _modules),
+    "commandstats": ("Commandstats", _commandstats),
+    "errorstats": ("Errorstats", _errorstats),
+    "latencystats": ("Latencystats", _latencystats),
+    "cluster": ("Cluster", _cluster),
+    "keyspace": ("Keyspace", _keyspace),
+}
+_NOT_BY_DEFAULT = ("commandstats", "latencystats")
+
+
+def info_text(server: "Server", names: list[str]) -> str:
+    """The text of INFO for these sections; none = the default ones. Unknown sections are left out."""
+    wanted: set[str] = set()
+    for name in names or ["default"]:
+        if name in ("all", "everything"):
+            wanted.update(_SECTIONS)
+        elif name == "default":
+            wanted.update(section for section in _SECTIONS if section not in _NOT_BY_DEFAULT)
+        else:
+            wanted.add(name)
+    parts = []
+    for section, (title, lines) in _SECTIONS.items():
+        if section in wanted:
+            body = "".join(f"{name}:{value}\r\n" for name, value in lines(server).items())
+            parts.append(f"# {title}\r\n{body}")
+    return "\r\n".join(parts)
