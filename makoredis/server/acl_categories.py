@@ -2,7 +2,11 @@
 
 from makoredis.commands.table import CommandRow
 
-ALL_CATEGORIES = ["keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo", "stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"]
+_NAMES = """
+keyspace read write set sortedset list hash string bitmap hyperloglog geo stream pubsub admin fast slow blocking
+dangerous connection transaction scripting
+"""
+ALL_CATEGORIES = tuple(_NAMES.split())
 
 
 def categories_of(row: CommandRow) -> frozenset[str]:

@@ -1,6 +1,6 @@
-"""INFO: sections of `name:value` lines with Redis's names, so that dashboards and exporters find what they look for.
+"""INFO: sections of `name:value` lines with Redis's names, so that dashboards and exporters find what they need.
 
-What has no counterpart here keeps its name and says 0, off or the value that Redis shows when the feature is not in use.
+What has no counterpart here keeps its name and says 0, off, or what Redis says when the feature is not in use.
 """
 
 import os

@@ -127,15 +127,23 @@ class Reactor:
             return
         session.last_active = self.server.now
         self.server.stats.input_bytes += len(data)
-        requests = session.parser.parse(data)
+        self._run_parsed(session, session.parser.parse(data))
+        while not session.authenticated and not session.parser.broken:
+            # Before authentication the parser hands out one request at a time, because AUTH changes its limits.
+            requests = session.parser.parse()
+            if not requests:
+                break
+            self._run_parsed(session, requests)
+        if session.parser.broken:
+            self._protocol_error(session)
+
+    def _run_parsed(self, session: Session, requests: list[list[bytes]]) -> None:
         if session.backlog or session.blocked is not None:
             session.backlog.extend(requests)
             self._limit_backlog(session)
         elif requests:
             session.want_flush()
             self.server.dispatcher.run(session, requests)
-        if session.parser.error is not None:
-            self._protocol_error(session, session.parser.error)
 
     def _broken(self, session: Session) -> None:
         """A command failed in a way that it should not: takes back what it did, says so, and ends the session."""
@@ -150,8 +158,11 @@ class Reactor:
         if len(session.backlog) > 1_000_000:
             self.close(session, "too many requests behind a blocked one")
 
-    def _protocol_error(self, session: Session, error: Error) -> None:
-        session.send_reply(error)
+    def _protocol_error(self, session: Session) -> None:
+        """Answers what came before the error, then says what is wrong, then closes."""
+        if session.parser.error is not None:
+            self.server.stats.protocol_errors += 1
+            session.send_reply(session.parser.error)
         session.close_after_reply = True
         session.refresh_special()
         session.want_flush()
