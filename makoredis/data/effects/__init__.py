@@ -38,11 +38,12 @@ from makoredis.data.effects.streams import (
     StreamPutPending,
     StreamTrim,
 )
-from makoredis.data.effects.strings import SetRange, SetString
+from makoredis.data.effects.strings import SetRange, SetString, SpliceString
 
 Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
     SetString,
     SetRange,
+    SpliceString,
     Delete,
     SetDeadline,
     PutValue,
@@ -100,6 +101,7 @@ __all__ = [
     "SortedSetPut",
     "SortedSetRemove",
     "SortedSetRemoveRange",
+    "SpliceString",
     "StreamAdd",
     "StreamDelete",
     "StreamDeleteConsumer",

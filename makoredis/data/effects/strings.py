@@ -72,3 +72,25 @@ class _RestoreRange:
         assert isinstance(value, bytearray)
         value[self.offset : self.offset + len(self.data)] = self.data
         del value[self.length :]
+
+
+class SpliceString(Wire, tag=12):
+    """Replaces some bytes in the middle of an existing string by others, of any length."""
+
+    db: int
+    key: bytes
+    offset: int
+    removed: int
+    data: bytes
+
+    def apply(self, space: Keyspace) -> Undo:
+        database = space.by_id[self.db]
+        old = database.get(self.key)
+        assert isinstance(old, bytes | bytearray)
+        end = self.offset + self.removed
+        if isinstance(old, bytes):
+            database.put(self.key, bytearray(old[: self.offset] + self.data + old[end:]))
+            return PutBack(self.db, self.key, old, database.expires.get(self.key, 0))
+        undo = SpliceString(self.db, self.key, self.offset, len(self.data), bytes(old[self.offset : end]))
+        old[self.offset : end] = self.data
+        return undo
