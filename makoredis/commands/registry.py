@@ -36,6 +36,8 @@ class WouldBlock:
     """What to run when woken, if not the request itself (XREAD with `$` resolved)."""
     wakes_for: tuple[type, ...] = ()
     """Types of value that can serve it; () = any. A key that holds another type does not wake it."""
+    wakes_when_gone: bool = False
+    """Whether a key that is deleted wakes it too (XREADGROUP, which then answers with an error)."""
 
 
 @record
