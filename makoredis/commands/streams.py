@@ -128,7 +128,7 @@ def _add_options(access: Access, rest: Sequence[bytes]) -> AddOptions:
         else:
             milliseconds, sequence = _partial_id(word)
             break
-    return AddOptions(trim.options(), creates, milliseconds, sequence, at + 1)
+    return AddOptions(trim.options(is_required=False), creates, milliseconds, sequence, at + 1)
 
 
 def _partial_id(raw: bytes) -> tuple[int, int | None]:
@@ -184,14 +184,16 @@ class _TrimParser:
                 raise ClientError("ERR The MAXLEN argument must be >= 0.")
         return at + 1
 
-    def options(self) -> TrimOptions | None:
+    def options(self, is_required: bool) -> TrimOptions | None:
         """What was asked for, None if nothing was. Raises: ClientError when the options do not fit together."""
-        if not self.has_threshold:
-            if self.limit:
-                raise ClientError("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
-            return None
+        if self.limit and not self.has_threshold:
+            raise ClientError("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
+        if is_required and not self.has_threshold:
+            raise ClientError("ERR syntax error, XTRIM must be called with a trimming strategy")
         if self.limit is not None and not self.is_approximate:
             raise ClientError("ERR syntax error, LIMIT cannot be used without the special ~ option")
+        if not self.has_threshold:
+            return None
         limit = self.limit
         if limit is None:
             limit = min(_TRIM_NODES_MAX * self.config.stream_node_max_entries, _TRIM_LIMIT_MAX) or _TRIM_LIMIT_DEFAULT
@@ -229,9 +231,8 @@ def xtrim(access: Access, key: bytes, *rest: bytes) -> int:
         if after == at:
             raise SYNTAX_ERROR
         at = after
-    options = parser.options()
-    if options is None:
-        raise ClientError("ERR syntax error, XTRIM must be called with a trimming strategy")
+    options = parser.options(is_required=True)
+    assert options is not None
     return 0 if access.stream(key) is None else _trim(access, key, options)
 
 
