@@ -14,6 +14,7 @@ INT64_MAX = 2**63 - 1
 SYNTAX_ERROR = ClientError("ERR syntax error")
 NOT_AN_INTEGER = ClientError("ERR value is not an integer or out of range")
 NOT_A_FLOAT = ClientError("ERR value is not a valid float")
+NAN_OR_INFINITY = ClientError("ERR increment would produce NaN or Infinity")
 
 _FLOAT = re.compile(
     rb"[+-]?(?:inf(?:inity)?|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?"

@@ -10,6 +10,7 @@ from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import (
     INT64_MAX,
     INT64_MIN,
+    NAN_OR_INFINITY,
     NOT_A_FLOAT,
     SYNTAX_ERROR,
     int64,
@@ -17,13 +18,13 @@ from makoredis.commands.arguments import (
     pick_count,
     wrong_arity,
 )
-from makoredis.commands.numbers import NAN_OR_INFINITY, add_long_doubles, format_long_double, parse_long_double
 from makoredis.commands.registry import command
 from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.data import events
 from makoredis.data.access import Access
 from makoredis.data.effects import HashDelete, HashSet
 from makoredis.data.values import Hash
+from resp.numbers import LongDouble
 from resp.replies import OK, Map, Reply
 
 _VALUE_NOT_AN_INTEGER = ClientError("ERR hash value is not an integer")
@@ -170,20 +171,20 @@ def hincrby(access: Access, key: bytes, field: bytes, amount: bytes) -> Reply:
 
 @command("HINCRBYFLOAT", "Increments the floating point value of a field by a number. Uses 0 as initial value.")
 def hincrbyfloat(access: Access, key: bytes, field: bytes, amount: bytes) -> Reply:
-    increment = parse_long_double(amount)
+    increment = LongDouble.parse(amount)
     if increment is None:
         raise NOT_A_FLOAT
-    if isinstance(increment, float):
+    if not increment.is_finite:
         raise _AMOUNT_INFINITE
     value = access.hash(key)
     old = b"0" if value is None else value.fields.get(field, b"0")
-    number = parse_long_double(old)
+    number = LongDouble.parse(old)
     if number is None:
         raise _VALUE_NOT_A_FLOAT
-    total = None if isinstance(number, float) else add_long_doubles(number, increment)
-    if total is None:
+    total = number + increment
+    if not total.is_finite:
         raise NAN_OR_INFINITY
-    text = format_long_double(total)
+    text = total.format()
     _put(access, key, value, [field, text], b"hincrbyfloat", keep_deadlines=True)
     return text
 

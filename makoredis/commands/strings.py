@@ -7,15 +7,23 @@ more than one lookup each. Parts of strings are in `string_ranges`, single bits 
 from typing import Any
 
 from makoredis.base.errors import ClientError
-from makoredis.commands.arguments import INT64_MAX, INT64_MIN, SYNTAX_ERROR, int64, wrong_arity
+from makoredis.commands.arguments import (
+    INT64_MAX,
+    INT64_MIN,
+    NAN_OR_INFINITY,
+    NOT_A_FLOAT,
+    SYNTAX_ERROR,
+    int64,
+    wrong_arity,
+)
 from makoredis.commands.deadlines import KEYWORDS, deadline_from
-from makoredis.commands.numbers import add_to_float
 from makoredis.commands.registry import command
 from makoredis.data import events
 from makoredis.data.access import WRONG_TYPE, Access
 from makoredis.data.effects import Delete, SetDeadline, SetString
 from makoredis.data.effects.strings import KEEP_DEADLINE
 from makoredis.data.keyspace import TOUCHED_MAX
+from resp.numbers import LongDouble
 from resp.replies import OK, Reply
 
 OVERFLOW = ClientError("ERR increment or decrement would overflow")
@@ -251,7 +259,13 @@ def decrby(access: Access, key: bytes, amount: bytes) -> int:
 
 @command("INCRBYFLOAT", "Increment the floating point value of a key by a number. Uses 0 as initial value.")
 def incrbyfloat(access: Access, key: bytes, amount: bytes) -> bytes:
-    total = add_to_float(access.string(key), amount)
-    access.apply(SetString(access.database.id, key, total, KEEP_DEADLINE))
+    value = access.string(key)
+    number, increment = LongDouble.parse(b"0" if value is None else bytes(value)), LongDouble.parse(amount)
+    if number is None or increment is None:
+        raise NOT_A_FLOAT
+    if not (number.is_finite and increment.is_finite and (total := number + increment).is_finite):
+        raise NAN_OR_INFINITY
+    text = total.format()
+    access.apply(SetString(access.database.id, key, text, KEEP_DEADLINE))
     access.notify(events.STRING, b"incrbyfloat", key)
-    return total
+    return text

@@ -21,8 +21,10 @@ _unpack_scores = msgspec.msgpack.Decoder(dict[bytes, float]).decode
 
 def encode_value(value: Value) -> bytes:
     """The bytes of a value, by which `decode_value` gives an equal one."""
-    if isinstance(value, bytes | bytearray):
+    if isinstance(value, bytes):
         return b"s" + value
+    if isinstance(value, bytearray):
+        return b"r" + value
     if isinstance(value, List):
         return b"l" + _pack(list(value))
     if isinstance(value, Hash):
@@ -65,6 +67,7 @@ def _hash_with_deadlines(fields: dict[bytes, bytes], deadlines: dict[bytes, int]
 
 
 _DECODERS: dict[bytes, Any] = {
+    b"r": bytearray,
     b"l": lambda body: List(_unpack_list(body)),
     b"h": lambda body: Hash(_unpack_pairs(body)),
     b"H": lambda body: _hash_with_deadlines(*_unpack_pairs_and_deadlines(body)),
