@@ -6,7 +6,9 @@ from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Hash
 
 _ORDERED_MAX = 128
-"""Hashes up to this size get back their very order of fields when a removal is undone: clients can see it there."""
+"""Hashes up to this size get back their very order of fields when a removal is undone: clients can see it there.
+
+A larger one is a hash table for Redis, without any order that lasts."""
 
 
 def _hash_at(space: Keyspace, db: int, key: bytes) -> Hash:
