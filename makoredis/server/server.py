@@ -349,7 +349,7 @@ class Server:
         self.refresh_special()
 
     def expire_keys(self) -> None:
-        """Deletes keys past their deadline, a bounded number at a time."""
+        """Deletes keys and fields of hashes past their deadline, a bounded number of keys at a time."""
         host = self.node.host
         if not host.is_leader or not self.active_expire:
             return
@@ -357,13 +357,15 @@ class Server:
         access.now_ms = self.now_ms
         budget = EXPIRE_KEYS_PER_TICK
         for number, database in enumerate(host.space.databases):
-            if not database.expires:
+            if not database.expires and not database.hash_deadlines.by_name:
                 continue
             access.select(number)
             due = database.take_due(self.now_ms, budget)
             for key in due:
                 access.expire(key)
                 self.stats.expired_keys += 1
+            for key in database.take_due_hashes(self.now_ms, budget):
+                access.peek(key)  # deletes its fields past their deadline
             budget -= len(due)
         effects = access.effects
         if effects:

@@ -123,9 +123,11 @@ def test_the_tracked_size_of_a_list_is_that_of_its_elements(client: Client) -> N
 
 @pytest.mark.parametrize(
     ("raw", "expected"),
-    [(b"0", True), (b"-1", True), (b"-0", False), (b"00", False), (b"", False), (b"-", False), (b"+1", False)]
-    + [(b"%d" % (2**63 - 1), True), (b"%d" % 2**63, False), (b"%d" % -(2**63), True), (b"%d" % -(2**63 + 1), False)]
-    + [("٣".encode(), False), (b" 1", False), (b"-x", False)],
+    [
+        *((raw, True) for raw in (b"0", b"7", b"-1", b"%d" % (2**63 - 1), b"%d" % -(2**63))),
+        *((raw, False) for raw in (b"%d" % 2**63, b"%d" % -(2**63 + 1), b"-0", b"00", b"", b"-", b"+1", b" 1", b"-x")),
+        ("٣".encode(), False),
+    ],
 )
 def test_integers(raw: bytes, expected: bool) -> None:
     assert is_int64(raw) is expected
@@ -133,8 +135,10 @@ def test_integers(raw: bytes, expected: bool) -> None:
 
 @pytest.mark.parametrize(
     ("element", "size"),
-    [(b"127", 2), (b"128", 3), (b"-4096", 3), (b"4096", 4), (b"32768", 5), (b"8388608", 6), (b"2147483648", 10)]
-    + [(b"", 2), (b"x" * 63, 65), (b"x" * 64, 67), (b"x" * 125, 128), (b"x" * 126, 130), (b"x" * 4096, 4103)],
+    [
+        *((b"127", 2), (b"128", 3), (b"-4096", 3), (b"4096", 4), (b"32768", 5), (b"8388608", 6), (b"2147483648", 10)),
+        *((b"", 2), (b"x" * 63, 65), (b"x" * 64, 67), (b"x" * 125, 128), (b"x" * 126, 130), (b"x" * 4096, 4103)),
+    ],
 )
 def test_sizes_in_a_listpack(element: bytes, size: int) -> None:
     assert entry_bytes(element) == size
