@@ -143,16 +143,16 @@ def _field_offset(access: Access, raw: bytes, width: int) -> int:
 
 def _run(access: Access, key: bytes, operations: list[_Operation]) -> list[Any]:
     value = access.string(key)
-    changes = False
+    grows = changes = False
     writes = [operation.field.last_byte for operation in operations if operation.name != b"GET"]
     if writes and (value is None or max(writes) >= len(value)):
         access.apply(SetRange(access.database.id, key, max(writes), b"\x00"))
-        changes = True
+        grows = True
     replies: list[Any] = []
     for operation in operations:
         reply, is_change = _perform(access, key, operation)
         replies.append(reply)
-        changes = changes or is_change
+        changes = changes or is_change or (grows and operation.name != b"GET" and reply is not None)
     if changes:
         access.notify(events.STRING, b"setbit", key)
     return replies

@@ -15,6 +15,8 @@ until then. What Redis leaves open is normalised: the commands in `UNORDERED` an
 `TIMES` may differ by some milliseconds. `unordered(request)` says so for one request, `shape_of(request)` compares only
 the kinds and counts of a reply (for commands that pick at random), `unchecked(request)` compares nothing.
 
+`check_events` compares keyspace notifications instead of replies.
+
 Our side runs in process by default: no socket, so hundreds of sequences take a second. After each sequence it also
 checks what every effect promises: encoded, decoded and applied to an empty keyspace they build the same state, and
 undone in reverse order they leave nothing behind.
@@ -36,6 +38,7 @@ from makoredis.commands.registry import Command, WouldBlock, load
 from makoredis.data.access import Access
 from makoredis.data.effects import decode_effects
 from makoredis.data.encoding import encode_value
+from makoredis.data.events import ALL as ALL_EVENTS
 from makoredis.data.keyspace import Keyspace
 from resp.encode import encode
 from resp.replies import Error
@@ -189,6 +192,7 @@ class NetworkSide:
     """A server behind a socket: the real one, or makoredis itself."""
 
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self.connect = connect
         self._socket = connect()
         self._socket.settimeout(20)
 
@@ -215,6 +219,50 @@ class NetworkSide:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class EventListener:
+    """A second connection to the real server, which hears its keyspace notifications."""
+
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._socket = connect()
+        self._socket.settimeout(20)
+        self._received = b""
+        self._send(b"CONFIG", b"SET", b"notify-keyspace-events", b"EA")
+        self._next()
+        self._send(b"PSUBSCRIBE", b"__keyevent@*")
+        self._next()
+
+    def take(self) -> list[tuple[bytes, bytes, int]]:
+        """The notifications so far: event, key, database."""
+        self._send(b"PING", b"marker")
+        events = []
+        while True:
+            words = [content for _, content in self._next()[1]]
+            if words[0] == b"pong":
+                return events
+            _, _, channel, key = words
+            prefix, _, event = channel.partition(b":")
+            events.append((event, key, int(prefix[len(b"__keyevent@") : -len(b"__")])))
+
+    def close(self) -> None:
+        """The server goes on without notifications."""
+        self._send(b"PUNSUBSCRIBE")
+        self._next()
+        self._send(b"CONFIG", b"SET", b"notify-keyspace-events", b"")
+        self._next()
+        self._socket.close()
+
+    def _send(self, *words: bytes) -> None:
+        self._socket.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words))
+
+    def _next(self) -> Tree:
+        while (parsed := parse_reply(self._received)) is None:
+            chunk = self._socket.recv(1 << 16)
+            assert chunk, "the server closed the connection"
+            self._received += chunk
+        self._received = self._received[parsed[1] :]
+        return parsed[0]
 
 
 class InProcessSide:
@@ -301,6 +349,25 @@ class Differential:
             self.theirs.reset(protocol)
             self._compare(requests, protocol)
             self.ours.check()
+
+    def check_events(self, requests: Iterable[Any]) -> None:
+        """Fails when the requests notify of other events, or in another order. Needs the in-process side."""
+        assert isinstance(self.ours, InProcessSide) and isinstance(self.theirs, NetworkSide)
+        self.ours.reset(2)
+        self.theirs.reset(2)
+        self.ours.space.config.notify_events = ALL_EVENTS
+        listener = EventListener(self.theirs.connect)
+        try:
+            for request in requests:
+                argv = arguments(request)
+                already = len(self.ours.notices)
+                self.ours.execute(argv)
+                self.theirs.execute(argv)
+                ours = [(event, key, number) for _, event, key, number in self.ours.notices[already:]]
+                theirs = listener.take()
+                assert ours == theirs, f"{argv!r} notifies of {ours!r}, not of {theirs!r}"
+        finally:
+            listener.close()
 
     def _compare(self, requests: list[Any], protocol: int) -> None:
         transcript: list[str] = []

@@ -86,7 +86,7 @@ CASES: dict[str, list[Any]] = {
         "SET a 1", "EXPIRE a 100 XX", "EXPIRE a 100 GT", "TTL a", "EXPIRE a 100 LT", "EXPIRE a 200 NX",
         "EXPIRE a 200 GT", "TTL a",
         "EXPIRE a 150 GT", "EXPIRE a 150 LT", "TTL a", "EXPIRE a 300 XX", "EXPIRE a 300 NX XX", "EXPIRE a 300 NX GT",
-        "EXPIRE a 300 GT LT", "EXPIRE a 300 XX GT", "EXPIRE a 400 XX LT", "EXPIRE a 400 XX GT", "EXPIRE a 1 FOO",
+        "EXPIRE a 300 GT LT", "EXPIRE a 350 XX GT", "EXPIRE a 400 XX LT", "EXPIRE a 400 XX GT", "EXPIRE a 1 FOO",
         "EXPIRE a abc FOO", "EXPIRE a 1 gt gt", "EXPIRE nope 1 NX", "EXPIRE a -1 GT", "EXPIRE a -1 LT", "EXISTS a",
         "SET a 1",
         "EXPIRE a -1 XX", "EXISTS a", "EXPIRE a -1 GT", "EXISTS a", "EXPIRE a -1 NX", "EXISTS a",
@@ -169,6 +169,43 @@ def test_cases(differential: Differential, name: str) -> None:
     differential.check(CASES[name])
 
 
+EVENTS: dict[str, list[Any]] = {
+    "strings": [
+        "SET a 1", "SET a 1 EX 100", "SET a 1 NX", "SET a 1 XX GET", "SETEX a 100 1", "PSETEX a 100000 1",
+        "SETNX b 1", "SETNX b 1",
+        "GETSET a 2", "GETEX a EX 100", "GETEX a PERSIST", "GETEX a PERSIST", "GETEX a EXAT 1", "GETDEL a",
+        "SET a 1", "GETDEL a",
+        "MSET a 1 b 2 a 3", "MSETNX c 1 d 2", "INCR a", "DECR a", "INCRBY a 5", "DECRBY a 5", "INCRBYFLOAT a 1.5",
+        "APPEND a x",
+        "APPEND n x", "SETRANGE a 2 y", ["SETRANGE", "a", 2, ""], "GET a", "STRLEN a", "SET x 1 PXAT 1",
+    ],
+    "bits": [
+        "SETBIT a 1 1", "SETBIT a 1 1", "SETBIT a 100 0", "BITOP NOT b a", "BITOP AND b nope", "BITOP AND b nope",
+        "BITFIELD a SET u8 0 1", "BITFIELD a SET u8 0 1", "BITFIELD a GET u8 0",
+        "BITFIELD n OVERFLOW FAIL SET u8 0 256",
+        "BITFIELD a INCRBY u8 0 1 INCRBY u8 8 1",
+    ],
+    "keys": [
+        "MSET a 1 b 2", "DEL a nope", "UNLINK b", "SET a 1", "RENAME a b", "RENAME b b", "SET a 1", "RENAME a b",
+        "RENAMENX b c",
+        "COPY c d", "COPY c d", "COPY c d REPLACE", "COPY c d DB 1", "MOVE c 1", "MOVE d 1", "TOUCH d", "EXISTS d",
+        "SWAPDB 0 1",
+        "FLUSHDB", "FLUSHALL",
+    ],
+    "expiry": [
+        "SET a 1", "EXPIRE a 100", "PEXPIRE a 100000", "EXPIREAT a 99999999999", "PERSIST a", "PERSIST a",
+        "EXPIRE a 100 XX",
+        "EXPIRE a -1", "EXPIRE a 1", "SET a 1", "EXPIREAT a 1",
+    ],
+    "sort": ["RPUSH l 2 1", "SORT l", "SORT l STORE d", "SORT nope STORE d", "SORT nope STORE d"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_events(differential: Differential, name: str) -> None:
+    differential.check_events(EVENTS[name])
+
+
 def test_memory_of_collections_is_near(differential: Differential) -> None:
     """An estimate may differ by a quarter."""
     differential.ours.reset(2)
@@ -186,7 +223,8 @@ def test_memory_of_collections_is_near(differential: Differential) -> None:
 
 
 _conditions = st.sampled_from([[], [b"NX"], [b"XX"], [b"GT"], [b"LT"], [b"XX", b"LT"]])
-_seconds = st.sampled_from([b"100", b"200", b"0", b"-1", b"1000"])
+_times = st.sampled_from([b"9999999999", b"9999999998", b"0", b"-1", b"9999990000"])
+"""Absolute ones, as GT and LT compare to the millisecond."""
 
 REQUESTS = (
     request("SET", keys, values),
@@ -207,7 +245,8 @@ REQUESTS = (
     request("FLUSHDB"),
     request("DBSIZE"),
     request("KEYS", st.sampled_from([b"*", b"{t}*", b"?", b"[ab]"])),
-    request("EXPIRE", keys, _seconds, _conditions),
+    request("EXPIREAT", keys, _times, _conditions),
+    request("EXPIRE", keys, st.sampled_from([b"100", b"0", b"-1"])),
     request("TTL", keys),
     request("PERSIST", keys),
     request("SORT", keys, "ALPHA", optional("DESC"), optional("LIMIT", integers, integers)),
