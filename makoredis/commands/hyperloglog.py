@@ -1,7 +1,5 @@
 """HyperLogLogs: counting different elements in 12 kB. The format and the mathematics are in `makoredis.data`."""
 
-from collections.abc import Callable
-
 from makoredis.base.errors import ClientError
 from makoredis.commands.registry import command
 from makoredis.data import events
@@ -10,6 +8,7 @@ from makoredis.data import hyperloglog_sparse as sparse
 from makoredis.data.access import Access
 from makoredis.data.effects import SetRange, SpliceString
 from makoredis.data.hyperloglog import CACHE_AT, SPARSE, STALE, STALE_AT, Corrupted
+from makoredis.data.hyperloglog_sparse import SparseEditor
 from resp.replies import OK, Reply, Simple
 
 _NOT_A_HYPERLOGLOG = ClientError("WRONGTYPE Key is not a valid HyperLogLog string value.")
@@ -42,35 +41,57 @@ def pfadd(access: Access, key: bytes, *elements: bytes) -> Reply:
     value = _get(access, key)
     wanted = [dense.register_of(element) for element in elements]
     if value is None:
-        access.apply(SetRange(access.database.id, key, 0, _stale(_raised(access, sparse.EMPTY, wanted))))
+        _create(access, key, wanted)
+        is_changed = True
     elif value[4] == SPARSE:
-        changed = _raised(access, value, wanted)
-        if changed == value:
-            return 0
-        _replace(access, key, value, _stale(changed))
-    elif not _raise_dense(access, key, value, wanted):
-        return 0
-    access.notify(events.STRING, b"pfadd", key)
-    return 1
+        is_changed = _raise_sparse(access, key, value, wanted)
+    else:
+        is_changed = _raise_dense(access, key, value, wanted)
+    if is_changed:
+        access.notify(events.STRING, b"pfadd", key)
+    return int(is_changed)
 
 
-def _stale(value: bytearray) -> bytes:
-    """The same with the estimate marked as out of date."""
-    value[STALE_AT] |= STALE
-    return bytes(value)
+def _create(access: Access, key: bytes, wanted: list[tuple[int, int]]) -> None:
+    editor = SparseEditor(sparse.EMPTY, access.space.config.hll_sparse_max_bytes)
+    grown = _raised(editor, wanted)
+    created = editor.data if grown is None else grown
+    created[STALE_AT] |= STALE
+    access.apply(SetRange(access.database.id, key, 0, bytes(created)))
 
 
-def _raised(access: Access, value: bytes | bytearray, wanted: list[tuple[int, int]]) -> bytearray:
-    """A copy of a sparse HyperLogLog with some registers raised, dense if it no longer fits otherwise."""
-    size_max = access.space.config.hll_sparse_max_bytes
-    changed = bytearray(value)
+def _raise_sparse(access: Access, key: bytes, value: bytes | bytearray, wanted: list[tuple[int, int]]) -> bool:
+    """Raises registers of a stored sparse HyperLogLog; False if none is lower than wanted."""
+    editor = SparseEditor(value, access.space.config.hll_sparse_max_bytes)
+    size = len(value)
+    grown = _raised(editor, wanted)
+    if grown is not None:
+        access.apply(SpliceString(access.database.id, key, 0, size, bytes(grown)))
+    elif editor.start < size:
+        start, tail = editor.start, editor.tail
+        data = bytes(editor.data[start : len(editor.data) - tail])
+        access.apply(SpliceString(access.database.id, key, start, size - tail - start, data))
+    else:
+        return False
+    _invalidate(access, key, value)
+    return True
+
+
+def _invalidate(access: Access, key: bytes, value: bytes | bytearray) -> None:
+    """Marks the estimate as out of date, if the header, as it was, does not say so."""
+    if not value[STALE_AT] & STALE:
+        access.apply(SetRange(access.database.id, key, STALE_AT, bytes([value[STALE_AT] | STALE])))
+
+
+def _raised(editor: SparseEditor, wanted: list[tuple[int, int]]) -> bytearray | None:
+    """Raises registers; returns the dense form if the sparse one cannot hold them, None if it does."""
     try:
         for at, (index, count) in enumerate(wanted):
-            if sparse.raise_register(changed, index, count, size_max) is None:
-                return _with_registers(sparse.to_dense(changed), wanted[at:])
+            if editor.raise_register(index, count) is None:
+                return _with_registers(sparse.to_dense(editor.data), wanted[at:])
     except Corrupted:
         raise _CORRUPTED from None
-    return changed
+    return None
 
 
 def _with_registers(value: bytearray, wanted: list[tuple[int, int]]) -> bytearray:
@@ -91,33 +112,9 @@ def _raise_dense(access: Access, key: bytes, value: bytes | bytearray, wanted: l
             access.apply(SetRange(access.database.id, key, at, data))
             value = access.string(key) or value
             is_changed = True
-    if is_changed and not value[STALE_AT] & STALE:
-        access.apply(SetRange(access.database.id, key, STALE_AT, bytes([value[STALE_AT] | STALE])))
+    if is_changed:
+        _invalidate(access, key, value)
     return is_changed
-
-
-def _replace(access: Access, key: bytes, old: bytes | bytearray, new: bytes) -> None:
-    """Makes a string a new one by replacing only what is between their common beginning and their common end."""
-    shorter = min(len(old), len(new))
-    start = _common(shorter, lambda length: old[:length] == new[:length])
-    rest = shorter - start
-    end = _common(rest, lambda length: old[len(old) - length :] == new[len(new) - length :])
-    if start == len(old) == len(new):
-        return
-    data = new[start : len(new) - end]
-    access.apply(SpliceString(access.database.id, key, start, len(old) - end - start, data))
-
-
-def _common(length_max: int, is_common: Callable[[int], bool]) -> int:
-    """The largest length for which something holds that holds for all smaller ones."""
-    low, high = 0, length_max
-    while low < high:
-        middle = (low + high + 1) // 2
-        if is_common(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 @command("PFCOUNT", "Returns the approximated cardinality of the sets observed by the HyperLogLog keys.")
@@ -151,21 +148,30 @@ def _union(access: Access, keys: tuple[bytes, ...]) -> tuple[bytes, bool]:
 
 @command("PFMERGE", "Merges one or more HyperLogLog values into a single key.")
 def pfmerge(access: Access, destination: bytes, *sources: bytes) -> Reply:
+    """The destination counts as a source. Replies OK, and an estimate is out of date, also when nothing changed."""
     registers, is_dense = _union(access, (destination, *sources))
     old = _get(access, destination)
-    merged: bytes | bytearray = sparse.EMPTY if old is None else old
-    if is_dense:
-        header = bytearray(merged[: dense.HEADER_SIZE])
+    wanted = [(index, count) for index, count in enumerate(registers) if count]
+    if old is None and not is_dense:
+        _create(access, destination, wanted)
+    elif old is not None and not is_dense:
+        if not _raise_sparse(access, destination, old, wanted):
+            _invalidate(access, destination, old)
+    else:
+        header = bytearray((old or sparse.EMPTY)[: dense.HEADER_SIZE])
         header[4] = dense.DENSE
-        merged = header + dense.pack_dense(registers)
-    else:
-        merged = _raised(access, merged, [(index, count) for index, count in enumerate(registers) if count])
-    if old is None:
-        access.apply(SetRange(access.database.id, destination, 0, _stale(merged)))
-    else:
-        _replace(access, destination, old, _stale(merged))
+        header[STALE_AT] |= STALE
+        _put_whole(access, destination, old, bytes(header) + dense.pack_dense(registers))
     access.notify(events.STRING, b"pfadd", destination)
     return OK
+
+
+def _put_whole(access: Access, key: bytes, old: bytes | bytearray | None, new: bytes) -> None:
+    """Makes a string a new one, leaving its deadline."""
+    if old is None:
+        access.apply(SetRange(access.database.id, key, 0, new))
+    elif old != new:
+        access.apply(SpliceString(access.database.id, key, 0, len(old), new))
 
 
 @command("PFDEBUG", "Internal commands for debugging HyperLogLog values.")
@@ -185,7 +191,7 @@ def pfdebug(access: Access, subcommand: bytes, key: bytes) -> Reply:
         raise ClientError(f"ERR Unknown PFDEBUG subcommand '{subcommand.decode(errors='replace')}'")
     registers = _registers(value)
     if is_sparse:
-        _replace(access, key, value, bytes(sparse.to_dense(value)))
+        _put_whole(access, key, value, bytes(sparse.to_dense(value)))
     return list(registers) if name == b"GETREG" else int(is_sparse)
 
 
@@ -202,7 +208,9 @@ def pfselftest(access: Access) -> Reply:
         raise ClientError("ERR TESTFAILED registers differ")
     seed = access.rng.getrandbits(64)
     wanted = [dense.register_of((at ^ seed).to_bytes(8, "little")) for at in range(1, _SELF_TEST_ELEMENTS + 1)]
-    as_sparse = _registers(_raised(access, sparse.EMPTY, wanted))
+    editor = SparseEditor(sparse.EMPTY, dense.DENSE_SIZE)
+    grown = _raised(editor, wanted)
+    as_sparse = _registers(editor.data if grown is None else grown)
     as_dense = dense.dense_registers(_with_registers(sparse.to_dense(sparse.EMPTY), wanted))
     if as_sparse != as_dense:
         raise ClientError("ERR TESTFAILED dense/sparse disagree")

@@ -9,6 +9,7 @@ follows the steps of Redis: cut the run in up to three, then try to join equal V
 """
 
 import re
+from bisect import bisect_right
 from itertools import accumulate
 
 from makoredis.data.hyperloglog import (
@@ -38,10 +39,6 @@ _LENGTHS = bytes(byte + 1 if byte < 0x40 else (byte & 3) + 1 if byte >= 0x80 els
 """Registers that a run of one byte stands for."""
 
 
-def _is_xzero(byte: int) -> bool:
-    return 0x40 <= byte < 0x80
-
-
 def _xzero_length(data: bytes | bytearray, at: int) -> int:
     return ((data[at] & 63) << 8 | data[at + 1]) + 1
 
@@ -59,30 +56,25 @@ def _run(value: int, length: int) -> bytes:
     return bytes([length - 1])
 
 
+_REGISTERS = [
+    bytes(length) if value < 0x80 else bytes([(value >> 2 & 31) + 1]) * length for value, length in enumerate(_LENGTHS)
+]
+"""The registers that a run of one byte stands for."""
+
+
 def registers(data: bytes | bytearray) -> bytes:
     """All registers, one byte each. Raises: Corrupted when the runs do not add up."""
-    pieces = []
-    at, end = HEADER_SIZE, len(data)
-    total = 0
-    while at < end:
-        byte = data[at]
-        if byte >= 0x80:
-            length = (byte & 3) + 1
-            pieces.append(_value(byte).to_bytes(1, "little") * length)
-        elif byte >= 0x40:
-            at += 1
-            if at == end:
-                raise Corrupted
-            length = _xzero_length(data, at - 1)
-            pieces.append(bytes(length))
-        else:
-            length = byte + 1
-            pieces.append(bytes(length))
-        at += 1
-        total += length
-    if total != REGISTER_COUNT:
+    pieces: list[bytes] = []
+    at = HEADER_SIZE
+    for match in _XZERO.finditer(data, at):
+        pieces += map(_REGISTERS.__getitem__, data[at : match.start()])
+        pieces.append(bytes(_xzero_length(data, match.start())))
+        at = match.end()
+    pieces += map(_REGISTERS.__getitem__, data[at:])
+    joined = b"".join(pieces)
+    if len(joined) != REGISTER_COUNT:
         raise Corrupted
-    return b"".join(pieces)
+    return joined
 
 
 def to_dense(data: bytes | bytearray) -> bytearray:
@@ -93,74 +85,104 @@ def to_dense(data: bytes | bytearray) -> bytearray:
     return dense
 
 
-def _find(data: bytearray, index: int) -> tuple[int, int, int]:
-    """The run that covers a register: where it starts, where the one before starts (-1: none), its first register."""
-    at, first = HEADER_SIZE, 0
-    before = -1
-    while True:
-        match = _XZERO.search(data, at)
-        stop = match.start() if match else len(data)
-        while at < stop:
-            chunk = data[at : min(at + _CHUNK, stop)].translate(_LENGTHS)
-            total = sum(chunk)
-            if first + total > index:
-                return _find_in_chunk(chunk, at, before, first, index)
-            first += total
-            at += len(chunk)
-            before = at - 1
-        if match is None:
-            raise Corrupted
-        length = _xzero_length(data, at)
-        if first + length > index:
-            return at, before, first
-        first += length
-        before = at
-        at += 2
+class SparseEditor:
+    """Raises registers of a copy of a sparse HyperLogLog, and knows which bytes have become different.
 
-
-def _find_in_chunk(lengths: bytearray, start: int, before: int, first: int, index: int) -> tuple[int, int, int]:
-    """The same among runs of one byte each, of which one covers the register."""
-    for at, end in enumerate(accumulate(lengths, initial=first)):
-        if end > index:
-            run = at - 1
-            return start + run, start + run - 1 if run else before, end - lengths[run]
-    raise Corrupted
-
-
-def raise_register(data: bytearray, index: int, count: int, size_max: int) -> bool | None:
-    """Sets a register to `count` if it is lower.
-
-    Args:
-        data: the whole string; changed in place.
+    Attributes:
+        data: the whole string as it is now.
         size_max: the bytes that the sparse form may take.
-    Returns: whether it changed; None when it must, but only the dense form can hold it (nothing is changed then).
-    Raises: Corrupted.
+        start, tail: the bytes before `start`, and the last `tail` ones, are those of the original.
     """
-    if count > VALUE_MAX:
-        return None
-    at, before, first = _find(data, index)
-    byte = data[at]
-    is_xzero = _is_xzero(byte)
-    length = _xzero_length(data, at) if is_xzero else _LENGTHS[byte]
-    value = _value(byte) if byte >= 0x80 else 0
-    if value >= count:
-        return False
-    parts = (index - first, first + length - 1 - index)
-    left, right = (_run(value, part) if part else b"" for part in parts)
-    replacement = left + _run(count, 1) + right
-    old_size = 2 if is_xzero else 1
-    if len(replacement) > old_size and len(data) + len(replacement) - old_size > size_max:
-        return None
-    data[at : at + old_size] = replacement
-    _join(data, before if before >= 0 else HEADER_SIZE)
-    return True
+
+    __slots__ = ("_at", "_first", "_index", "data", "size_max", "start", "tail")
+
+    def __init__(self, data: bytes | bytearray, size_max: int) -> None:
+        self.data = bytearray(data)
+        self.size_max = size_max
+        self.start = self.tail = len(data)
+        # Where a search for a higher register than the last one may begin: a run, and its first register.
+        self._index = -1
+        self._at, self._first = HEADER_SIZE, 0
+
+    def raise_register(self, index: int, count: int) -> bool | None:
+        """Sets a register to `count` if it is lower.
+
+        Returns: whether it changed; None when it must, but only the dense form can hold it (nothing is changed then).
+        Raises: Corrupted.
+        """
+        if count > VALUE_MAX:
+            return None
+        data = self.data
+        at, before, first = self._find(index)
+        byte = data[at]
+        is_xzero = 0x40 <= byte < 0x80
+        length = _xzero_length(data, at) if is_xzero else _LENGTHS[byte]
+        value = _value(byte) if byte >= 0x80 else 0
+        if value >= count:
+            return False
+        left, right = index - first, first + length - 1 - index
+        replacement = (_run(value, left) if left else b"") + _run(count, 1) + (_run(value, right) if right else b"")
+        old_size = 2 if is_xzero else 1
+        if len(replacement) > old_size and len(data) + len(replacement) - old_size > self.size_max:
+            return None
+        start = at if before < 0 else before
+        self._remember(index, before, first)
+        data[at : at + old_size] = replacement
+        end = max(at + len(replacement), _join(data, start))
+        self.start = min(self.start, start)
+        self.tail = min(self.tail, len(data) - end)
+        return True
+
+    def _remember(self, index: int, before: int, first: int) -> None:
+        """The run before the one that is cut stays where it is, whatever it is joined with: searches may start there."""
+        self._index = index
+        if before < 0:
+            self._at, self._first = HEADER_SIZE, 0
+            return
+        byte = self.data[before]
+        length = _xzero_length(self.data, before) if 0x40 <= byte < 0x80 else _LENGTHS[byte]
+        self._at, self._first = before, first - length
+
+    def _find(self, index: int) -> tuple[int, int, int]:
+        """The run that covers a register: where it starts, where the one before does (-1: none), its first register."""
+        if index > self._index:
+            found = self._search(index, self._at, self._first)
+            if found[1] >= 0 or found[0] == HEADER_SIZE:
+                return found
+        return self._search(index, HEADER_SIZE, 0)
+
+    def _search(self, index: int, at: int, first: int) -> tuple[int, int, int]:
+        """The same from a run on; what is before that run is not known."""
+        data = self.data
+        before = -1
+        while True:
+            match = _XZERO.search(data, at)
+            stop = match.start() if match else len(data)
+            while at < stop:
+                lengths = data[at : min(at + _CHUNK, stop)].translate(_LENGTHS)
+                total = sum(lengths)
+                if first + total > index:
+                    ends = list(accumulate(lengths, initial=first))
+                    run = bisect_right(ends, index) - 1
+                    return at + run, at + run - 1 if run else before, ends[run]
+                first += total
+                at += len(lengths)
+                before = at - 1
+            if match is None:
+                raise Corrupted
+            length = _xzero_length(data, at)
+            if first + length > index:
+                return at, before, first
+            first += length
+            before = at
+            at += 2
 
 
-def _join(data: bytearray, at: int) -> None:
-    """Joins neighbouring VALs of one value where both fit in one run, looking at five runs."""
+def _join(data: bytearray, at: int) -> int:
+    """Joins neighbouring VALs of one value that fit in one run, looking at five runs. Returns where it stopped."""
     for _ in range(_JOIN_STEPS):
         if at >= len(data):
-            return
+            break
         byte = data[at]
         if byte < 0x80:
             at += 2 if byte >= 0x40 else 1
@@ -171,6 +193,7 @@ def _join(data: bytearray, at: int) -> None:
                 data[at : at + 2] = _run(_value(byte), length)
                 continue
         at += 1
+    return min(at, len(data))
 
 
 def describe(data: bytes | bytearray) -> bytes:
@@ -179,7 +202,7 @@ def describe(data: bytes | bytearray) -> bytes:
     at = HEADER_SIZE
     while at < len(data):
         byte = data[at]
-        if _is_xzero(byte):
+        if 0x40 <= byte < 0x80:
             if at + 1 == len(data):
                 raise Corrupted
             words.append(b"Z:%d" % _xzero_length(data, at))
