@@ -134,7 +134,7 @@ class SparseEditor:
         return True
 
     def _remember(self, index: int, before: int, first: int) -> None:
-        """The run before the one that is cut stays where it is, whatever it is joined with: searches may start there."""
+        """The run before the one that is cut stays where it is, whatever it joins: searches may begin there."""
         self._index = index
         if before < 0:
             self._at, self._first = HEADER_SIZE, 0
