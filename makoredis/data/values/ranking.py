@@ -77,26 +77,29 @@ class Ranking:
         if self._tree is not None:
             self._count(at, -1)
 
-    def remove_range(self, start: int, stop: int) -> None:
-        """Removes the ranks `start` ≤ rank < `stop`; both within the size."""
+    def remove_range(self, start: int, stop: int) -> list[tuple[bytes, float]]:
+        """Removes the ranks `start` ≤ rank < `stop`, both within the size. Returns what they held."""
         at, place = self._locate(start)
+        removed: list[tuple[bytes, float]] = []
         missing = stop - start
         while missing:
             scores, members = self._scores[at], self._members[at]
-            length = min(missing, len(scores) - place)
-            del scores[place : place + length]
-            del members[place : place + length]
-            missing -= length
-            self._size -= length
+            end = min(place + missing, len(scores))
+            removed += zip(members[place:end], scores[place:end])
+            del scores[place:end]
+            del members[place:end]
+            missing -= end - place
+            self._size -= end - place
             if not scores:
                 self._drop(at)
                 continue
             if place == len(scores):
                 self._last_scores[at], self._last_members[at] = scores[-1], members[-1]
             if self._tree is not None:
-                self._count(at, -length)
+                self._count(at, place - end)
             at += 1
             place = 0
+        return removed
 
     def _cut(self, at: int) -> None:
         """Cuts a block in two halves."""

@@ -59,18 +59,18 @@ class ScanDict(Generic[V]):
         """The value of a key, None if it is not there."""
         return self._buckets[bisect_right(self._starts, crc32(key)) - 1].get(key)
 
-    def put(self, key: bytes, value: V) -> None:
-        """Sets a key's value."""
+    def swap(self, key: bytes, value: V) -> V | None:
+        """Sets a key's value. Returns the one it had, None if it is new."""
         at = bisect_right(self._starts, crc32(key)) - 1
         bucket = self._buckets[at]
-        length = len(bucket)
+        old = bucket.get(key)
         bucket[key] = value
-        if len(bucket) != length:
+        if old is None:
             self._size += 1
-            if length >= BUCKET_MAX and length % BUCKET_MAX == 0:
+            length = len(bucket)
+            if length > BUCKET_MAX and length % BUCKET_MAX == 1:
                 self._cut(at)
-
-    __setitem__ = put
+        return old
 
     def pop(self, key: bytes, default: None = None) -> V | None:
         """Removes a key. Returns its value, None if it was not there."""

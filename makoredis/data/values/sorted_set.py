@@ -50,14 +50,14 @@ class SortedSet:
         by_member = self._by_member
         if by_member is None:
             return self._put_flat(member, score)
-        old = by_member.get(member)
+        old = by_member.swap(member, score)
         ranking = self._ranking
         assert ranking is not None
         if old is not None:
             if old == score:
+                by_member.swap(member, old)
                 return old
             ranking.remove(old, member)
-        by_member.put(member, score)
         ranking.add(score, member)
         return old
 
@@ -111,11 +111,9 @@ class SortedSet:
             return removed
         ranking = self._ranking
         assert ranking is not None
-        members = ranking.members(start, stop)
-        removed = list(zip(members, ranking.scores(start, stop)))
-        for member in members:
+        removed = ranking.remove_range(start, stop)
+        for member, _ in removed:
             by_member.pop(member)
-        ranking.remove_range(start, stop)
         return removed
 
     # -- by member

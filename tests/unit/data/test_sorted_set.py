@@ -96,7 +96,7 @@ def test_a_scan_returns_what_is_there_throughout(data: st.DataObject, count: int
                 if key in table:
                     table.pop(key)
                 else:
-                    table.put(key, number)
+                    table.swap(key, number)
         assert found >= set(stays)
 
 
@@ -104,7 +104,7 @@ def test_keys_of_one_hash_share_a_bucket() -> None:
     with patch.object(scan_dict, "crc32", lambda key: 7), patch.object(scan_dict, "BUCKET_MAX", 4):
         table: ScanDict[int] = ScanDict()
         for number in range(20):
-            table.put(b"%d" % number, number)
+            table.swap(b"%d" % number, number)
         assert len(table) == 20
         assert table.scan(0, 1) == (0, list(table.items())) or len(table.scan(0, 1)[1]) == 20
 
