@@ -61,6 +61,11 @@ def encode(reply: Reply, protocol: int) -> bytes:
     return encoder(reply)
 
 
+def encoder_table(protocol: int) -> EncoderTable:
+    """For callers that encode many replies: the function for each type of reply (KeyError: it is none)."""
+    return _RESP2_ENCODERS if protocol == 2 else _RESP3_ENCODERS
+
+
 def encode_command(arguments: Sequence[bytes]) -> bytes:
     """Encodes a request, as a client sends it: an array of bulk strings."""
     return _array(_RESP2_ENCODERS, arguments)

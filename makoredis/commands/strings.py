@@ -57,8 +57,11 @@ def _put(access: Access, key: bytes, value: bytes, deadline_ms: int = 0) -> None
     touched[key] = access.now_ms
     if len(touched) > TOUCHED_MAX:
         database.forget_oldest_uses(access.now_ms)
-    access.apply(SetString(database.id, key, value, deadline_ms))
-    access.notify(events.STRING, b"set", key)
+    effect = SetString(database.id, key, value, deadline_ms)
+    access.undo.append(effect.apply(access.space))  # access.apply, without the call
+    access.effects.append(effect)
+    if access.space.config.notify_events:
+        access.notify(events.STRING, b"set", key)
 
 
 def _set_with_options(access: Access, key: bytes, value: bytes, options: tuple[bytes, ...]) -> Reply:

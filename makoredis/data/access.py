@@ -6,16 +6,20 @@ happen outside the keyspace (notifications, published messages) is noted here to
 transaction is final, not before.
 """
 
+from binascii import crc_hqx
 from collections.abc import Callable
 from random import Random
 
 from makoredis.base.errors import ClientError
+from makoredis.base.ids import SLOT_COUNT
 from makoredis.data import events
 from makoredis.data.effects import Delete, Effect, HashDelete, Undo
 from makoredis.data.keyspace import TOUCHED_MAX, Database, Keyspace
 from makoredis.data.slots import slot_of
 from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
 
+_OPENING_BRACE = ord("{")
+_SLOT_MASK = SLOT_COUNT - 1
 WRONG_TYPE = ClientError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
@@ -76,7 +80,10 @@ class Access:
         touched[key] = self.now_ms
         if len(touched) > TOUCHED_MAX:
             database.forget_oldest_uses(self.now_ms)
-        value = database.slots[slot_of(key)].get(key)
+        if _OPENING_BRACE in key:
+            value = database.slots[slot_of(key)].get(key)
+        else:
+            value = database.slots[crc_hqx(key, 0) & _SLOT_MASK].get(key)  # slot_of, without the call
         if value is not None and (database.expires or database.hash_deadlines.by_name):
             return self._live(key, value)
         return value

@@ -68,11 +68,11 @@ class Blocking:
     def note(self, effects: Sequence[Effect]) -> None:
         """Remembers which waited-for keys a transaction changed."""
         for effect in effects:
-            key = getattr(effect, "key", None)
+            key = effect.key
             if key is None:
                 self._ready.update(dict.fromkeys(self.queues))
             else:
-                name = (effect.db, key)  # type: ignore[union-attr]  # it has a key, so a database
+                name = (effect.db, key)
                 if name in self.queues:
                     self._ready[name] = None
 

@@ -15,7 +15,7 @@ from makoredis.data.access import Access
 from makoredis.server.routes import NO_REPLY, Route, Routes
 from makoredis.server.session import Session
 from makoredis.txn.gate import Gate
-from resp.encode import encode
+from resp.encode import encoder_table
 from resp.replies import QUEUED, Error
 
 if TYPE_CHECKING:
@@ -39,26 +39,28 @@ class Dispatcher:
         direct = self.routes.direct
         host = server.node.host
         access, executor = host.access, host.executor
-        access.now_ms = server.now_ms
-        slow_us = server.slowlog_threshold_us
-        started = perf_counter()
+        out, held = session.out, session.held
+        slow_seconds = server.slowlog_threshold_us / 1e6 if server.slowlog_threshold_us >= 0 else float("inf")
+        wall_us = server.wall_us
+        is_plain = self._prepare(session)
+        encoders = encoder_table(session.protocol)
         session.commands_count += len(requests)
+        session.last_command = requests[-1]
+        started = perf_counter()
         for at, argv in enumerate(requests):
             route = direct.get(argv[0])
-            if route is None or session.is_special or server.is_special:
+            if route is None or not is_plain:
                 self.process(session, argv)
                 if session.blocked is not None or session.close_after_reply:
                     session.backlog.extend(requests[at + 1 :])
                     return
+                is_plain = self._prepare(session)
+                encoders = encoder_table(session.protocol)
                 started = perf_counter()
                 continue
-            count = len(argv)
-            if count != route.arity and (route.arity > 0 or count < -route.arity):
+            if len(argv) != route.arity and (route.arity > 0 or len(argv) < -route.arity):
                 self._reject(session, route, f"ERR wrong number of arguments for '{route.name.lower()}' command")
                 continue
-            access.number = session.database
-            access.database = access.space.databases[session.database]
-            access.protocol = session.protocol
             try:
                 reply = route.handler(access, *argv[1:])
             except ClientError as error:
@@ -66,27 +68,30 @@ class Dispatcher:
                 reply = server.error_reply(error)
             effects = access.effects
             if effects:
-                gate = executor.commit(access, server.wall_us)
+                gate = executor.commit(access, wall_us)
                 if server.observes_effects:
                     server.after_commit(effects)
-            elif executor.is_durable:
+            elif executor.pending_count or access.messages or access.notices:
                 gate = self._gate_of_read(route, argv, access)
             else:
                 gate = None
-            data = encode(reply, session.protocol)
-            if gate is None and not session.held:
-                session.out.append(data)
+            data = encoders[type(reply)](reply)
+            if gate is None and not held:
+                out.append(data)
             else:
                 session.send_bytes(data, gate)
-            route.calls += 1
             ended = perf_counter()
-            elapsed = (ended - started) * 1e6
-            route.usec += elapsed
-            if elapsed > slow_us >= 0:
-                server.slowlog_add(session, argv, elapsed)
+            elapsed = ended - started
+            route.calls += 1
+            route.seconds += elapsed
+            if elapsed > slow_seconds:
+                server.slowlog_add(session, argv, elapsed * 1e6)
             started = ended
-        if requests:
-            session.last_command = requests[-1]
+
+    def _prepare(self, session: Session) -> bool:
+        """Readies the access for this session's next requests. Returns whether they may take the fast path."""
+        self.begin(session)
+        return not (session.is_special or self.server.is_special)
 
     def _gate_of_read(self, route: Route, argv: list[bytes], access: Access) -> Gate | None:
         executor = self.server.node.host.executor
@@ -176,7 +181,7 @@ class Dispatcher:
             reply, gate = self.call_session(session, route, argv)
         elapsed = (perf_counter() - started) * 1e6
         route.calls += 1
-        route.usec += elapsed
+        route.seconds += elapsed / 1e6
         if elapsed > server.slowlog_threshold_us >= 0 and "skip_slowlog" not in route.row.flags:
             server.slowlog_add(session, argv, elapsed)
         if isinstance(reply, WouldBlock):
@@ -234,7 +239,7 @@ class Dispatcher:
             if server.observes_effects:
                 server.after_commit(effects)
             return gate
-        if not executor.is_durable:
+        if not executor.pending_count:
             return executor.announce_only(access) if access.messages or access.notices else None
         latest: Gate | None = None
         for route, argv in requests:

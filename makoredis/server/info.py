@@ -236,9 +236,9 @@ def _commandstats(server: "Server") -> Lines:
     lines: Lines = {}
     for route in server.routes.by_name.values():
         if route.calls or route.rejected or route.failed:
-            each = route.usec / route.calls if route.calls else 0.0
+            each = route.seconds * 1e6 / route.calls if route.calls else 0.0
             lines[f"cmdstat_{route.name.lower()}"] = (
-                f"calls={route.calls},usec={int(route.usec)},usec_per_call={each:.2f},"
+                f"calls={route.calls},usec={int(route.seconds * 1e6)},usec_per_call={each:.2f},"
                 f"rejected_calls={route.rejected},failed_calls={route.failed}"
             )
     return lines

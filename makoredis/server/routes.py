@@ -32,9 +32,9 @@ class Route:
         "name",
         "rejected",
         "row",
+        "seconds",
         "skip",
         "summary",
-        "usec",
         "whole_keyspace",
     )
 
@@ -51,7 +51,8 @@ class Route:
         self.whole_keyspace = is_data and not row.key_specs
         self.allowed_in_subscribe = row.name in _SUBSCRIBER_COMMANDS
         self.calls = 0
-        self.usec = 0.0
+        self.seconds = 0.0
+        """Time spent in it."""
         self.rejected = 0
         self.failed = 0
 

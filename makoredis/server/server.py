@@ -289,7 +289,7 @@ class Server:
         self.stats = Stats()
         for route in self.routes.by_name.values():
             route.calls = route.rejected = route.failed = 0
-            route.usec = 0.0
+            route.seconds = 0.0
 
     def check_memory(self) -> None:
         """Looks whether more memory is used than `maxmemory` allows."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from makoredis.data.effects import Effect
+from makoredis.data.effects.databases import EVERY_DATABASE
 from makoredis.data.keyspace import Keyspace
 from makoredis.server.session import Session
 
@@ -67,19 +68,19 @@ class WatchTable:
     def note(self, effects: Sequence[Effect], space: Keyspace) -> None:
         """Counts what a transaction has just changed. One on a whole database counts for its watched keys."""
         for effect in effects:
-            key = getattr(effect, "key", None)
+            key = effect.key
             if key is None:
                 self._note_databases(effect, space)
             else:
-                entry = self.keys.get((effect.db, key))  # type: ignore[union-attr]  # it has a key, so a database
+                entry = self.keys.get((effect.db, key))
                 if entry is not None:
                     entry.version += 1
-                    entry.exists = space.by_id[effect.db].get(key) is not None  # type: ignore[union-attr]
+                    entry.exists = space.by_id[effect.db].get(key) is not None
 
     def _note_databases(self, effect: Effect, space: Keyspace) -> None:
-        db = getattr(effect, "db", None)
+        db = effect.db
         for (watched_db, key), entry in self.keys.items():
-            if db is None or db == watched_db:
+            if db in (EVERY_DATABASE, watched_db):
                 if entry.exists:
                     entry.version += 1
                 entry.exists = space.by_id[watched_db].get(key) is not None

@@ -80,6 +80,8 @@ class Executor:
         """How far database numbers and function libraries were loaded."""
         self.version = 0
         """Counts transactions that changed something (INFO's rdb_changes_since_last_save)."""
+        self.pending_count = 0
+        """Transactions that are executed and not chosen."""
         self._positions = 0
         self._turn = self._new_turn()
         self._pending: deque[_Proposed] = deque()
@@ -93,24 +95,26 @@ class Executor:
         effects, undo = access.effects, access.undo
         access.effects, access.undo = [], []
         self.version += 1
-        if not self.is_durable:
-            self._mark_dirty(effects)
-            if self.announces or access.notices or access.messages:
-                self._turn.announcements.append(self._announcement(access, effects))
-            return None
         turn = self._turn
-        gate = turn.gate
-        turn.transactions.append(TransactionRecord(self.clock.tick(wall_us), effects))
-        turn.undo.append(undo)
         if self.announces or access.notices or access.messages:
             turn.announcements.append(self._announcement(access, effects))
+        if not self.is_durable:
+            self._mark_dirty(effects)
+            return None
+        clock = self.clock
+        ts = clock.last + 1
+        clock.last = ts if ts > wall_us else wall_us  # clock.tick, without the call
+        gate = turn.gate
+        turn.transactions.append(TransactionRecord(clock.last, effects))
+        turn.undo.append(undo)
+        self.pending_count += 1
         writers = self._writers
         for effect in effects:
-            key = getattr(effect, "key", None)
+            key = effect.key
             if key is None:
                 self._barrier = gate
             else:
-                writers[effect.db][key] = gate  # type: ignore[union-attr]  # an effect with a key has a database
+                writers[effect.db][key] = gate
         return gate
 
     def gate_of_reads(self, db: int, keys: Iterable[bytes]) -> Gate | None:
@@ -169,6 +173,7 @@ class Executor:
         announcements: list[Announcement] = []
         while self._pending and self._pending[0].index <= index:
             turn = self._pending.popleft().turn
+            self.pending_count -= len(turn.transactions)
             self._forget_writers(turn)
             announcements += turn.announcements
             turn.gate.open()
@@ -196,9 +201,9 @@ class Executor:
 
     def _is_included(self, effect: Effect, index: int) -> bool:
         """Whether an effect is in the state already that was loaded from the checkpoint."""
-        key = getattr(effect, "key", None)
+        key = effect.key
         if key is not None:
-            return self.row_indexes.get((effect.db, key), 0) >= index  # type: ignore[union-attr]
+            return self.row_indexes.get((effect.db, key), 0) >= index
         if isinstance(effect, FlushDatabase):
             self._flush_older(effect.db, index)
             return True
@@ -221,6 +226,7 @@ class Executor:
             self._undo(turn)
             gates.append(turn.gate)
         self._turn = self._new_turn()
+        self.pending_count = 0
         for writers in self._writers:
             writers.clear()
         self._barrier = None
@@ -252,16 +258,15 @@ class Executor:
             return
         for transaction in turn.transactions:
             for effect in transaction.effects:
-                key = getattr(effect, "key", None)
+                key = effect.key
                 if key is not None:
-                    writers = self._writers[effect.db]  # type: ignore[union-attr]
+                    writers = self._writers[effect.db]
                     if writers.get(key) is gate:
                         del writers[key]
 
     def _mark_dirty(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            key = getattr(effect, "key", None)
-            if key is None:
+            if effect.key is None:
                 self.is_all_dirty = True
             else:
-                self.dirty[effect.db].add(key)  # type: ignore[union-attr]
+                self.dirty[effect.db].add(effect.key)

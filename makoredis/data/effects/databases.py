@@ -1,13 +1,18 @@
-"""Effects on whole databases and on the function libraries."""
+"""Effects on whole databases and on the function libraries. Their `key` is None, which tells them from all others."""
+
+from typing import ClassVar
 
 from makoredis.base.record import Wire, record
 from makoredis.data.effects.base import Undo
 from makoredis.data.keyspace import Database, Keyspace
 
+EVERY_DATABASE = -1
+
 
 class FlushDatabase(Wire, tag=70):
     """Empties the database with this id."""
 
+    key: ClassVar[None] = None
     db: int
 
     def apply(self, space: Keyspace) -> Undo:
@@ -29,6 +34,8 @@ class _PutBackDatabase:
 class SwapDatabases(Wire, tag=71):
     """Exchanges which databases two numbers stand for."""
 
+    key: ClassVar[None] = None
+    db: ClassVar[int] = EVERY_DATABASE
     first: int
     second: int
 
@@ -41,6 +48,8 @@ class SwapDatabases(Wire, tag=71):
 class PutLibrary(Wire, tag=72):
     """Stores the source of a function library under its name."""
 
+    key: ClassVar[None] = None
+    db: ClassVar[int] = EVERY_DATABASE
     name: bytes
     source: bytes
 
@@ -53,6 +62,8 @@ class PutLibrary(Wire, tag=72):
 class DeleteLibrary(Wire, tag=73):
     """Removes a function library, which exists."""
 
+    key: ClassVar[None] = None
+    db: ClassVar[int] = EVERY_DATABASE
     name: bytes
 
     def apply(self, space: Keyspace) -> Undo:

@@ -179,7 +179,7 @@ def latency_histogram(server: "Server", session: Session, *names: bytes) -> Any:
     chosen = [route for route in routes if not wanted or route.name in wanted or route.name.split("|")[0] in wanted]
     rows = []
     for route in chosen:
-        mean = max(1, int(route.usec / route.calls))
+        mean = max(1, int(route.seconds * 1e6 / route.calls))
         bucket = 1 << (mean - 1).bit_length()
         histogram = Map([(bucket, route.calls)])
         rows.append((route.name.lower().encode(), Map([(b"calls", route.calls), (b"histogram_usec", histogram)])))
