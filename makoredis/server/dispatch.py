@@ -124,6 +124,8 @@ class Dispatcher:
                 route.rejected += 1
             if session.multi is not None:
                 session.multi_failed = True
+            if route is not None and route.name == "EXEC":
+                refusal = ClientError(f"EXECABORT Transaction discarded because of: {refusal.text}")
             session.send_reply(server.error_reply(refusal))
             self._after_reply(session)
             return
@@ -139,6 +141,8 @@ class Dispatcher:
 
     def _refusal(self, session: Session, route: Route, argv: list[bytes]) -> ClientError | None:
         server = self.server
+        if "protected" in route.row.flags and not server.allows_protected(session, route):
+            return _protected(route)
         if not session.authenticated and route.name not in _BEFORE_AUTH:
             return ClientError("NOAUTH Authentication required.")
         denied: ClientError | None = server.acl_refusal(session, route, argv)
@@ -249,6 +253,15 @@ class Dispatcher:
             if gate is not None and (latest is None or gate.position > latest.position):
                 latest = gate
         return latest
+
+
+def _protected(route: Route) -> ClientError:
+    word = route.name.split("|")[0]
+    return ClientError(
+        f"ERR {word} command not allowed. If the enable-{word.lower()}-command option is set to \"local\", you can run it "
+        "from a local connection, otherwise you need to set this option in the configuration file, and then restart the "
+        "server."
+    )
 
 
 _LOOKS = frozenset(("readonly", "write"))

@@ -122,6 +122,11 @@ class Server:
         refusal: ClientError | None = session.user.refusal(route, argv)
         return refusal
 
+    def allows_protected(self, session: Session, route: Route) -> bool:
+        """Whether `enable-debug-command` or `enable-module-command` lets this client have such a command."""
+        allowed = self.config.table[f"enable-{route.name.split('|')[0].lower()}-command"]
+        return allowed == "yes" or (allowed == "local" and is_local(session.sock))
+
     def write_refusal(self, session: Session, route: Route) -> ClientError | None:
         """Why nothing may be written now: the disk, or the memory limit."""
         if self.node.write_refusal is not None and route.is_write:
@@ -167,7 +172,7 @@ class Server:
         if connected >= self.config.maxclients:
             self.stats.rejected_connections += 1
             return b"-ERR max number of clients reached\r\n"
-        if self.config.is_protected_mode and not self.config.requirepass and not _is_local(sock):
+        if self.config.is_protected_mode and not self.config.requirepass and not is_local(sock):
             self.stats.rejected_connections += 1
             return PROTECTED_MODE_TEXT
         return None
@@ -402,7 +407,8 @@ PROTECTED_MODE_TEXT = (
 )
 
 
-def _is_local(sock: socket.socket) -> bool:
+def is_local(sock: socket.socket) -> bool:
+    """Whether a connection comes from this machine."""
     if sock.family == socket.AF_UNIX:
         return True
     host: Any = sock.getpeername()[0]

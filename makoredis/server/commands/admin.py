@@ -105,7 +105,7 @@ def slowlog_get(server: "Server", session: Session, *count: bytes) -> Any:
     limit = 10
     if count:
         error = ClientError("ERR count should be greater than or equal to -1")
-        limit = int64(count[0])
+        limit = int64(count[0], error)
         if limit < -1 or len(count) > 1:
             raise error
     entries = list(server.slowlog.entries)

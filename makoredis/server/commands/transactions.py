@@ -10,7 +10,7 @@ from makoredis.base.errors import ClientError
 from makoredis.server.dispatch import EXEC_ABORTED
 from makoredis.server.routes import NO_REPLY, Route, session_command
 from makoredis.server.session import Session
-from resp.replies import OK, Error, NullArray
+from resp.replies import NULL_ARRAY, OK, Error
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -46,7 +46,7 @@ def exec_(server: "Server", session: Session) -> Any:
     end_transaction(server, session)
     if is_stale:
         # That a watched key changed is something the client sees: it must not hear of it before it is final.
-        server.dispatcher.answer(session, NullArray, server.node.host.executor.gate_of_everything())
+        server.dispatcher.answer(session, NULL_ARRAY, server.node.host.executor.gate_of_everything())
         return NO_REPLY
     refusal = _write_refusal(server, session, queued)
     if refusal is not None:

@@ -1,0 +1,58 @@
+# Everything that people do with makoredis by hand; `make help` lists it.
+#
+# `make setup` creates .venv once. A stamp file remembers that, so it costs nothing until pyproject.toml changes.
+
+PYTHON ?= $(shell for each in python3.12 python3.11 python3.13 python3; do \
+	$$each -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+VENV := .venv
+RUN := $(VENV)/bin/python
+PORT ?= 6380
+DIR ?= ./makoredis-data
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-long check format docs bench sim clean
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## Creates .venv with everything that running and testing needs
+
+$(VENV)/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "makoredis needs Python 3.11 or newer with the venv module (Debian: apt-get install python3-venv)"; exit 1; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@
+
+run: setup ## Serves on 127.0.0.1:6380 with data in ./makoredis-data (PORT=, DIR=, ARGS=)
+	@exec $(RUN) -m makoredis --port $(PORT) --dir $(DIR) $(ARGS)
+
+test: setup ## Runs the tests, in less than five minutes
+	$(RUN) -m pytest $(ARGS)
+
+test-long: setup ## Runs the soak tests too: many crashes, a million keys
+	$(RUN) -m pytest -m 'long or not long' $(ARGS)
+
+check: $(VENV)/.ready-dev ## Lints and type-checks
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy makoredis resp
+
+format: $(VENV)/.ready-dev ## Sorts imports and applies the linter's safe fixes
+	$(RUN) -m ruff check --fix .
+
+docs: setup ## Writes the generated pages of docs/ anew
+	$(RUN) -m tools.gen_commands
+	$(RUN) -m tools.gen_configuration
+
+bench: setup ## Measures side by side with a real redis-server
+	$(RUN) -m tools.bench $(ARGS)
+
+sim: setup ## Runs simulated clusters with random faults (ARGS='--help' for options)
+	$(RUN) -m tests.sim.consensus.run $(ARGS)
+
+clean: ## Removes .venv and caches; data is left alone
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

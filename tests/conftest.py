@@ -1,0 +1,37 @@
+"""Real makoredis servers for all tests that want one."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.server_process import ServerProcess
+
+ServerFactory = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session")
+def makoredis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server that the tests of a session share: leave its configuration as it was."""
+    with ServerProcess(tmp_path_factory.mktemp("makoredis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def makoredis_auth_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The same with the password `secret`."""
+    with ServerProcess(tmp_path_factory.mktemp("makoredis"), parameters={"requirepass": "secret"}) as server:
+        yield server
+
+
+@pytest.fixture
+def new_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFactory]:
+    """Makes servers of a test's own, with the arguments of `ServerProcess` behind the folder. Not started yet."""
+    servers: list[ServerProcess] = []
+
+    def make(**options: object) -> ServerProcess:
+        servers.append(ServerProcess(tmp_path_factory.mktemp("own"), **options))  # type: ignore[arg-type]
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.kill()
