@@ -59,6 +59,9 @@ class ScanDict(Generic[V]):
         """The value of a key, None if it is not there."""
         return self._buckets[bisect_right(self._starts, crc32(key)) - 1].get(key)
 
+    def __setitem__(self, key: bytes, value: V) -> None:
+        self.swap(key, value)
+
     def swap(self, key: bytes, value: V) -> V | None:
         """Sets a key's value. Returns the one it had, None if it is new."""
         at = bisect_right(self._starts, crc32(key)) - 1
