@@ -74,7 +74,8 @@ def on_append_response(state: RaftState, sender: NodeId, message: AppendResponse
         state.replicate_pending = True
     if is_news:
         progress.moved_at = state.now
-        if progress.next_index <= state.log.last_index or state.has_witness:
+        log = state.log
+        if progress.next_index <= log.last_index or progress.commit_sent < log.commit_index or state.has_witness:
             state.replicate_pending = True
         maybe_commit(state)
         if progress.match_index >= state.log.commit_index:

@@ -44,6 +44,7 @@ class Chaos:
         for replica in self.cluster.replicas.values():
             replica.checkpoint_every = checkpoint_every
             replica.tick_us = int(replica.TICK_US * rng.uniform(0.96, 1.04))
+            replica.turn_us = rng.choice(((0, 0), (0, 3_000)))
             replica.disk_us = rng.choice(((100, 1_000), (100, 20_000)))
         self.actions = self._pick_actions()
 

@@ -34,6 +34,8 @@ class Observer:
         self.chosen: dict[int, Entry] = {}
         """By index, as first applied by anybody who keeps data."""
         self.chosen_terms: dict[int, int] = {}
+        self.chosen_by: dict[int, int] = {}
+        """By index: a term in which it was known to be chosen; only leaders of later terms must have it."""
         self.acknowledged: dict[int, bytes] = {}
         self.acknowledged_max = 0
         self.proposed: dict[tuple[NodeId, int, int], bytes] = {}
@@ -59,7 +61,8 @@ class Observer:
             raise Violation(f"log witness {replica.node} leads")
         log = replica.core.state.log
         for index, term in self.chosen_terms.items():
-            if index > log.base_index and log.term_at(Index(index)) != term:
+            was_before = self.chosen_by[index] < change.term
+            if was_before and index > log.base_index and log.term_at(Index(index)) != term:
                 raise Violation(f"node {replica.node} leads term {change.term} without chosen entry {index}")
 
     def applying(self, replica: "Replica", entry: Entry) -> None:
@@ -67,6 +70,7 @@ class Observer:
             raise Violation(f"node {replica.node} applies {entry.index} after {replica.applied}")
         if self.chosen_terms.setdefault(entry.index, entry.term) != entry.term:
             raise Violation(f"node {replica.node} applies entry {entry.index} of term {entry.term}, not the chosen one")
+        self.chosen_by.setdefault(entry.index, replica.core.state.term)
         if replica.is_witness:
             if entry.kind is EntryKind.NORMAL:
                 raise Violation(f"log witness {replica.node} was sent data")

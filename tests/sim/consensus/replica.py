@@ -11,6 +11,7 @@ import msgspec
 
 from makoredis.base.ids import Index, NodeId
 from makoredis.consensus.core import CoreConfig, Outgoing, Ready
+from makoredis.consensus.messages import Message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Entry, EntryKind, HardState, SnapshotMetadata
 from tests.sim.consensus.checkers import Observer
@@ -68,6 +69,7 @@ class Replica:
         self.is_witness = is_witness
         self.disk = Disk()
         self.disk_us = (100, 1_000)
+        self.turn_us = (0, 0)
         self.tick_us = self.TICK_US
         self.checkpoint_every = 0
         """Entries between two checkpoints; 0: none."""
@@ -85,6 +87,7 @@ class Replica:
         self.is_paused = False
         self.is_catching_up = False
         """Handles what arrived during a pause, before it learns how long the pause was: trusts no lease."""
+        self.inbox: list[tuple[NodeId, Message]] = []
         self.held: list[Callable[[], None]] = []
         self.last_tick_at = self.clock.now
         self.pending: deque[tuple[Callable[[], None] | None, Callable[[], None]]] = deque()
@@ -157,13 +160,19 @@ class Replica:
             self.core.tick(elapsed)
             self.perform()
 
-    def receive(self, sender: NodeId, message: object) -> None:
-        def handle() -> None:
-            self.core.step(sender, message)
-            self.perform()
+    def receive(self, sender: NodeId, message: Message) -> None:
+        """What arrives within one turn is handled together."""
+        if not self.is_up:
+            return
+        self.inbox.append((sender, message))
+        if len(self.inbox) == 1:
+            self.clock.after(self.rng.randint(*self.turn_us), self._alive(self._handle_inbox))
 
-        if self.is_up:
-            self._alive(handle)()
+    def _handle_inbox(self) -> None:
+        inbox, self.inbox = self.inbox, []
+        for sender, message in inbox:
+            self.core.step(sender, message)
+        self.perform()
 
     # ----- performing -----
 

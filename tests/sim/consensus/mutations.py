@@ -1,0 +1,210 @@
+"""Rules of the protocol, each broken on purpose: the simulation must notice, or it proves nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from makoredis.base.ids import Index, NodeId, Term
+from makoredis.consensus import (
+    change,
+    dispatch,
+    election,
+    follower,
+    log,
+    quorum,
+    reads,
+    replication,
+    snapshot,
+    state,
+    transfer,
+)
+from makoredis.consensus.messages import AppendRequest, VoteRequest, VoteResponse
+from makoredis.consensus.raft import Raft
+from makoredis.consensus.types import Configuration, EntryKind, Role
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def everything_leaves_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(state.RaftState, "send_synced", state.RaftState.send)
+
+
+def votes_twice_in_a_term(patch: pytest.MonkeyPatch) -> None:
+    def on_vote_request(replica: state.RaftState, sender: NodeId, message: VoteRequest) -> None:
+        granted = replica.log.is_up_to_date(message.last_index, message.last_term)
+        replica.send_synced(sender, VoteResponse(replica.term, granted))
+
+    row = dispatch.TABLE[VoteRequest]
+    patch.setitem(dispatch.TABLE, VoteRequest, (on_vote_request, on_vote_request, on_vote_request, row[3]))
+
+
+def votes_for_incomplete_logs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(log.Log, "is_up_to_date", lambda self, last_index, last_term: True)
+
+
+def forgets_its_vote_in_a_crash(patch: pytest.MonkeyPatch) -> None:
+    original = Raft.take_ready
+
+    def take_ready(self: Raft) -> Any:
+        self.state.is_hard_state_changed = False
+        return original(self)
+
+    patch.setattr(Raft, "take_ready", take_ready)
+
+
+def counts_entries_of_older_terms(patch: pytest.MonkeyPatch) -> None:
+    def maybe_commit(replica: state.RaftState) -> None:
+        configuration = replica.configuration
+        index = replication._majority_match(replica, configuration.voters)
+        if configuration.outgoing:
+            index = min(index, replication._majority_match(replica, configuration.outgoing))
+        if replica.log.commit_to(Index(index)):
+            replica.replicate_pending = True
+            if replica.change_pending:
+                change.draw_consequences(replica)
+
+    patch.setattr(replication, "maybe_commit", maybe_commit)
+
+
+def counts_itself_before_its_disk(patch: pytest.MonkeyPatch) -> None:
+    original = state.RaftState.append
+
+    def append(self: state.RaftState, kind: EntryKind, payload: bytes) -> Index:
+        index = original(self, kind, payload)
+        self.own_match = index
+        return index
+
+    patch.setattr(state.RaftState, "append", append)
+
+
+def believes_half_is_a_majority(patch: pytest.MonkeyPatch) -> None:
+    def has_majority(voters: Any, nodes: Any) -> bool:
+        return 2 * sum(voter in nodes for voter in voters) >= len(voters)
+
+    patch.setattr(quorum, "_has_majority", has_majority)
+
+
+def takes_entries_without_looking(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(log.Log, "matches", lambda self, index, term: index <= self.last_index)
+
+
+def keeps_what_differs(patch: pytest.MonkeyPatch) -> None:
+    def take_over(replica: state.RaftState, entries: Any) -> None:
+        for entry in entries:
+            if entry.index > replica.log.last_index:
+                replica.log.append(entry)
+
+    patch.setattr(follower, "_take_over", take_over)
+
+
+def believes_the_commit_index_beyond_the_match(patch: pytest.MonkeyPatch) -> None:
+    original = follower.on_append
+
+    def on_append(replica: state.RaftState, sender: NodeId, message: AppendRequest) -> None:
+        original(replica, sender, message)
+        replica.log.commit_to(min(message.commit, replica.log.last_index))
+
+    row = dispatch.TABLE[AppendRequest]
+    patch.setitem(dispatch.TABLE, AppendRequest, (on_append, on_append, on_append, row[3]))
+
+
+def votes_although_a_leader_is_live(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(state.RaftState, "is_leader_live", property(lambda self: self.role is Role.LEADER))
+
+
+def trusts_its_lease_too_long(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reads, "lease_ticks", lambda election_ticks: 3 * election_ticks)
+
+
+def keeps_its_lease_while_handing_over(patch: pytest.MonkeyPatch) -> None:
+    original = transfer.hand_over_if_caught_up
+
+    def hand_over(replica: state.RaftState) -> None:
+        original(replica)
+        replica.is_lease_spoiled = False
+
+    patch.setattr(transfer, "hand_over_if_caught_up", hand_over)
+
+
+def reads_without_asking_anybody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(quorum, "quorum_value", lambda configuration, values, missing: max(values.values()))
+    patch.setattr(reads, "quorum_value", lambda configuration, values, missing: max(values.values()))
+
+
+def reads_before_it_knows_what_is_committed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(state.RaftState, "has_committed_in_term", property(lambda self: True))
+
+
+def changes_any_number_of_voters_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(change, "next_configuration", lambda current, target: target)
+
+
+def ignores_the_outgoing_majority(patch: pytest.MonkeyPatch) -> None:
+    original = replication._majority_match
+
+    def majority_match(replica: state.RaftState, voters: tuple[NodeId, ...]) -> int:
+        if voters == replica.configuration.outgoing:
+            return replica.log.last_index
+        return original(replica, voters)
+
+    patch.setattr(replication, "_majority_match", majority_match)
+    patch.setattr(
+        election,
+        "vote_result",
+        lambda configuration, votes: quorum.vote_result(Configuration(voters=configuration.voters), votes),
+    )
+
+
+def starts_changes_before_the_last_is_committed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(change, "_check_idle", lambda replica: None)
+
+
+def installs_a_snapshot_over_newer_entries(patch: pytest.MonkeyPatch) -> None:
+    def has_already(replica: state.RaftState, metadata: Any) -> bool:
+        if metadata.index > replica.log.commit_index:
+            return False
+        replica.acknowledge(metadata.index)
+        return True
+
+    patch.setattr(snapshot, "_has_already", has_already)
+
+
+def mixes_chunks_of_different_snapshots(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(state.IncomingTransfer, "is_same", lambda self, sender, term, number, metadata: True)
+
+
+def acknowledges_to_the_wrong_leader(patch: pytest.MonkeyPatch) -> None:
+    original = state.RaftState._enter_term
+
+    def enter_term(self: state.RaftState, term: Term) -> None:
+        kept = self.acknowledge_index
+        original(self, term)
+        self.acknowledge_index = kept
+
+    patch.setattr(state.RaftState, "_enter_term", enter_term)
+
+
+MUTATIONS: list[Patch] = [
+    everything_leaves_before_it_is_written,
+    votes_twice_in_a_term,
+    votes_for_incomplete_logs,
+    forgets_its_vote_in_a_crash,
+    counts_entries_of_older_terms,
+    counts_itself_before_its_disk,
+    believes_half_is_a_majority,
+    takes_entries_without_looking,
+    keeps_what_differs,
+    believes_the_commit_index_beyond_the_match,
+    votes_although_a_leader_is_live,
+    trusts_its_lease_too_long,
+    keeps_its_lease_while_handing_over,
+    reads_without_asking_anybody,
+    reads_before_it_knows_what_is_committed,
+    changes_any_number_of_voters_at_once,
+    ignores_the_outgoing_majority,
+    starts_changes_before_the_last_is_committed,
+    installs_a_snapshot_over_newer_entries,
+    mixes_chunks_of_different_snapshots,
+    acknowledges_to_the_wrong_leader,
+]
