@@ -1,4 +1,4 @@
-"""What the Raft paper (extended version) promises, claim by claim. Each docstring names the section and the sentence."""
+"""What the Raft paper (extended version) promises, claim by claim. Each docstring names section and sentence."""
 
 import pytest
 
@@ -288,7 +288,7 @@ def test_5_3_conflicting_entries_are_overwritten() -> None:
 
 
 def test_5_3_a_late_shorter_request_does_not_cut_the_log() -> None:
-    """Fig. 2, AppendEntries 3: only if an existing entry *conflicts* with a new one are it and all that follow deleted."""
+    """Fig. 2, AppendEntries 3: only if an existing entry *conflicts* with a new one, it and all that follow go."""
     bench = Bench(THREE)
     bench.step(1, 2, append(1, (0, 0), (1, 1), (2, 1), (3, 1)))
     bench.step(1, 2, append(1, (0, 0), (1, 1)))
@@ -392,7 +392,7 @@ def test_5_4_2_entries_of_earlier_terms_are_not_committed_by_counting() -> None:
 
 
 def test_5_4_3_a_committed_entry_is_never_overwritten() -> None:
-    """§5.4.3, State Machine Safety: whoever would overwrite a committed entry is not a leader, but a broken invariant."""
+    """§5.4.3, State Machine Safety: whoever would overwrite a committed entry is no leader, but a broken invariant."""
     bench = Bench(THREE)
     bench.step(1, 2, append(1, (0, 0), (1, 1), commit=1))
     with pytest.raises(Fatal, match="overwritten"):
