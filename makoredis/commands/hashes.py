@@ -214,13 +214,15 @@ def hrandfield(access: Access, key: bytes, *options: bytes) -> Reply:
 
 def _pick(access: Access, value: Hash, count: int) -> list[bytes]:
     """Different fields; with a negative count, as many as it says, with repetitions."""
-    if count >= len(value.fields):
+    size = len(value.fields)
+    if count >= size:
         return list(value.fields)
-    if len(value.fields) <= _LISTED_MAX:
+    rng = access.rng
+    if size <= _LISTED_MAX:
         fields = list(value.fields)
-    else:
-        fields = value.indexed().members
-    return access.rng.choices(fields, k=-count) if count < 0 else access.rng.sample(fields, count)
+        return rng.choices(fields, k=-count) if count < 0 else rng.sample(fields, count)
+    index = value.indexed()
+    return [index.pick(rng) for _ in range(-count)] if count < 0 else index.sample(rng, count)
 
 
 @command("HSCAN", "Iterates over fields and values of a hash.")

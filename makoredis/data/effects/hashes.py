@@ -4,6 +4,7 @@ from makoredis.base.record import Wire, record
 from makoredis.data.effects.base import Forget, Undo, remove_key
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Hash
+from makoredis.data.values.field_index import FieldIndex
 
 _ORDERED_MAX = 128
 """Hashes up to this size get back their very order of fields when a removal is undone: clients can see it there.
@@ -40,8 +41,9 @@ class HashSet(Wire, tag=30):
         names = pairs[::2]
         undo = _RestoreFields(self.db, self.key, [(field, fields.get(field)) for field in names])
         if value.index is not None:
-            for field in names:
-                value.index.add(field)
+            for field in dict.fromkeys(names):
+                if field not in fields:
+                    value.index.add(field)
         fields.update(zip(names, pairs[1::2]))
         if value.may_convert:
             value.convert(pairs, space.config)
@@ -69,7 +71,10 @@ class HashDelete(Wire, tag=31):
             was = value.remove(field)
             assert was is not None
             removed.append((field, *was))
-        return _PutBackFields(self.db, self.key, removed, order)
+        index = value.index
+        if index is not None:
+            value.index = index.compacted()
+        return _PutBackFields(self.db, self.key, removed, order, index)
 
 
 class HashExpire(Wire, tag=32):
@@ -130,18 +135,21 @@ class _RestoreDeadlines:
 
 @record
 class _PutBackFields:
-    """Inverse of HashDelete: (field, value, place in the index, deadline), and the order there was, if it matters."""
+    """Inverse of HashDelete: (field, value, deadline), the order there was if it matters, and the index there was."""
 
     db: int
     key: bytes
-    removed: list[tuple[bytes, bytes, int, int]]
+    removed: list[tuple[bytes, bytes, int]]
     order: list[bytes]
+    index: FieldIndex | None
 
     def apply(self, space: Keyspace) -> None:
         database = space.by_id[self.db]
         value = _hash_at(space, self.db, self.key)
-        for field, old, place, deadline in reversed(self.removed):
-            value.put_back(field, old, place, deadline)
+        if self.index is not None:
+            value.index = self.index
+        for field, old, deadline in reversed(self.removed):
+            value.put_back(field, old, deadline)
             if deadline:
                 database.schedule_fields(self.key, deadline)
         if self.order:

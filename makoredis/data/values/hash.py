@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from makoredis.data.config import DataConfig
 from makoredis.data.deadlines import Deadlines
-from makoredis.data.values.set import Set
+from makoredis.data.values.field_index import FieldIndex
 
 _UNKNOWN, _LISTPACK, _HASHTABLE = 0, 1, 2
 
@@ -20,7 +20,7 @@ class Hash:
 
     def __init__(self, fields: dict[bytes, bytes] | None = None) -> None:
         self.fields: dict[bytes, bytes] = {} if fields is None else fields
-        self.index: Set | None = None
+        self.index: FieldIndex | None = None
         """The fields once more, for `indexed`."""
         self.deadlines: Deadlines | None = None
         """Of fields (HEXPIRE), None when none ever had one."""
@@ -29,11 +29,10 @@ class Hash:
     def __len__(self) -> int:
         return len(self.fields)
 
-    def indexed(self) -> Set:
-        """The fields as a set that can be picked from and scanned. The first call on a large hash costs 0.2 µs a field;
-        after that the effects keep it up to date."""
+    def indexed(self) -> FieldIndex:
+        """The index of the fields; effects keep it up to date from the first call on."""
         if self.index is None:
-            self.index = Set(self.fields)
+            self.index = FieldIndex(self.fields)
         return self.index
 
     def without(self, fields: Iterable[bytes]) -> "Hash":
@@ -72,29 +71,20 @@ class Hash:
         """Whether setting a field could still change the encoding."""
         return self._encoding != _HASHTABLE
 
-    def put(self, field: bytes, value: bytes) -> None:
-        """Sets a field, leaving its deadline as it is."""
-        if self.index is not None:
-            self.index.add(field)
-        self.fields[field] = value
-
-    def remove(self, field: bytes) -> tuple[bytes, int, int] | None:
-        """Removes a field. Returns its value, its place in the index (-1: no index) and its deadline (0: none), None if
-        there was no such field."""
+    def remove(self, field: bytes) -> tuple[bytes, int] | None:
+        """Removes a field. Returns its value and its deadline (0: none), None if there was no such field."""
         value = self.fields.pop(field, None)
         if value is None:
             return None
-        place = -1 if self.index is None else self.index.discard(field)
-        return value, place, 0 if self.deadlines is None else self.deadlines.put(field, 0)
+        if self.index is not None:
+            self.index.remove(field)
+        return value, 0 if self.deadlines is None else self.deadlines.put(field, 0)
 
-    def put_back(self, field: bytes, value: bytes, place: int, deadline_ms: int) -> None:
+    def put_back(self, field: bytes, value: bytes, deadline_ms: int) -> None:
         """Takes back `remove`."""
         self.fields[field] = value
         if self.index is not None:
-            if place < 0:
-                self.index.add(field)
-            else:
-                self.index.put_back(field, place)
+            self.index.add(field)
         if deadline_ms:
             self.set_deadline(field, deadline_ms)
 

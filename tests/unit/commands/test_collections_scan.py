@@ -101,6 +101,31 @@ def test_hscan_without_values() -> None:
     assert run(space, "HSCAN", "k", 0, "NOVALUES")[1] == [b"0", [b"m1", b"m2"]]
 
 
+def test_an_indexed_hash_takes_a_new_field_once() -> None:
+    space = Keyspace()
+    add(space, "HSCAN", list(range(200)))
+    step(space, "HSCAN", b"0", 10)
+    run(space, "HSET", "k", "new", "vnew", "new", "vnew")
+    run(space, "HDEL", "k", "m1")
+    run(space, "HSET", "k", "m1", "vm1")
+    assert sorted(step(space, "HSCAN", b"0", 1000)[1]) == sorted([*(b"m%d" % n for n in range(200)), b"new"])
+
+
+def test_random_fields_of_a_thinned_out_hash_are_all_different_and_there() -> None:
+    space = Keyspace()
+    add(space, "HSCAN", list(range(1000)))
+    run(space, "HRANDFIELD", "k")
+    remove(space, "HSCAN", list(range(0, 800, 2)))
+    left = {b"m%d" % n for n in range(1000)} - {b"m%d" % n for n in range(0, 800, 2)}
+    for count in (1, 50, 500, 599, 600):
+        _, fields = run(space, "HRANDFIELD", "k", count)
+        assert (
+            isinstance(fields, list) and len(fields) == count and len(set(fields)) == count and left.issuperset(fields)
+        )
+    _, fields = run(space, "HRANDFIELD", "k", -2000)
+    assert isinstance(fields, list) and len(fields) == 2000 and left.issuperset(fields) and len(set(fields)) > 400
+
+
 @pytest.mark.parametrize("cursor", ["18446744073709551615", "-1", "1000000"])
 def test_any_cursor_ends(cursor: str) -> None:
     space = Keyspace()

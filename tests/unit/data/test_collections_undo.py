@@ -1,4 +1,4 @@
-"""Lists, hashes and sets: every effect, taken back, leaves exactly what was there; applied elsewhere, it builds the same.
+"""Lists, hashes and sets: every effect, taken back, leaves what was there; applied elsewhere, it builds the same.
 
 The commands run in random sequences; after each, the state is noted, and at the end all is undone step by step.
 """
@@ -101,7 +101,9 @@ def _content(value: object) -> object:
         assert [value.positions[member] for member in value.members] == list(range(len(value.members)))
         return list(value.members)
     assert isinstance(value, Hash)
-    assert value.index is None or sorted(value.index.members) == sorted(value.fields)
+    if value.index is not None:
+        assert len(set(value.index.order)) == len(value.index.order)
+        assert set(value.index.order) - value.index.dead == value.fields.keys()
     deadlines = {} if value.deadlines is None else dict(value.deadlines.by_name)
     assert deadlines.keys() <= value.fields.keys()
     return Fields(list(value.fields.items()), value.encoding(DataConfig()) == b"hashtable"), deadlines
