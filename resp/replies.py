@@ -24,7 +24,7 @@ _LINE_BREAKS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
 
 def one_line(text: bytes | str) -> bytes:
     """Makes a text fit on a line of the protocol, as Redis does: drops line breaks at its end, blanks inner ones."""
-    line = text.encode() if isinstance(text, str) else bytes(text)
+    line = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
     if b"\n" in line or b"\r" in line:
         line = line.rstrip(b"\r\n").translate(_LINE_BREAKS_TO_SPACES)
     return line

@@ -4,11 +4,15 @@ DIFFERENTIAL_EXAMPLES=2000 in the environment makes the random ones longer.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -62,6 +66,51 @@ def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
         except OSError:
             assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.02)
+
+
+@dataclass
+class RunningServer:
+    """A makoredis process of this session."""
+
+    port: int
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), _START_TIMEOUT_S)
+
+
+_READY = re.compile(rb"ready on 127\.0\.0\.1:([0-9]+)")
+
+
+@contextmanager
+def _makoredis(folder: Path) -> Iterator[RunningServer]:
+    """Starts makoredis on a free port with an empty data folder, and ends it."""
+    command = [sys.executable, "-m", "makoredis", "--port", "0", "--dir", str(folder), "--durability", "memory"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        ready = _READY.search(line)
+        assert ready, f"makoredis did not start: {line!r}"
+        yield RunningServer(int(ready[1]))
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def makoredis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """makoredis itself, in a process of its own."""
+    with _makoredis(tmp_path_factory.mktemp("makoredis")) as server:
+        yield server
+
+
+@pytest.fixture
+def network_differential(redis_server: Path, makoredis_process: RunningServer) -> Iterator[Differential]:
+    """The makoredis process against the real server: slower than `differential`, but the whole way."""
+    ours, theirs = NetworkSide(makoredis_process.connect), NetworkSide(lambda: _connect(redis_server))
+    yield Differential(ours, theirs)
+    ours.close()
+    theirs.close()
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ until then. What Redis leaves open is normalised: the commands in `UNORDERED` an
 `TIMES` may differ by some milliseconds. `unordered(request)` says so for one request, `shape_of(request)` compares only
 the kinds and counts of a reply (for commands that pick at random), `unchecked(request)` compares nothing.
 
-`check_events` compares keyspace notifications instead of replies.
+The fixture `network_differential` does the same against a makoredis process. `check_events` compares keyspace
+notifications instead of replies.
 
 Our side runs in process by default: no socket, so hundreds of sequences take a second. After each sequence it also
 checks what every effect promises: encoded, decoded and applied to an empty keyspace they build the same state, and

@@ -1,0 +1,19 @@
+"""The tables of cases again, through the sockets of a makoredis process."""
+
+from typing import Any
+
+import pytest
+
+from tests.compat import test_bits, test_keys, test_strings
+from tests.compat.harness import Differential
+
+CASES: dict[str, list[Any]] = {
+    f"{module.__name__.rpartition('_')[2]}-{name}": cases
+    for module in (test_strings, test_bits, test_keys)
+    for name, cases in module.CASES.items()
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cases(network_differential: Differential, name: str) -> None:
+    network_differential.check(CASES[name])
