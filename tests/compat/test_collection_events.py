@@ -11,7 +11,7 @@ from tests.compat.harness import InProcessSide
 
 SCENARIOS = {
     "push and pop": "RPUSH l a b|LPUSH l c|LPUSHX l d|RPUSHX no d|LPOP l|RPOP l|LPOP l 5|LPOP l|LPOP no 3",
-    "lists in the middle": "RPUSH l a b a c|LSET l 0 x|LINSERT l BEFORE b y|LINSERT l AFTER no y|LREM l 0 a|LREM l 1 no",
+    "lists in the middle": "RPUSH l a b a c|LSET l 0 x|LINSERT l BEFORE b y|LINSERT l AFTER no y|LREM l 0 a|LREM l 1 z",
     "trim": "RPUSH l a b c|LTRIM l 0 -1|LTRIM l 1 1|LTRIM l 5 9",
     "emptied by LREM": "RPUSH l a a|LREM l 0 a",
     "move": "RPUSH l a b|LMOVE l m LEFT RIGHT|RPOPLPUSH l m|LMOVE m m LEFT RIGHT|LMOVE no m LEFT RIGHT|RPUSH o x|"
