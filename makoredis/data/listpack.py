@@ -31,32 +31,38 @@ def entry_bytes(element: bytes) -> int:
     """The size of one element in a listpack: type and length, data, and the length again for walking backwards."""
     size = len(element)
     if size <= _INT64_DIGITS_MAX and is_int64(element):
-        return _integer_bytes(int(element)) + 1
+        return integer_bytes(int(element))
     if size < 64:
         size += 1
     elif size < 4096:
         size += 2
     else:
         size += 5
+    return size + trailer_bytes(size)
+
+
+def trailer_bytes(size: int) -> int:
+    """How many bytes say, at an element's end, how long it is."""
     if size <= 127:
-        return size + 1
-    if size < 16383:
-        return size + 2
-    if size < 2097151:
-        return size + 3
-    return size + (4 if size < 268435455 else 5)
-
-
-def _integer_bytes(value: int) -> int:
-    if 0 <= value <= 127:
         return 1
-    if -4096 <= value <= 4095:
+    if size < 16383:
         return 2
-    if -32768 <= value <= 32767:
+    if size < 2097151:
         return 3
-    if -8388608 <= value <= 8388607:
+    return 4 if size < 268435455 else 5
+
+
+def integer_bytes(value: int) -> int:
+    """The size of one integer element."""
+    if 0 <= value <= 127:
+        return 2
+    if -4096 <= value <= 4095:
+        return 3
+    if -32768 <= value <= 32767:
         return 4
-    return 5 if -2147483648 <= value <= 2147483647 else 9
+    if -8388608 <= value <= 8388607:
+        return 5
+    return 6 if -2147483648 <= value <= 2147483647 else 10
 
 
 def entries_bytes(elements: Iterable[bytes]) -> int:

@@ -8,3 +8,7 @@ class BadFormat(Exception):
         super().__init__(text if position is None else f"{text} (at byte {position})")
         self.text = text
         self.position = position
+
+
+class EmptyCollection(BadFormat):
+    """A collection without elements, read to its end. Old versions of Redis saved such keys by mistake."""

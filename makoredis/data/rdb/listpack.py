@@ -10,66 +10,15 @@ Reading checks every length against the bytes that are there: a listpack comes f
 from collections.abc import Iterable
 from struct import Struct
 
+from makoredis.data.listpack import is_int64, trailer_bytes
 from makoredis.data.rdb.errors import BadFormat
 
 HEADER_BYTES = 6
 END = 0xFF
-END_BYTES = 1
 COUNT_UNKNOWN = 0xFFFF
 """In the header when there are as many elements or more; then they have to be counted."""
 
 _HEADER = Struct("<IH")
-_INTEGER_TEXT_MAX = 20
-
-
-def element_bytes(element: bytes | int) -> int:
-    """How many bytes an element takes."""
-    if isinstance(element, int):
-        return integer_bytes(element)
-    size = len(element)
-    if 0 < size <= _INTEGER_TEXT_MAX and element[0] <= 57:
-        value = as_integer(element)
-        if value is not None:
-            return integer_bytes(value)
-    size += 1 if size < 64 else 2 if size < 4096 else 5
-    return size + (1 if size < 128 else _trailer_bytes(size))
-
-
-def integer_bytes(value: int) -> int:
-    """How many bytes an integer element takes."""
-    if 0 <= value < 128:
-        return 2
-    if -4096 <= value < 4096:
-        return 3
-    if -0x8000 <= value < 0x8000:
-        return 4
-    if -0x800000 <= value < 0x800000:
-        return 5
-    if -0x80000000 <= value < 0x80000000:
-        return 6
-    return 10
-
-
-def as_integer(text: bytes) -> int | None:
-    """The 64-bit integer that a string is the one and only decimal form of; None otherwise."""
-    size = len(text)
-    if not 0 < size <= _INTEGER_TEXT_MAX:
-        return None
-    digits = text[1:] if text[0] == 45 else text
-    if not digits.isdigit() or (digits[0] == 48 and (size > 1)):
-        return None
-    value = int(text)
-    return value if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF else None
-
-
-def _trailer_bytes(size: int) -> int:
-    if size < 128:
-        return 1
-    if size < 16383:
-        return 2
-    if size < 2097151:
-        return 3
-    return 4 if size < 268435455 else 5
 
 
 def encode(elements: Iterable[bytes | int]) -> bytes:
@@ -78,8 +27,10 @@ def encode(elements: Iterable[bytes | int]) -> bytes:
     count = 0
     for element in elements:
         count += 1
-        value = element if isinstance(element, int) else as_integer(element)
-        data = _encode_string(element) if value is None else _encode_integer(value)  # type: ignore[arg-type]
+        if isinstance(element, int) or is_int64(element):
+            data = _encode_integer(int(element))
+        else:
+            data = _encode_string(element)
         out += data
         out += _trailer(len(data))
     out.append(END)
@@ -112,7 +63,7 @@ def _trailer(size: int) -> bytes:
     """The length of an element written so that it can be read backwards: seven bits per byte, the lowest ones last."""
     if size < 128:
         return bytes((size,))
-    count = _trailer_bytes(size)
+    count = trailer_bytes(size)
     return bytes(((size >> 7 * (count - 1 - at)) & 127) | (128 if at else 0) for at in range(count))
 
 
@@ -121,16 +72,16 @@ def decode(pack: bytes) -> list[bytes | int]:
 
     Raises: BadFormat when it is not one.
     """
-    if len(pack) < HEADER_BYTES + END_BYTES:
+    if len(pack) <= HEADER_BYTES:
         raise BadFormat("listpack shorter than its header")
     total, count = _HEADER.unpack_from(pack)
     if total != len(pack) or pack[-1] != END:
         raise BadFormat("listpack of a wrong length")
     elements: list[bytes | int] = []
-    at, end = HEADER_BYTES, total - END_BYTES
+    at, end = HEADER_BYTES, total - 1
     while at < end:
         element, size = _decode_element(pack, at)
-        after = at + size + _trailer_bytes(size)
+        after = at + size + trailer_bytes(size)
         if after > end or pack[at + size : after] != _trailer(size):
             raise BadFormat("listpack element that does not end where it says")
         elements.append(element)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 
 from sortedcontainers import SortedDict
 
-from makoredis.data.rdb.listpack import END_BYTES, HEADER_BYTES, element_bytes, integer_bytes
+from makoredis.data.listpack import HEADER_BYTES, entries_bytes, entry_bytes, integer_bytes
 from makoredis.data.values.stream_group import Group
 
 StreamId = int
@@ -67,8 +67,7 @@ class Node:
         self.entries: list[tuple[bytes, ...]] = []
         self.deleted = 0
         self.last_id = key
-        header = HEADER_BYTES + END_BYTES + integer_bytes(len(names)) + _TRAILER_BYTES
-        self.body_bytes = header + sum(map(element_bytes, names))
+        self.body_bytes = HEADER_BYTES + integer_bytes(len(names)) + entries_bytes(names) + _TRAILER_BYTES
 
     def listpack_bytes(self) -> int:
         """The size of the listpack that Redis would have."""
@@ -88,9 +87,9 @@ class Node:
             fields = tuple(shared)
             size += integer_bytes(count + 3)
         else:
-            size += integer_bytes(count) + integer_bytes(2 * count + 4) + sum(map(element_bytes, names))
+            size += integer_bytes(count) + integer_bytes(2 * count + 4) + entries_bytes(names)
         for value in values:
-            size += element_bytes(value)
+            size += entry_bytes(value)
         self.ids.append(id)
         self.entries.append(fields)
         self.last_id = id
