@@ -13,7 +13,7 @@ from makoredis.consensus.messages import (
     VoteResponse,
 )
 from makoredis.consensus.types import Role
-from tests.unit.consensus.bench import Bench, configuration, with_log
+from tests.unit.consensus.bench import Bench, configuration, entry, with_log
 
 THREE = configuration(1, 2, 3)
 
@@ -274,3 +274,12 @@ def test_the_preferred_node_has_the_shortest_timeout() -> None:
         for node in (1, 2, 3)
     }
     assert timeouts[2] == 10 <= min(timeouts.values())
+
+
+def test_what_was_accepted_from_one_leader_is_not_acknowledged_to_the_next() -> None:
+    """Both speak in one turn: the later leader may have something else at that index."""
+    bench = Bench(THREE)
+    bench[1].step(NodeId(2), AppendRequest(Term(1), Index(0), Term(0), Index(0), [entry(1, 1)]))
+    bench[1].step(NodeId(3), Heartbeat(Term(2), Index(0), 0))
+    bench.perform(1)
+    assert not any(response.accepted for response in bench.sent_by(1, AppendResponse))

@@ -370,7 +370,7 @@ def test_5_4_2_entries_of_earlier_terms_are_not_committed_by_counting() -> None:
     with_log(bench, 3, [1], term=3)
     with_log(bench, 4, [1], term=3)
     with_log(bench, 5, [1, 3], term=3)
-    # Figure 8 (c): S1 leads term 4 and brings entry 2 of term 2 to S3, so that a majority has it; its entry 3 is lost.
+    # Figure 8 (c): S1 leads term 4 and brings entry 2 of term 2 to S3 and S4, so a majority has it; its entry 3 is lost.
     bench.isolate(4, 5)
     state = bench[1].state
     state.become_candidate(is_transfer=False)
@@ -383,6 +383,7 @@ def test_5_4_2_entries_of_earlier_terms_are_not_committed_by_counting() -> None:
     bench.wire.clear()
     bench.step(1, 2, AppendResponse(Term(4), True, Index(2)))
     bench.step(1, 3, AppendResponse(Term(4), True, Index(2)))
+    bench.step(1, 4, AppendResponse(Term(4), True, Index(2)))
     assert bench[1].status().commit_index == 0
     # Figure 8 (e): with an entry of its own term on a majority, everything before it is committed as well.
     bench.step(1, 2, AppendResponse(Term(4), True, Index(3)))

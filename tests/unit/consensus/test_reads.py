@@ -57,7 +57,7 @@ def test_an_isolated_leader_answers_no_read() -> None:
 def test_answers_to_an_earlier_round_prove_nothing_for_a_later_read() -> None:
     bench = leading(lease_reads=False)
     bench.tick(1)
-    early = [message for _, _, message in bench.wire if isinstance(message, Heartbeat)][0]
+    early = next(message for _, _, message in bench.wire if isinstance(message, Heartbeat))
     bench.isolate(1)
     bench.wire.clear()
     read(bench, 1, 7)
