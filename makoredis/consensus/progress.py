@@ -67,6 +67,7 @@ class Progress:
         "match_index",
         "moved_at",
         "next_index",
+        "probed_at",
         "state",
         "transfer",
     )
@@ -78,6 +79,8 @@ class Progress:
         self.state = ProgressState.PROBE
         self.is_paused = False
         """PROBE: an answer is awaited."""
+        self.probed_at = LONG_AGO
+        """PROBE: tick at which the unanswered question was asked."""
         self.inflight: deque[tuple[Index, int]] = deque()
         """REPLICATE: last index and bytes of each unanswered request."""
         self.inflight_bytes = 0
@@ -127,7 +130,7 @@ class Progress:
         self.transfer = transfer
         self._forget_flight()
 
-    def sent(self, last: Index, payload_bytes: int) -> None:
+    def sent(self, last: Index, payload_bytes: int, now: int) -> None:
         """A request with entries up to `last` went out."""
         if self.state is ProgressState.REPLICATE:
             self.next_index = Index(last + 1)
@@ -135,6 +138,7 @@ class Progress:
             self.inflight_bytes += payload_bytes
         else:
             self.is_paused = True
+            self.probed_at = now
 
     def acknowledge(self, index: Index) -> bool:
         """The replica has everything up to `index`. Returns: whether that is news."""

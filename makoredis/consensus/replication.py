@@ -97,7 +97,8 @@ def on_heartbeat_response(state: RaftState, sender: NodeId, message: HeartbeatRe
         progress.caught_up_at = state.now
     if progress.match_index < state.log.last_index:
         state.replicate_pending = True
-        progress.is_paused = False
+        if state.now > progress.probed_at:
+            progress.is_paused = False
         is_silent_probe = progress.state is _PROBE and (
             progress.is_witness or progress.next_index > state.log.last_index
         )
@@ -205,7 +206,7 @@ def _send(state: RaftState, node: NodeId, progress: Progress, request: AppendReq
     entries = request.entries
     size = len(entries[0].payload) if len(entries) == 1 else sum([len(entry.payload) for entry in entries])
     last = entries[-1].index
-    progress.sent(last, size)
+    progress.sent(last, size, state.now)
     progress.commit_sent = min(request.commit, last)
     state.outbox.append((node, request))
 

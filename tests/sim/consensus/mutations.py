@@ -198,7 +198,6 @@ CAUGHT_BY_SIMULATION: list[Patch] = [
     counts_itself_before_its_disk,
     believes_half_is_a_majority,
     keeps_what_differs,
-    believes_the_commit_index_beyond_the_match,
     votes_although_a_leader_is_live,
     keeps_its_lease_while_handing_over,
     reads_before_it_knows_what_is_committed,
@@ -210,6 +209,9 @@ CAUGHT_BY_SCENARIO: dict[Patch, Callable[[], None]] = {
     # Random faults find these too, but need minutes: each wants several coincidences, so a test stages them.
     counts_entries_of_older_terms: paper.test_5_4_2_entries_of_earlier_terms_are_not_committed_by_counting,
     takes_entries_without_looking: paper.test_5_3_consistency_check,
+    believes_the_commit_index_beyond_the_match: (
+        paper.test_5_3_the_commit_index_is_believed_only_as_far_as_the_logs_match
+    ),
     trusts_its_lease_too_long: on_reads.test_a_stopped_leader_does_not_trust_its_lease_afterwards,
     reads_without_asking_anybody: on_reads.test_an_isolated_leader_answers_no_read,
     changes_any_number_of_voters_at_once: on_change.test_two_sides_of_a_partition_never_decide_both,

@@ -101,9 +101,7 @@ class Replica:
         self.applied = Index(metadata.index if metadata else 0)
         self.checkpointed = self.applied
         entries = [self.disk.log[index] for index in sorted(self.disk.log)]
-        self.core = Raft(
-            self.config, Random(self.rng.random()), self.disk.hard_state, entries, metadata
-        )
+        self.core = Raft(self.config, Random(self.rng.random()), self.disk.hard_state, entries, metadata)
         self.observer.started(self)
         self._schedule_tick()
         self.perform()

@@ -295,6 +295,15 @@ def test_5_3_a_late_shorter_request_does_not_cut_the_log() -> None:
     assert bench.log_of(1) == [(1, 1), (2, 1), (3, 1)]
 
 
+def test_5_3_the_commit_index_is_believed_only_as_far_as_the_logs_match() -> None:
+    """Fig. 2, AppendEntries 5: commitIndex = min(leaderCommit, index of last new entry): what lies behind that in the
+    follower's log may not be what was committed."""
+    bench = Bench(THREE)
+    with_log(bench, 1, [1, 1, 1])
+    bench.step(1, 2, append(2, (1, 1), commit=3))
+    assert bench[1].status().commit_index == 1
+
+
 FIGURE_7 = {
     "a": [1, 1, 1, 4, 4, 5, 5, 6, 6],
     "b": [1, 1, 1, 4],
@@ -370,7 +379,7 @@ def test_5_4_2_entries_of_earlier_terms_are_not_committed_by_counting() -> None:
     with_log(bench, 3, [1], term=3)
     with_log(bench, 4, [1], term=3)
     with_log(bench, 5, [1, 3], term=3)
-    # Figure 8 (c): S1 leads term 4 and brings entry 2 of term 2 to S3 and S4, so a majority has it; its entry 3 is lost.
+    # Figure 8 (c): S1 leads term 4 and brings entry 2 of term 2 to S3 and S4, a majority; its entry 3 is lost.
     bench.isolate(4, 5)
     state = bench[1].state
     state.become_candidate(is_transfer=False)

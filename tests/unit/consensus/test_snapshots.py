@@ -257,6 +257,7 @@ def test_entries_that_arrived_meanwhile_are_not_replaced_by_the_snapshot() -> No
     """They were acknowledged: an older snapshot must not take them away again."""
     bench = Bench(configuration(1, 2, 3))
     bench.lead(1)
+    bench.isolate(3)
     metadata = SnapshotMetadata(Index(2), Term(1), configuration(1, 2, 3))
     bench.step(3, 1, SnapshotChunk(Term(1), 9, metadata, 0, IMAGE, True))
     entries = [entry(2, 1), entry(3, 1)]

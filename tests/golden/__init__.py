@@ -1,0 +1,1 @@
+"""Transcripts: what happens, told line by line."""

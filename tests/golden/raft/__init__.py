@@ -1,0 +1,1 @@
+"""Raft, told step by step."""
