@@ -9,7 +9,7 @@ follows the steps of Redis: cut the run in up to three, then try to join equal V
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import accumulate
 
 from makoredis.data.hyperloglog import (
@@ -32,6 +32,9 @@ _CHUNK = 128
 
 EMPTY = MAGIC + bytes([SPARSE]) + bytes(11) + b"\x7f\xff"
 """A HyperLogLog that has seen nothing."""
+
+_SEARCHES_MAX = 8
+"""With so many registers to raise an index is built: that takes about as long as four searches."""
 
 _XZERO = re.compile(rb"[\x40-\x7f].", re.DOTALL)
 """Found from left to right this matches true XZEROs only: what precedes the first is one byte each."""
@@ -88,21 +91,22 @@ def to_dense(data: bytes | bytearray) -> bytearray:
 class SparseEditor:
     """Raises registers of a copy of a sparse HyperLogLog, and knows which bytes have become different.
 
+    The first few registers are searched for from the beginning; for more it keeps an index of the runs.
+
     Attributes:
         data: the whole string as it is now.
         size_max: the bytes that the sparse form may take.
         start, tail: the bytes before `start`, and the last `tail` ones, are those of the original.
     """
 
-    __slots__ = ("_at", "_first", "_index", "data", "size_max", "start", "tail")
+    __slots__ = ("_index", "_searches", "data", "size_max", "start", "tail")
 
     def __init__(self, data: bytes | bytearray, size_max: int) -> None:
         self.data = bytearray(data)
         self.size_max = size_max
         self.start = self.tail = len(data)
-        # Where a search for a higher register than the last one may begin: a run, and its first register.
-        self._index = -1
-        self._at, self._first = HEADER_SIZE, 0
+        self._searches = 0
+        self._index: _RunIndex | None = None
 
     def raise_register(self, index: int, count: int) -> bool | None:
         """Sets a register to `count` if it is lower.
@@ -115,74 +119,127 @@ class SparseEditor:
         data = self.data
         at, before, first = self._find(index)
         byte = data[at]
-        is_xzero = 0x40 <= byte < 0x80
-        length = _xzero_length(data, at) if is_xzero else _LENGTHS[byte]
+        length, old_size = _span(data, at)
         value = _value(byte) if byte >= 0x80 else 0
         if value >= count:
             return False
         left, right = index - first, first + length - 1 - index
         replacement = (_run(value, left) if left else b"") + _run(count, 1) + (_run(value, right) if right else b"")
-        old_size = 2 if is_xzero else 1
         if len(replacement) > old_size and len(data) + len(replacement) - old_size > self.size_max:
             return None
-        start = at if before < 0 else before
-        self._remember(index, before, first)
         data[at : at + old_size] = replacement
-        end = max(at + len(replacement), _join(data, start))
+        start = at if before < 0 else before
+        end = _join(data, start)
+        if self._index is not None:
+            self._index.replace(data, index, start, end)
         self.start = min(self.start, start)
         self.tail = min(self.tail, len(data) - end)
         return True
 
-    def _remember(self, index: int, before: int, first: int) -> None:
-        """The run before the one that is cut stays where it is, whatever it joins: searches may begin there."""
-        self._index = index
-        if before < 0:
-            self._at, self._first = HEADER_SIZE, 0
-            return
-        byte = self.data[before]
-        length = _xzero_length(self.data, before) if 0x40 <= byte < 0x80 else _LENGTHS[byte]
-        self._at, self._first = before, first - length
-
     def _find(self, index: int) -> tuple[int, int, int]:
         """The run that covers a register: where it starts, where the one before does (-1: none), its first register."""
-        if index > self._index:
-            found = self._search(index, self._at, self._first)
-            if found[1] >= 0 or found[0] == HEADER_SIZE:
-                return found
-        return self._search(index, HEADER_SIZE, 0)
+        if self._index is None:
+            self._searches += 1
+            if self._searches < _SEARCHES_MAX:
+                return _search(self.data, index)
+            self._index = _RunIndex(self.data)
+        return self._index.find(index)
 
-    def _search(self, index: int, at: int, first: int) -> tuple[int, int, int]:
-        """The same from a run on; what is before that run is not known."""
-        data = self.data
-        before = -1
-        while True:
-            match = _XZERO.search(data, at)
-            stop = match.start() if match else len(data)
-            while at < stop:
-                lengths = data[at : min(at + _CHUNK, stop)].translate(_LENGTHS)
-                total = sum(lengths)
-                if first + total > index:
-                    ends = list(accumulate(lengths, initial=first))
-                    run = bisect_right(ends, index) - 1
-                    return at + run, at + run - 1 if run else before, ends[run]
-                first += total
-                at += len(lengths)
-                before = at - 1
-            if match is None:
-                raise Corrupted
-            length = _xzero_length(data, at)
-            if first + length > index:
-                return at, before, first
-            first += length
-            before = at
-            at += 2
+
+def _search(data: bytearray, index: int) -> tuple[int, int, int]:
+    """Finds the run that covers a register by adding up those before it."""
+    at, first, before = HEADER_SIZE, 0, -1
+    while True:
+        match = _XZERO.search(data, at)
+        stop = match.start() if match else len(data)
+        while at < stop:
+            lengths = data[at : min(at + _CHUNK, stop)].translate(_LENGTHS)
+            total = sum(lengths)
+            if first + total > index:
+                ends = list(accumulate(lengths, initial=first))
+                run = bisect_right(ends, index) - 1
+                return at + run, at + run - 1 if run else before, ends[run]
+            first += total
+            at += len(lengths)
+            before = at - 1
+        if match is None:
+            raise Corrupted
+        length = _xzero_length(data, at)
+        if first + length > index:
+            return at, before, first
+        first += length
+        before = at
+        at += 2
+
+
+class _RunIndex:
+    """Where runs start, for many changes in a row. It holds registers, not offsets, so a change is local.
+
+    `firsts` are the first registers of all runs, and the number of registers at the end; `xzeros` those of the XZEROs:
+    the runs before a run take one byte each, and one more for each XZERO among them.
+    """
+
+    __slots__ = ("firsts", "xzeros")
+
+    def __init__(self, data: bytearray) -> None:
+        self.firsts: list[int] = [0]
+        self.xzeros: list[int] = []
+        at = HEADER_SIZE
+        for match in _XZERO.finditer(data, at):
+            self._extend(data[at : match.start()])
+            self.xzeros.append(self.firsts[-1])
+            self.firsts.append(self.firsts[-1] + _xzero_length(data, match.start()))
+            at = match.end()
+        if data[at:] and 0x40 <= data[-1] < 0x80:
+            raise Corrupted
+        self._extend(data[at:])
+
+    def _extend(self, runs: bytearray) -> None:
+        """Adds runs of one byte each."""
+        self.firsts += accumulate(runs.translate(_LENGTHS), initial=self.firsts.pop())
+
+    def find(self, index: int) -> tuple[int, int, int]:
+        """As `SparseEditor._find`."""
+        run = bisect_right(self.firsts, index) - 1
+        if run == len(self.firsts) - 1:
+            raise Corrupted
+        return self._offset(run), self._offset(run - 1) if run else -1, self.firsts[run]
+
+    def _offset(self, run: int) -> int:
+        return HEADER_SIZE + run + bisect_left(self.xzeros, self.firsts[run])
+
+    def replace(self, data: bytearray, index: int, start: int, end: int) -> None:
+        """Takes notice that the run of a register was cut, and what is now between two offsets (whole runs; the first
+        is that of the run before, if there is one)."""
+        run = max(bisect_right(self.firsts, index) - 2, 0)
+        first = register = self.firsts[run]
+        firsts, xzeros = [], []
+        at = start
+        while at < end:
+            firsts.append(register)
+            if 0x40 <= data[at] < 0x80:
+                xzeros.append(register)
+            length, size = _span(data, at)
+            register += length
+            at += size
+        self.firsts[run : bisect_left(self.firsts, register)] = firsts
+        self.xzeros[bisect_left(self.xzeros, first) : bisect_left(self.xzeros, register)] = xzeros
+
+
+def _span(data: bytes | bytearray, at: int) -> tuple[int, int]:
+    """How many registers the run at an offset stands for, and how many bytes it takes."""
+    byte = data[at]
+    return (_xzero_length(data, at), 2) if 0x40 <= byte < 0x80 else (_LENGTHS[byte], 1)
 
 
 def _join(data: bytearray, at: int) -> int:
-    """Joins neighbouring VALs of one value that fit in one run, looking at five runs. Returns where it stopped."""
+    """Joins neighbouring VALs of one value that fit in one run, looking at five runs.
+
+    Returns: an offset between two runs behind all changes.
+    """
     for _ in range(_JOIN_STEPS):
         if at >= len(data):
-            break
+            return len(data)
         byte = data[at]
         if byte < 0x80:
             at += 2 if byte >= 0x40 else 1
@@ -193,7 +250,7 @@ def _join(data: bytearray, at: int) -> int:
                 data[at : at + 2] = _run(_value(byte), length)
                 continue
         at += 1
-    return min(at, len(data))
+    return min(at + (2 if 0x40 <= data[at] < 0x80 else 1), len(data)) if at < len(data) else len(data)
 
 
 def describe(data: bytes | bytearray) -> bytes:

@@ -1,5 +1,6 @@
 """HyperLogLogs: facts taken from a real server once, and the arithmetic on all registers against plain loops."""
 
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -96,3 +97,14 @@ def test_an_editor_knows_what_it_changed(seed: int, is_sorted: bool, index_max: 
 def test_runs_that_do_not_add_up(runs: bytes) -> None:
     with pytest.raises(sparse.Corrupted):
         sparse.registers(sparse.EMPTY[:16] + runs)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("runs", [b"", b"\x7f", b"\x00\x40", b"\x80" * 30 + b"\x7f"])
+def test_damage_is_no_surprise(runs: bytes, count: int) -> None:
+    """Only the error that says so may come of it."""
+    editor = SparseEditor(sparse.EMPTY[:16] + runs, 3000)
+    with suppress(sparse.Corrupted):
+        for index in range(count):
+            editor.raise_register(index, 3)
+    assert editor.data.startswith(b"HYLL\x01")
