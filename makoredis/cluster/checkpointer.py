@@ -43,6 +43,8 @@ class StateBlob(Wire):
     """Which database id each number stands for."""
     libraries: dict[bytes, bytes]
     last_ts: int
+    requests: list[tuple[int, int, dict[int, bytes]]] = []
+    """Answers that may be asked for again (`RequestTable.dump`)."""
 
 
 decode_blob = wire_decoder(StateBlob)
@@ -121,6 +123,16 @@ class Checkpointer:
             self._writer = self.table.writer()
             self._keys = ((db, key) for db, keys in enumerate(dirty) for key in keys)
 
+    def abandon(self) -> None:
+        """What was captured may hold changes that were taken back: begins anew, later."""
+        if not self.is_running or (self._final is None and self._writer is None):
+            return
+        self.is_running = False
+        self._captured.clear()
+        self._final = None
+        self.is_requested = True
+        self.host.executor.is_all_dirty = True
+
     def capture_at_once(self) -> None:
         """Durability `memory`: begins a checkpoint and captures all of it; `release` finishes it."""
         self.host.propose(even_if_empty=True)
@@ -141,10 +153,7 @@ class Checkpointer:
         """A database was emptied or exchanged meanwhile: what was captured is of no use."""
         if not self.host.executor.is_all_dirty or not self.is_running:
             return False
-        self.is_running = False
-        self._captured.clear()
-        self.is_requested = True
-        self.host.executor.is_all_dirty = True
+        self.abandon()
         return True
 
     def _capture(self, until: float) -> bool:
@@ -191,6 +200,7 @@ class Checkpointer:
             [database.id for database in space.databases],
             dict(space.libraries),
             self.host.executor.last_ts(),
+            self.host.executor.requests.dump(),
         )
         self._final = (index, wire_encode(blob))
 

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Protocol
 
-from makoredis.base.ids import Index, ShardId, Term
+from makoredis.base.errors import Retryable
+from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import record
-from makoredis.consensus.core import Core, Outgoing, Ready
+from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
 from makoredis.consensus.types import Entry, EntryKind, Role, SnapshotMetadata
 from makoredis.data.access import Access
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.engine import Ops
 from makoredis.storage.log import ShardLog, hard_state_op
 from makoredis.txn.executor import Announcement, Executor
+from makoredis.txn.gate import Gate
 
 
 class Token(Protocol):
@@ -67,16 +69,29 @@ class ShardHost:
         self.access = Access(executor.space, rng)
         self.term = Term(0)
         self.is_leader = False
+        self.leader: NodeId | None = None
         self.applied_index = Index(0)
+        self.undone_gates: list[Gate] = []
+        """Gates that will never open, because this replica lost the leadership; whoever waits there has to ask anew."""
+        self._serves_from = Index(0)
         self.log_bytes = 0
         """Bytes of entries written since the last checkpoint began."""
         self.disk = disk
         self.send = send
 
+    def serves(self) -> bool:
+        """Whether transactions may run here now: this replica leads, nobody else can, and all before it is applied."""
+        return self.is_leader and self.applied_index >= self._serves_from and self.core.lease_valid()
+
     def propose(self, *, even_if_empty: bool = False) -> None:
-        """Turns what was executed in this turn into an entry."""
+        """Turns what was executed in this turn into an entry. What cannot be proposed is taken back."""
         if self.executor.has_entry() or even_if_empty:
-            self.executor.proposed(self.core.propose(self.executor.encode_entry(self.term)))
+            try:
+                index = self.core.propose(self.executor.encode_entry(self.term))
+            except Retryable:
+                self.undone_gates.append(self.executor.undo_turn())
+            else:
+                self.executor.proposed(index)
 
     def perform(self) -> list[Announcement]:
         """Does everything that the core has ready. Returns what has become final and is to be announced."""
@@ -87,8 +102,7 @@ class ShardHost:
 
     def _perform(self, ready: Ready) -> list[Announcement]:
         if ready.role_change is not None:
-            self.term = ready.role_change.term
-            self.is_leader = ready.role_change.role is Role.LEADER
+            self._change_role(ready.role_change)
         if ready.messages:
             self.send(self.shard, list(ready.messages))
         if ready.must_sync:
@@ -96,6 +110,17 @@ class ShardHost:
         elif ready.messages_after_persist:
             self.disk.submit([], _EntriesWritten(self, None, list(ready.messages_after_persist)))
         return self._apply(ready)
+
+    def _change_role(self, change: RoleChange) -> None:
+        was_leader, old_term = self.is_leader, self.term
+        self.term = change.term
+        self.leader = change.leader
+        self.is_leader = change.role is Role.LEADER
+        if was_leader and (not self.is_leader or self.term != old_term):
+            self.undone_gates += self.executor.undo_all()
+        if self.is_leader and (not was_leader or self.term != old_term):
+            # What is in its log already, the first entry of its own term included, comes before anything it executes.
+            self._serves_from = self.core.status().last_index
 
     def _write(self, ready: Ready) -> None:
         ops: Ops = []
@@ -112,12 +137,13 @@ class ShardHost:
         if not ready.committed:
             return []
         executor = self.executor
+        announcements: list[Announcement] = []
         for entry in ready.committed:
             if entry.kind == EntryKind.NORMAL and not executor.executed(entry.index):
-                executor.apply_payload(entry.payload, entry.index)
+                announcements += executor.apply_payload(entry.payload, entry.index)
         self.applied_index = ready.committed[-1].index
         self.core.applied(self.applied_index)
-        return executor.chosen(self.applied_index)
+        return announcements + executor.chosen(self.applied_index)
 
     # -- for checkpoints
 

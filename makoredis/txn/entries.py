@@ -5,6 +5,7 @@ Fields are a file format: a new one goes last and has a default.
 
 from makoredis.base.record import Wire, wire_decoder, wire_encode
 from makoredis.data.effects import Effect
+from makoredis.txn.requests import RequestRecord
 
 
 class TransactionRecord(Wire):
@@ -12,6 +13,11 @@ class TransactionRecord(Wire):
 
     ts: int
     effects: list[Effect]
+    request: RequestRecord | None = None
+    """Which request it was and what was answered, where a request could be repeated."""
+    notices: list[tuple[int, bytes, bytes, int]] = []
+    messages: list[tuple[bytes, bytes, bool]] = []
+    """What other nodes have to tell their clients (`Access.notices`, `Access.messages`)."""
 
 
 class EntryPayload(Wire):
@@ -20,6 +26,8 @@ class EntryPayload(Wire):
     epoch: int
     closed_ts: int
     transactions: list[TransactionRecord]
+    closed_sessions: list[tuple[int, int]] = []
+    """Incarnation and session of clients that are gone."""
 
 
 encode_payload = wire_encode

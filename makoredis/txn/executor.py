@@ -24,6 +24,7 @@ from makoredis.data.effects import Effect, FlushDatabase, Undo
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import EntryPayload, TransactionRecord, decode_payload, encode_payload
 from makoredis.txn.gate import Gate
+from makoredis.txn.requests import RequestRecord, RequestTable
 
 Notices = list[tuple[int, bytes, bytes, int]]
 Messages = list[tuple[bytes, bytes, bool]]
@@ -57,15 +58,22 @@ class _Proposed:
 class Executor:
     """The leader's side of one shard: runs transactions, batches them into entries, opens gates."""
 
-    def __init__(self, space: Keyspace, *, is_durable: bool = True) -> None:
+    def __init__(self, space: Keyspace, *, is_durable: bool = True, is_replicated: bool = False) -> None:
         """
         Args:
             is_durable: False if nothing is ever pending (durability `memory` on a single replica): a transaction is
                 final when it has run, and no entries are made.
+            is_replicated: whether other replicas have to know what clients are to be told.
         """
         self.space = space
         self.clock = HybridClock()
         self.is_durable = is_durable
+        self.is_replicated = is_replicated
+        self.requests = RequestTable()
+        self.closed_sessions: list[tuple[int, int]] = []
+        """Clients that are gone since the last entry."""
+        self.undone_count = 0
+        """Transactions taken back since start."""
         self.announces = False
         """Whether somebody wants announcements; they cost a record per transaction."""
         self.dirty: list[set[bytes]] = [set() for _ in space.by_id]
@@ -90,13 +98,18 @@ class Executor:
 
     # -- executing
 
-    def commit(self, access: Access, wall_us: int) -> Gate | None:
-        """Takes what a transaction did. Returns the gate that its reply waits for, None if it need not wait."""
+    def commit(self, access: Access, wall_us: int, request: RequestRecord | None = None) -> Gate | None:
+        """Takes what a transaction did. Returns the gate that its reply waits for, None if it need not wait.
+
+        Args:
+            request: what caused it and what is answered, where the request could come again.
+        """
         effects, undo = access.effects, access.undo
         access.effects, access.undo = [], []
         self.version += 1
         turn = self._turn
-        if self.announces or access.notices or access.messages:
+        notices, messages = access.notices, access.messages
+        if self.announces or notices or messages:
             turn.announcements.append(self._announcement(access, effects))
         if not self.is_durable:
             self._mark_dirty(effects)
@@ -105,7 +118,12 @@ class Executor:
         ts = clock.last + 1
         clock.last = ts if ts > wall_us else wall_us  # clock.tick, without the call
         gate = turn.gate
-        turn.transactions.append(TransactionRecord(clock.last, effects))
+        if self.is_replicated:
+            turn.transactions.append(TransactionRecord(clock.last, effects, request, notices, messages))
+            if request is not None:
+                undo.append(self.requests.add(request))
+        else:
+            turn.transactions.append(TransactionRecord(clock.last, effects))
         turn.undo.append(undo)
         self.pending_count += 1
         writers = self._writers
@@ -139,8 +157,10 @@ class Executor:
         access.notices, access.messages = [], []
         return announcement
 
-    def announce_only(self, access: Access) -> Gate | None:
+    def announce_only(self, access: Access, wall_us: int, request: RequestRecord | None = None) -> Gate | None:
         """Takes the messages of a transaction that changed nothing (PUBLISH). They go out in log order."""
+        if self.is_replicated:
+            return self.commit(access, wall_us, request)
         announcement = self._announcement(access, [])
         if self._pending and not self._turn.transactions:
             self._pending[-1].turn.announcements.append(announcement)
@@ -156,7 +176,10 @@ class Executor:
 
     def encode_entry(self, epoch: int) -> bytes:
         """The payload of this turn's entry; `proposed` or `undo_turn` says what became of it."""
-        return encode_payload(EntryPayload(epoch, self.clock.last, self._turn.transactions))
+        closed, self.closed_sessions = self.closed_sessions, []
+        for origin in closed:
+            self.requests.close(origin)
+        return encode_payload(EntryPayload(epoch, self.clock.last, self._turn.transactions, closed))
 
     def proposed(self, index: Index) -> None:
         """This turn's entry has its place in the log; the next turn begins."""
@@ -186,9 +209,13 @@ class Executor:
         announcements, self._turn.announcements = self._turn.announcements, []
         return announcements
 
-    def apply_payload(self, payload: bytes, index: Index) -> None:
-        """Applies a chosen entry that this replica did not execute: when replaying, or as a follower."""
+    def apply_payload(self, payload: bytes, index: Index) -> list[Announcement]:
+        """Applies a chosen entry that this replica did not execute: when replaying, or as a follower.
+
+        Returns: what it has to tell, if anybody wants to know.
+        """
         entry = decode_payload(payload)
+        announcements: list[Announcement] = []
         for transaction in entry.transactions:
             effects = transaction.effects
             if self.row_indexes or index <= self.state_index:
@@ -197,7 +224,14 @@ class Executor:
                 effect.apply(self.space)
             self._mark_dirty(effects)
             self.version += 1
+            if transaction.request is not None:
+                self.requests.add(transaction.request)
+            if self.announces or transaction.notices or transaction.messages:
+                announcements.append(Announcement(effects, transaction.notices, transaction.messages))
+        for origin in entry.closed_sessions:
+            self.requests.close(origin)
         self.clock.observe(entry.closed_ts)
+        return announcements
 
     def _is_included(self, effect: Effect, index: int) -> bool:
         """Whether an effect is in the state already that was loaded from the checkpoint."""
@@ -217,6 +251,15 @@ class Executor:
                 database.remove(key)
         self.is_all_dirty = True
 
+    def undo_turn(self) -> Gate:
+        """Takes back what this turn did, because it cannot be proposed. Returns the gate that will never open."""
+        turn = self._turn
+        self._undo(turn)
+        self.pending_count -= len(turn.transactions)
+        self._turn = self._new_turn()
+        self._rebuild_writers()
+        return turn.gate
+
     def undo_all(self) -> list[Gate]:
         """Takes back everything that is not chosen, last first. Returns the gates that will never open."""
         gates = [self._turn.gate]
@@ -227,16 +270,29 @@ class Executor:
             gates.append(turn.gate)
         self._turn = self._new_turn()
         self.pending_count = 0
+        self.last_proposed = Index(0)
+        self._rebuild_writers()
+        return gates[::-1]
+
+    def _rebuild_writers(self) -> None:
+        """Finds the last pending writer of every key anew."""
         for writers in self._writers:
             writers.clear()
         self._barrier = None
-        return gates[::-1]
+        for proposed in self._pending:
+            for transaction in proposed.turn.transactions:
+                for effect in transaction.effects:
+                    if effect.key is None:
+                        self._barrier = proposed.turn.gate
+                    else:
+                        self._writers[effect.db][effect.key] = proposed.turn.gate
 
     def last_ts(self) -> Timestamp:
         """The latest timestamp given out or observed."""
         return Timestamp(self.clock.last)
 
     def _undo(self, turn: _Turn) -> None:
+        self.undone_count += len(turn.undo)
         for undo_list in reversed(turn.undo):
             for undo in reversed(undo_list):
                 undo.apply(self.space)

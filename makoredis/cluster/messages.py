@@ -1,0 +1,89 @@
+"""What nodes say to each other, beside the consensus messages.
+
+A frame is one RESP array of bulk strings, each of them one encoded message. The first frame of a connection is a
+`Hello` alone. Tags and field order are a wire format: append, never reorder, never reuse a tag.
+"""
+
+from makoredis.base.record import Wire, wire_decoder, wire_encode
+
+PROTOCOL_VERSION = 1
+
+
+class Hello(Wire, tag=1):
+    """Who is calling. A connection whose hello does not fit is closed."""
+
+    version: int
+    cluster: str
+    node: int
+    incarnation: int
+    """Random per start of a process: requests of an earlier one are somebody else's."""
+    clock_us: int
+    """The caller's wall clock."""
+
+
+class Consensus(Wire, tag=2):
+    """One message between two replicas of a shard."""
+
+    shard: int
+    encoded: bytes
+
+
+class Forward(Wire, tag=3):
+    """A request of a client of another node.
+
+    `(incarnation, session, sequence)` is its id: executed at most once, and answered as often as it is asked.
+    """
+
+    incarnation: int
+    session: int
+    sequence: int
+    acknowledged: int
+    """The client has the answers up to this sequence; they need not be kept."""
+    database: int
+    protocol: int
+    kind: int
+    """A `ForwardKind`."""
+    commands: list[list[bytes]]
+
+
+class Answer(Wire, tag=4):
+    """The final reply to a forwarded request."""
+
+    incarnation: int
+    session: int
+    sequence: int
+    reply: bytes
+    index: int
+    """Up to here the answering leader's log was chosen: what a later read must have seen."""
+
+
+class Refused(Wire, tag=5):
+    """This node does not lead (any more): ask again, there or elsewhere."""
+
+    incarnation: int
+    session: int
+    sequence: int
+    hint: int
+    """The leader, 0 = unknown."""
+
+
+class SessionClosed(Wire, tag=6):
+    """A client is gone: what it waits for is forgotten."""
+
+    incarnation: int
+    session: int
+
+
+class Unblock(Wire, tag=7):
+    """CLIENT UNBLOCK for a client whose request waits on the leader."""
+
+    incarnation: int
+    session: int
+    with_error: bool
+
+
+PeerMessage = Hello | Consensus | Forward | Answer | Refused | SessionClosed | Unblock
+
+encode_peer_message = wire_encode
+decode_peer_message = wire_decoder(PeerMessage)
+"""Raises msgspec.ValidationError or msgspec.DecodeError on bytes that are no message."""

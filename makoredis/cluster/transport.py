@@ -1,0 +1,327 @@
+"""Connections between nodes: every node dials every other, and sends on the connection that it dialled.
+
+All messages of a turn for a peer leave as one frame. Queues are bounded: what does not fit is dropped, because
+consensus repeats what matters and forwarded requests are sent again when a connection is new. A peer that does not
+answer is dialled again after a pause that doubles up to `BACKOFF_SECONDS_MAX`.
+"""
+
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from makoredis.base.ids import NodeId
+from makoredis.cluster.messages import PROTOCOL_VERSION, Hello, PeerMessage, decode_peer_message, encode_peer_message
+from resp.encode import encode_command
+from resp.parser import RequestParser
+
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
+"""Waiting for one peer; above it messages to it are dropped until it has caught up."""
+READ_BYTES = 256 * 1024
+BACKOFF_SECONDS_MIN = 0.05
+BACKOFF_SECONDS_MAX = 1.0
+
+READABLE, WRITABLE = 1, 4
+"""As in epoll."""
+
+
+class Poller(Protocol):
+    """The reactor's inner epoll."""
+
+    def watch(self, fd: int, events: int, on_event: Callable[[int], None]) -> None:
+        """Calls `on_event` with what is ready, once per turn; again for the same fd changes the events."""
+        ...
+
+    def unwatch(self, fd: int) -> None: ...
+
+
+class Receiver(Protocol):
+    """Who gets what peers say."""
+
+    def peer_message(self, sender: NodeId, message: PeerMessage) -> None: ...
+
+    def peer_connected(self, node: NodeId) -> None:
+        """A new connection to this node is up: what was sent before may be lost."""
+        ...
+
+    def peer_lost(self, node: NodeId) -> None: ...
+
+    def log(self, level: str, text: str) -> None: ...
+
+
+class _Link:
+    """The connection that this node dialled to one peer."""
+
+    __slots__ = ("address", "backoff", "node", "out", "queue", "queued_bytes", "retry_at", "sock", "state")
+
+    def __init__(self, node: NodeId, address: tuple[str, int]) -> None:
+        self.node = node
+        self.address = address
+        self.sock: socket.socket | None = None
+        self.state = "down"
+        """down, dialling or up."""
+        self.out: list[bytes] = []
+        self.queue: deque[tuple[float, bytes]] = deque()
+        """Frames with the time before which they may not leave."""
+        self.queued_bytes = 0
+        self.retry_at = 0.0
+        self.backoff = BACKOFF_SECONDS_MIN
+
+
+class _Inbound:
+    """A connection that a peer dialled."""
+
+    __slots__ = ("node", "parser", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.parser = RequestParser()
+        self.node: NodeId | None = None
+
+
+class Transport:
+    """All connections of one node to its peers."""
+
+    def __init__(self, hello: Hello, poller: Poller, receiver: Receiver, now: Callable[[], float]) -> None:
+        """
+        Args:
+            now: monotonic seconds.
+        """
+        self.hello = hello
+        self.poller = poller
+        self.receiver = receiver
+        self.now = now
+        self.delay_seconds = 0.0
+        """Every frame leaves so much later; for tests and benchmarks."""
+        self.links: dict[NodeId, _Link] = {}
+        self.inbound: dict[int, _Inbound] = {}
+        self.dropped = 0
+        """Messages that did not fit into a queue."""
+        self._listener: socket.socket | None = None
+
+    # -- set-up
+
+    def listen(self, host: str, port: int) -> None:
+        """Raises: OSError when the address is taken."""
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            listener.close()
+            raise
+        listener.listen()
+        listener.setblocking(False)
+        self._listener = listener
+        self.poller.watch(listener.fileno(), READABLE, self._accept)
+
+    def set_peers(self, addresses: dict[NodeId, tuple[str, int]]) -> None:
+        """Dials who is new, hangs up on who is gone."""
+        for node in list(self.links):
+            if addresses.get(node) != self.links[node].address:
+                self._down(self.links.pop(node), "removed")
+        for node, address in addresses.items():
+            if node not in self.links:
+                self.links[node] = _Link(node, address)
+        self.tick()
+
+    def close(self) -> None:
+        """Hangs up on everybody."""
+        if self._listener is not None:
+            self.poller.unwatch(self._listener.fileno())
+            self._listener.close()
+        for link in self.links.values():
+            self._down(link, "closing")
+        for inbound in list(self.inbound.values()):
+            self._hang_up(inbound)
+
+    # -- sending
+
+    def send(self, node: NodeId, message: PeerMessage) -> None:
+        """Queues a message for this turn's frame; dropped when there is no connection or the queue is full."""
+        link = self.links.get(node)
+        if link is None or link.state != "up" or link.queued_bytes > QUEUE_BYTES_MAX:
+            self.dropped += 1
+            return
+        link.out.append(encode_peer_message(message))
+
+    def is_up(self, node: NodeId) -> bool:
+        link = self.links.get(node)
+        return link is not None and link.state == "up"
+
+    def flush(self) -> None:
+        """Ends the turn: one frame per peer."""
+        for link in self.links.values():
+            if link.out:
+                frame = encode_command(link.out)
+                link.out.clear()
+                link.queue.append((self.now() + self.delay_seconds if self.delay_seconds else 0.0, frame))
+                link.queued_bytes += len(frame)
+                self._write(link)
+
+    def _write(self, link: _Link) -> None:
+        sock = link.sock
+        if sock is None or link.state != "up":
+            return
+        while link.queue:
+            due, frame = link.queue[0]
+            if due and due > self.now():
+                break
+            try:
+                sent = sock.send(frame)
+            except BlockingIOError:
+                self.poller.watch(sock.fileno(), READABLE | WRITABLE, lambda event: self._link_event(link, event))
+                return
+            except OSError as error:
+                self._down(link, error.strerror or "error")
+                return
+            link.queued_bytes -= sent
+            if sent < len(frame):
+                link.queue[0] = (0.0, frame[sent:])
+            else:
+                link.queue.popleft()
+        self.poller.watch(sock.fileno(), READABLE, lambda event: self._link_event(link, event))
+
+    def next_due(self) -> float | None:
+        """When a delayed frame may leave next."""
+        return min((link.queue[0][0] for link in self.links.values() if link.queue and link.state == "up"), default=None)
+
+    def send_due(self) -> None:
+        """Sends delayed frames whose time has come."""
+        for link in self.links.values():
+            if link.queue:
+                self._write(link)
+
+    # -- dialling
+
+    def tick(self) -> None:
+        """Dials who is down and due."""
+        for link in self.links.values():
+            if link.state == "down" and link.retry_at <= self.now():
+                self._dial(link)
+
+    def _dial(self, link: _Link) -> None:
+        host, _ = link.address
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.sock = sock
+        code = sock.connect_ex(link.address)
+        if code not in (0, errno.EINPROGRESS):
+            self._down(link, errno.errorcode.get(code, str(code)))
+            return
+        link.state = "dialling"
+        self.poller.watch(sock.fileno(), READABLE | WRITABLE, lambda event: self._link_event(link, event))
+
+    def _link_event(self, link: _Link, event: int) -> None:
+        sock = link.sock
+        if sock is None:
+            return
+        if link.state == "dialling":
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self._down(link, errno.errorcode.get(code, str(code)))
+            elif event & WRITABLE:
+                self._up(link)
+            return
+        if event & ~WRITABLE:
+            try:
+                data = sock.recv(1024)
+            except BlockingIOError:
+                data = b"-"
+            except OSError:
+                data = b""
+            if not data:
+                self._down(link, "closed by the peer")
+                return
+        self._write(link)
+
+    def _up(self, link: _Link) -> None:
+        link.state = "up"
+        link.backoff = BACKOFF_SECONDS_MIN
+        link.queue.clear()
+        link.queued_bytes = 0
+        link.out = []
+        link.queue.append((0.0, encode_command([encode_peer_message(self.hello)])))
+        self._write(link)
+        self.receiver.peer_connected(link.node)
+
+    def _down(self, link: _Link, reason: str) -> None:
+        was_up = link.state == "up"
+        if link.sock is not None:
+            self.poller.unwatch(link.sock.fileno())
+            link.sock.close()
+            link.sock = None
+        link.state = "down"
+        link.retry_at = self.now() + link.backoff
+        link.backoff = min(link.backoff * 2, BACKOFF_SECONDS_MAX)
+        link.queue.clear()
+        link.queued_bytes = 0
+        link.out.clear()
+        if was_up:
+            self.receiver.log("warning", f"connection to node {link.node} lost: {reason}")
+            self.receiver.peer_lost(link.node)
+
+    # -- receiving
+
+    def _accept(self, event: int) -> None:
+        assert self._listener is not None
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return  # nobody is left (or could be accepted); the peer dials again
+            sock.setblocking(False)
+            inbound = _Inbound(sock)
+            self.inbound[sock.fileno()] = inbound
+            self.poller.watch(sock.fileno(), READABLE, lambda event, inbound=inbound: self._receive(inbound))  # type: ignore[misc]
+
+    def _receive(self, inbound: _Inbound) -> None:
+        try:
+            data = inbound.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._hang_up(inbound)
+            return
+        try:
+            for frame in inbound.parser.parse(data):
+                for encoded in frame:
+                    self._handle(inbound, decode_peer_message(encoded))
+        except (msgspec.DecodeError, _BadPeer) as error:
+            self.receiver.log("warning", f"a peer is refused: {error}")
+            self._hang_up(inbound)
+            return
+        if inbound.parser.broken:
+            self.receiver.log("warning", "a peer is refused: it does not speak the nodes' protocol")
+            self._hang_up(inbound)
+
+    def _handle(self, inbound: _Inbound, message: PeerMessage) -> None:
+        if isinstance(message, Hello):
+            self._check_hello(message)
+            inbound.node = NodeId(message.node)
+        elif inbound.node is None:
+            raise _BadPeer("no hello")
+        else:
+            self.receiver.peer_message(inbound.node, message)
+
+    def _check_hello(self, hello: Hello) -> None:
+        if hello.version != PROTOCOL_VERSION:
+            raise _BadPeer(f"node {hello.node} speaks version {hello.version}, not {PROTOCOL_VERSION}")
+        if hello.cluster != self.hello.cluster:
+            raise _BadPeer(f"node {hello.node} belongs to cluster '{hello.cluster}', not '{self.hello.cluster}'")
+
+    def _hang_up(self, inbound: _Inbound) -> None:
+        fd = inbound.sock.fileno()
+        if self.inbound.pop(fd, None) is not None:
+            self.poller.unwatch(fd)
+            inbound.sock.close()
+
+
+class _BadPeer(Exception):
+    """Why a connection is not taken."""

@@ -1,0 +1,77 @@
+"""Exactly-once: which requests have been executed, and what they were answered.
+
+A request is named by where it came from: `(incarnation of the node, session, sequence)`. Its answer is recorded by the
+same transaction that carries its effects, so it is replicated, undone and part of checkpoints together with them. An
+answer is dropped once the client has it; the number of sessions is bounded, oldest out first, alike on every replica.
+"""
+
+from makoredis.base.record import Wire, record
+
+SESSIONS_MAX = 100_000
+"""Sessions whose answers are kept; a session beyond that loses its protection against a second execution."""
+
+Origin = tuple[int, int]
+"""Incarnation and session."""
+
+
+class RequestRecord(Wire):
+    """What a transaction's record says of the request that caused it."""
+
+    incarnation: int
+    session: int
+    sequence: int
+    acknowledged: int
+    reply: bytes
+
+
+class RequestTable:
+    """Answers by origin and sequence."""
+
+    __slots__ = ("sessions",)
+
+    def __init__(self) -> None:
+        self.sessions: dict[Origin, dict[int, bytes]] = {}
+
+    def find(self, incarnation: int, session: int, sequence: int) -> bytes | None:
+        """The answer that was given, None if the request was not executed."""
+        answers = self.sessions.get((incarnation, session))
+        return None if answers is None else answers.get(sequence)
+
+    def add(self, request: RequestRecord) -> "ForgetRequest":
+        """Records an answer, and drops those that the client has. Returns what takes the record back."""
+        origin = (request.incarnation, request.session)
+        answers = self.sessions.get(origin)
+        if answers is None:
+            answers = self.sessions[origin] = {}
+            if len(self.sessions) > SESSIONS_MAX:
+                del self.sessions[next(iter(self.sessions))]
+        answers[request.sequence] = request.reply
+        for sequence in [known for known in answers if known <= request.acknowledged]:
+            del answers[sequence]
+        return ForgetRequest(self, origin, request.sequence)
+
+    def close(self, origin: Origin) -> None:
+        """Forgets a session that is gone."""
+        self.sessions.pop(origin, None)
+
+    def dump(self) -> list[tuple[int, int, dict[int, bytes]]]:
+        """Everything, for a checkpoint."""
+        return [(*origin, dict(answers)) for origin, answers in self.sessions.items()]
+
+    def load(self, rows: list[tuple[int, int, dict[int, bytes]]]) -> None:
+        """Takes over what `dump` gave."""
+        self.sessions = {(incarnation, session): answers for incarnation, session, answers in rows}
+
+
+@record
+class ForgetRequest:
+    """Inverse of recording an answer. Answers that the client has acknowledged are not needed again."""
+
+    table: RequestTable
+    origin: Origin
+    sequence: int
+
+    def apply(self, space: object) -> None:
+        answers = self.table.sessions.get(self.origin)
+        if answers is not None:
+            answers.pop(self.sequence, None)
