@@ -2,14 +2,20 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import field
 from pathlib import Path
 from random import Random, SystemRandom
+from typing import Protocol
 
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import NodeId, ShardId
+from makoredis.base.record import record
 from makoredis.cluster.checkpointer import Checkpointer, decode_blob
 from makoredis.cluster.host import ShardHost, Token
+from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage
+from makoredis.cluster.transport import Poller, Transport
 from makoredis.consensus.core import CoreConfig, Outgoing
+from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, HardState
 from makoredis.data.config import DataConfig
@@ -34,12 +40,56 @@ DISK_FULL_TEXT = (
 Progress = Callable[[str], None]
 
 
-class Node:
-    """The shards that this process hosts. `host` is the only one while there is one node and one shard."""
+@record
+class NodeSettings:
+    """Which node this is, and whom it works with."""
 
-    def __init__(self, store: Store, durability: Durability, databases: int, config: DataConfig) -> None:
+    id: NodeId = NodeId(1)
+    cluster: str = "makoredis"
+    members: tuple[NodeId, ...] = (NodeId(1),)
+    """The voters that a new cluster begins with, this node included."""
+    witnesses: tuple[NodeId, ...] = ()
+    addresses: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
+    """Where the others listen for their peers."""
+    listen: tuple[str, int] | None = None
+    """Where this node does; None: it has no peers."""
+    tick_seconds: float = 0.1
+    """One heartbeat."""
+    election_ticks: int = 10
+    preferred: NodeId | None = None
+    peer_delay_seconds: float = 0.0
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether there are other nodes, or may be."""
+        return self.listen is not None
+
+
+class Forwarding(Protocol):
+    """Who handles what nodes say to each other about clients (`makoredis.server.forwarding`)."""
+
+    def peer_message(self, sender: NodeId, message: PeerMessage) -> None: ...
+
+    def peer_connected(self, node: NodeId) -> None: ...
+
+
+class Node:
+    """The shards that this process hosts. `host` is the only one while there is one shard."""
+
+    def __init__(
+        self, store: Store, durability: Durability, databases: int, config: DataConfig, settings: NodeSettings
+    ) -> None:
         self.store = store
         self.durability = durability
+        self.settings = settings
+        self.is_replicated = settings.is_replicated
+        self.incarnation = SystemRandom().getrandbits(62)
+        self.transport: Transport | None = None
+        self.forwarding: Forwarding | None = None
+        self.heard_at = 0.0
+        """When the leader was last heard of; monotonic seconds."""
+        self._ticked_at = time.monotonic()
+        self._announcements: list[Announcement] = []
         # With durability `memory` the thread writes nothing but checkpoints, and those are to last.
         writes_log = durability is not Durability.MEMORY
         self.disk: DiskThread[Token] = DiskThread(store, durability if writes_log else Durability.SYNC)
@@ -49,7 +99,7 @@ class Node:
         self.log_bytes_per_checkpoint = LOG_BYTES_PER_CHECKPOINT
         self._table = StateTable(store.engine, SOLE_SHARD)
         self._space = Keyspace(databases, config)
-        self._executor = Executor(self._space, is_durable=writes_log)
+        self._executor = Executor(self._space, is_durable=writes_log, is_replicated=self.is_replicated)
         self.host: ShardHost
         self.checkpointer: Checkpointer
 
@@ -64,7 +114,9 @@ class Node:
         self._sweep()
         self.host = self._load_host()
         self.checkpointer = Checkpointer(self.host, self.store, self._table)
-        self._replay(progress)
+        self.host.applied_index = self._table.checkpoint.index
+        if not self.is_replicated:
+            self._replay(progress)
 
     def _load_state(self, progress: Progress) -> None:
         executor, space = self._executor, self._space
@@ -77,12 +129,14 @@ class Node:
             space.libraries.update(blob.libraries)
             executor.clock.observe(blob.last_ts)
             executor.state_index = blob.index
+            executor.requests.load(blob.requests)
         later = checkpoint.index
         row_indexes = executor.row_indexes
         next_report = time.monotonic() + PROGRESS_SECONDS
         for count, (db, _, key, index, deadline, tag, value) in enumerate(self._table.rows(self.store.engine)):
             if index > later:
                 row_indexes[db, key] = index
+                executor.rows_until = max(executor.rows_until, index)
             if tag != TOMBSTONE:
                 database = space.by_id[db]
                 database.put(key, decode_value(bytes((tag,)) + value))
@@ -105,26 +159,29 @@ class Node:
         if loaded.sweep_ops:
             self.store.write_ops(loaded.sweep_ops, sync=False)
         hard_state = load_hard_states(reader).get(SOLE_SHARD, HardState())
-        node = NodeId(self.store.identity.node_id)
+        settings = self.settings
         core = Raft(
-            CoreConfig(node, Configuration(voters=(node,))),
+            CoreConfig(
+                settings.id,
+                Configuration(voters=settings.members, witnesses=settings.witnesses),
+                election_ticks=settings.election_ticks,
+                preferred=settings.preferred,
+            ),
             Random(SystemRandom().getrandbits(64)),
             hard_state,
             loaded.entries,
             self._table.checkpoint.metadata,
         )
         rng = Random(SystemRandom().getrandbits(64))
-        return ShardHost(SOLE_SHARD, core, self._executor, loaded.log, self.disk, _send_nowhere, rng)
+        return ShardHost(SOLE_SHARD, core, self._executor, loaded.log, self.disk, self._send, rng)
 
     def _replay(self, progress: Progress) -> None:
         host = self.host
-        host.applied_index = self._table.checkpoint.index
         host.core.campaign()
         next_report = time.monotonic() + PROGRESS_SECONDS
         while True:
             host.perform()
             if host.is_leader and host.applied_index == host.core.status().last_index:
-                self._executor.row_indexes.clear()
                 return
             self.disk_written()
             if time.monotonic() > next_report:
@@ -133,6 +190,46 @@ class Node:
             if not host.core.has_ready():
                 time.sleep(0.0002)
 
+    # -- peers
+
+    def connect(self, poller: Poller) -> None:
+        """Listens for the peers, and dials them.
+
+        Raises: OSError when the address is taken.
+        """
+        settings = self.settings
+        if settings.listen is None:
+            return
+        hello = Hello(PROTOCOL_VERSION, settings.cluster, settings.id, self.incarnation, time.time_ns() // 1000)
+        self.transport = Transport(hello, poller, self, time.monotonic)
+        self.transport.delay_seconds = settings.peer_delay_seconds
+        self.transport.listen(*settings.listen)
+        self.transport.set_peers({node: at for node, at in settings.addresses.items() if node != settings.id})
+
+    def peer_message(self, sender: NodeId, message: PeerMessage) -> None:
+        """A peer said something."""
+        if type(message) is Consensus:
+            if sender == self.host.leader:
+                self.heard_at = time.monotonic()
+            self.host.core.step(sender, decode_message(message.encoded))
+        elif self.forwarding is not None:
+            self.forwarding.peer_message(sender, message)
+
+    def peer_connected(self, node: NodeId) -> None:
+        if self.forwarding is not None:
+            self.forwarding.peer_connected(node)
+
+    def peer_lost(self, node: NodeId) -> None:
+        self.host.core.unreachable(node)
+
+    def log(self, level: str, text: str) -> None:
+        print(f"{level}: {text}", flush=True)
+
+    def _send(self, shard: ShardId, messages: list[Outgoing]) -> None:
+        assert self.transport is not None, "a shard with one replica has nobody to write to"
+        for node, message in messages:
+            self.transport.send(node, Consensus(shard, encode_message(message)))
+
     # -- running
 
     def end_turn(self) -> list[Announcement]:
@@ -140,7 +237,17 @@ class Node:
         host = self.host
         host.propose()
         announcements = host.perform()
+        if host.undone_gates:
+            self.checkpointer.abandon()
+        if self._announcements:
+            announcements = self._announcements + announcements
+            self._announcements = []
         return announcements or host.executor.take_announcements()
+
+    def flush(self) -> None:
+        """Sends what this turn has for the peers."""
+        if self.transport is not None:
+            self.transport.flush()
 
     def disk_written(self) -> None:
         """Tells the cores what the disk thread has written.
@@ -163,8 +270,14 @@ class Node:
         self.write_refusal = DISK_FULL_TEXT if refused and self.durability is not Durability.MEMORY else None
 
     def tick(self) -> None:
-        """A tenth of a second has passed; nothing may have been executed in this turn yet."""
-        self.host.core.tick()
+        """About `tick_seconds` have passed; nothing may have been executed in this turn yet."""
+        now = time.monotonic()
+        elapsed = int((now - self._ticked_at) / self.settings.tick_seconds)
+        if elapsed:
+            self._ticked_at += elapsed * self.settings.tick_seconds
+            self.host.core.tick(elapsed)
+        if self.transport is not None:
+            self.transport.tick()
         self._look_at_disk()
         checkpointer = self.checkpointer
         if self.durability is not Durability.MEMORY:
@@ -183,7 +296,7 @@ class Node:
         checkpointer.request()
         while checkpointer.is_requested or checkpointer.is_running:
             self.tick()
-            self.host.perform()
+            self._announcements += self.host.perform()
             self.disk_written()
             time.sleep(0.0002)
 
@@ -191,20 +304,28 @@ class Node:
         """Writes what is queued, and releases the directory. Durability `memory` saves all, if `saves`."""
         if self.durability is Durability.MEMORY and saves:
             self.checkpoint_and_wait()
+        if self.transport is not None:
+            self.transport.close()
         self.disk.close()
         self.store.close()
 
 
-def open_node(directory: Path, durability: str, databases: int, config: DataConfig, progress: Progress) -> Node:
+def open_node(
+    directory: Path,
+    durability: str,
+    databases: int,
+    config: DataConfig,
+    progress: Progress,
+    settings: NodeSettings | None = None,
+) -> Node:
     """Opens the data directory and loads what is in it.
 
     Raises: StorageError (DirectoryRefused, Damaged) with one line that says what to do.
     """
-    store = open_store(directory, cluster="makoredis", node_id=NodeId(1), now_ms=time.time_ns() // 1_000_000)
-    node = Node(store, Durability(durability), databases, config)
+    settings = settings or NodeSettings()
+    store = open_store(
+        directory, cluster=settings.cluster, node_id=settings.id, now_ms=time.time_ns() // 1_000_000
+    )
+    node = Node(store, Durability(durability), databases, config, settings)
     node.load(progress)
     return node
-
-
-def _send_nowhere(shard: ShardId, messages: list[Outgoing]) -> None:
-    assert not messages, "a shard with one replica has nobody to write to"

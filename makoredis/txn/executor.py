@@ -84,6 +84,8 @@ class Executor:
         """The last entry that this replica proposed and executed."""
         self.row_indexes: dict[tuple[int, bytes], int] = {}
         """By database id and key, how far the row that it was loaded from goes: what replay has to skip."""
+        self.rows_until = 0
+        """The highest of them: behind it there is nothing to skip."""
         self.state_index = 0
         """How far database numbers and function libraries were loaded."""
         self.version = 0
@@ -215,6 +217,8 @@ class Executor:
         Returns: what it has to tell, if anybody wants to know.
         """
         entry = decode_payload(payload)
+        if self.row_indexes and index > self.rows_until:
+            self.row_indexes = {}
         announcements: list[Announcement] = []
         for transaction in entry.transactions:
             effects = transaction.effects
