@@ -9,9 +9,11 @@ from pathlib import Path
 
 import trio
 
+from makoredis.admin.launcher import launch
 from makoredis.base.config import ConfigError, FileConfig, NodeConfig, load_config
 from makoredis.base.errors import Fatal
-from makoredis.cluster.node import open_node
+from makoredis.base.ids import NodeId
+from makoredis.cluster.node import NodeSettings, open_node
 from makoredis.server.config import Config
 from makoredis.server.parameters import BadValue, ParameterTable
 from makoredis.server.server import Server
@@ -22,11 +24,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says. Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        config = configure(options)
+        file = load_config(Path(options.config)) if options.config else FileConfig()
+        if len(file.nodes) > 1 and options.node is None and not options.check_config:
+            return launch(file, Path(options.config))
+        node = _pick_node(file, options.node)
+        config, settings = configure(options, file, node), node_settings(file, node)
         if options.check_config:
             print("the configuration is valid")
             return 0
-        return serve(config)
+        return serve(config, settings)
     except (ConfigError, Fatal) as error:
         print(f"makoredis: {error}", file=sys.stderr)
         return 1
@@ -50,13 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(options: argparse.Namespace) -> Config:
-    """The configuration of the node that the command line asks for.
+def configure(options: argparse.Namespace, file: FileConfig, node: NodeConfig) -> Config:
+    """The configuration of a node: the file's, with what the command line says instead.
 
     Raises: ConfigError.
     """
-    file = load_config(Path(options.config)) if options.config else FileConfig()
-    node = _pick_node(file, options.node)
     table = ParameterTable()
     settings = {
         **file.parameters,
@@ -81,18 +85,42 @@ def configure(options: argparse.Namespace) -> Config:
 
 
 def _pick_node(file: FileConfig, name: str | None) -> NodeConfig:
+    """The node to run; with several and no name, the first (only to check the file)."""
     if name is not None:
         return file.node(name)
-    if len(file.nodes) > 1:
-        raise ConfigError(f"{file.path}: has {len(file.nodes)} nodes; say which one to run with --node")
     return file.nodes[0] if file.nodes else NodeConfig("n1", 1)
 
 
-def serve(config: Config) -> int:
+def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
+    """Which node this is among the others.
+
+    Raises: ConfigError for what one node can do and several cannot.
+    """
+    if len(file.nodes) < 2:
+        return NodeSettings(id=NodeId(node.id), cluster=file.cluster, members=(NodeId(node.id),))
+    if file.durability == "memory":
+        raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
+    if file.shards != 1:
+        raise ConfigError(f"{file.path}: shards: {file.shards} is not supported yet; valid is 1")
+    return NodeSettings(
+        id=NodeId(node.id),
+        cluster=file.cluster,
+        members=tuple(sorted(NodeId(each.id) for each in file.nodes)),
+        witnesses=tuple(sorted(NodeId(each.id) for each in file.nodes if each.witness)),
+        addresses={NodeId(each.id): (each.host, each.peer_port) for each in file.nodes},
+        listen=(node.host, node.peer_port),
+        tick_seconds=file.heartbeat_ms / 1000,
+        election_ticks=max(4, file.election_ms // file.heartbeat_ms),
+        peer_delay_seconds=file.peer_delay_ms / 1000,
+    )
+
+
+def serve(config: Config, settings: NodeSettings) -> int:
     """Opens the data, recovers, and serves until told to stop."""
     started = time.monotonic()
-    node = open_node(Path(config.directory), config.durability, config.databases, config.data, _progress)
+    node = open_node(Path(config.directory), config.durability, config.databases, config.data, _progress, settings)
     server = Server(config, node)
+    node.connect(server.reactor)
     ports = {server.reactor.listen(address, config.port) for address in config.bind}
     keys = sum(database.size for database in node.host.space.by_id)
     addresses = ", ".join(f"{address}:{max(ports)}" for address in config.bind)

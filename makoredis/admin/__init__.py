@@ -1,0 +1,1 @@
+"""Looking at nodes and starting them; nothing here changes data."""

@@ -21,14 +21,16 @@ def record(cls: type[T]) -> type[T]:
 
 
 if TYPE_CHECKING:
+    from dataclasses import field as field
 
-    @dataclass_transform(frozen_default=True)
+    @dataclass_transform(frozen_default=True, field_specifiers=(field,))
     class Wire:
         """Base of all records with a binary form. Subclasses in a union carry a `tag`."""
 
         def __init_subclass__(cls, tag: int | None = None, frozen: bool = True) -> None: ...
 
 else:
+    from msgspec import field as field
 
     class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Base of all records with a binary form. Subclasses in a union carry a `tag`."""

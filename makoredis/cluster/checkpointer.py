@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from makoredis.base.ids import Index, Slot
-from makoredis.base.record import Wire, record, wire_decoder, wire_encode
+from makoredis.base.record import Wire, field, record, wire_decoder, wire_encode
 from makoredis.cluster.host import ShardHost
 from makoredis.consensus.types import SnapshotMetadata
 from makoredis.data.encoding import encode_value
@@ -43,7 +43,7 @@ class StateBlob(Wire):
     """Which database id each number stands for."""
     libraries: dict[bytes, bytes]
     last_ts: int
-    requests: list[tuple[int, int, dict[int, bytes]]] = []
+    requests: list[tuple[int, int, dict[int, bytes]]] = field(default_factory=list)
     """Answers that may be asked for again (`RequestTable.dump`)."""
 
 

@@ -44,6 +44,8 @@ class Forward(Wire, tag=3):
     kind: int
     """A `ForwardKind`."""
     commands: list[list[bytes]]
+    guard_term: int = 0
+    """The leadership whose watch table guards this transaction; 0 if nothing is watched."""
 
 
 class Answer(Wire, tag=4):

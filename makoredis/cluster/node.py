@@ -323,9 +323,7 @@ def open_node(
     Raises: StorageError (DirectoryRefused, Damaged) with one line that says what to do.
     """
     settings = settings or NodeSettings()
-    store = open_store(
-        directory, cluster=settings.cluster, node_id=settings.id, now_ms=time.time_ns() // 1_000_000
-    )
+    store = open_store(directory, cluster=settings.cluster, node_id=settings.id, now_ms=time.time_ns() // 1_000_000)
     node = Node(store, Durability(durability), databases, config, settings)
     node.load(progress)
     return node

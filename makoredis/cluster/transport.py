@@ -187,7 +187,9 @@ class Transport:
 
     def next_due(self) -> float | None:
         """When a delayed frame may leave next."""
-        return min((link.queue[0][0] for link in self.links.values() if link.queue and link.state == "up"), default=None)
+        return min(
+            (link.queue[0][0] for link in self.links.values() if link.queue and link.state == "up"), default=None
+        )
 
     def send_due(self) -> None:
         """Sends delayed frames whose time has come."""

@@ -13,9 +13,10 @@ from makoredis.base.errors import ClientError
 from makoredis.commands.registry import WouldBlock
 from makoredis.data.access import Access
 from makoredis.server.routes import NO_REPLY, Route, Routes
-from makoredis.server.session import Session
+from makoredis.server.session import ForwardKind, Request, Session
 from makoredis.txn.gate import Gate
-from resp.encode import encoder_table
+from makoredis.txn.requests import RequestRecord
+from resp.encode import encode, encoder_table
 from resp.replies import QUEUED, Error
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Dispatcher:
         wall_us = server.wall_us
         is_plain = self._prepare(session)
         encoders = encoder_table(session.protocol)
+        is_replicated = server.node.is_replicated
+        request: Request | None = None
         session.commands_count += len(requests)
         session.last_command = requests[-1]
         started = perf_counter()
@@ -66,20 +69,23 @@ class Dispatcher:
             except ClientError as error:
                 route.failed += 1
                 reply = server.error_reply(error)
+            data = encoders[type(reply)](reply)
             effects = access.effects
+            if is_replicated:
+                session.sequence += 1
+                request = Request(session.sequence, 0, session.database, session.protocol, [argv])
             if effects:
-                gate = executor.commit(access, wall_us)
+                gate = executor.commit(access, wall_us, self._record(session, data) if is_replicated else None)
                 if server.observes_effects:
                     server.after_commit(effects)
             elif executor.pending_count or access.messages or access.notices:
                 gate = self._gate_of_read(route, argv, access)
             else:
                 gate = None
-            data = encoders[type(reply)](reply)
             if gate is None and not held:
                 out.append(data)
             else:
-                session.send_bytes(data, gate)
+                session.send_bytes(data, gate, request)
             ended = perf_counter()
             elapsed = ended - started
             route.calls += 1
@@ -91,12 +97,22 @@ class Dispatcher:
     def _prepare(self, session: Session) -> bool:
         """Readies the access for this session's next requests. Returns whether they may take the fast path."""
         self.begin(session)
-        return not (session.is_special or self.server.is_special)
+        if session.is_special or self.server.is_special:
+            return False
+        return not self.server.node.is_replicated or self.server.forwarding.may_run_here(session)
+
+    def _record(self, session: Session, reply: bytes) -> RequestRecord:
+        """What the log says of the session's present request, so that it is executed only once."""
+        if session.request_id is not None:
+            incarnation, number, sequence, acknowledged = session.request_id
+            return RequestRecord(incarnation, number, sequence, acknowledged, reply)
+        node = self.server.node
+        return RequestRecord(node.incarnation, session.id, session.sequence, session.acknowledged(), reply)
 
     def _gate_of_read(self, route: Route, argv: list[bytes], access: Access) -> Gate | None:
         executor = self.server.node.host.executor
         if access.messages or access.notices:
-            return executor.announce_only(access)
+            return executor.announce_only(access, self.server.wall_us)
         if route.whole_keyspace:
             return executor.gate_of_everything() if route.row.flags & _LOOKS else None
         return executor.gate_of_reads(access.database.id, route.row.keys(argv))
@@ -176,6 +192,10 @@ class Dispatcher:
     def call(self, session: Session, route: Route, argv: list[bytes]) -> None:
         """Runs a request and sends its reply, with all that is common to every command."""
         server = self.server
+        if route.is_data and server.node.is_replicated and not self._may_run_here(session, route):
+            kind = ForwardKind.SINGLE
+            server.forwarding.submit(session, kind, [argv], may_block="blocking" in route.row.flags)
+            return
         if server.monitors and "skip_monitor" not in route.row.flags:
             server.feed_monitors(session, argv)
         started = perf_counter()
@@ -191,12 +211,24 @@ class Dispatcher:
         if isinstance(reply, WouldBlock):
             server.blocking.park(session, route, argv, reply)
         elif reply is not NO_REPLY:
-            self.answer(session, reply, gate)
+            self.answer(session, reply, gate, self.present_request(session, [argv]) if route.is_data else None)
 
-    def answer(self, session: Session, reply: Any, gate: Gate | None) -> None:
+    def _may_run_here(self, session: Session, route: Route) -> bool:
+        forwarding = self.server.forwarding
+        if forwarding.may_run_here(session):
+            return True
+        return session.reads_here and "readonly" in route.row.flags and forwarding.may_read_here(session)
+
+    def present_request(self, session: Session, commands: list[list[bytes]], kind: int = 0) -> Request | None:
+        """The session's present request, for asking it again should its leader be lost."""
+        if not self.server.node.is_replicated or session.proxy is not None:
+            return None
+        return Request(session.sequence, kind, session.database, session.protocol, commands)
+
+    def answer(self, session: Session, reply: Any, gate: Gate | None, request: Request | None = None) -> None:
         """Sends a reply, unless CLIENT REPLY says not to."""
         if session.reply_mode not in ("off", "skip"):
-            session.send_reply(reply, gate)
+            session.send_reply(reply, gate, request)
 
     def call_session(self, session: Session, route: Route, argv: list[bytes]) -> tuple[Any, Gate | None]:
         """Runs a command on the connection or the server."""
@@ -214,7 +246,8 @@ class Dispatcher:
             reply = self.invoke(access, route, argv)
         finally:
             access.may_block = False
-        return reply, self.finish(session, access, ((route, argv),))
+            access.is_replica = False
+        return reply, self.finish(session, access, ((route, argv),), reply)
 
     def begin(self, session: Session) -> Access:
         """Readies the node's access for a transaction of this session."""
@@ -223,6 +256,7 @@ class Dispatcher:
         access.number = session.database
         access.database = access.space.databases[session.database]
         access.protocol = session.protocol
+        access.is_replica = not self.server.node.host.is_leader
         return access
 
     def invoke(self, access: Access, route: Route, argv: list[bytes]) -> Any:
@@ -233,18 +267,26 @@ class Dispatcher:
             route.failed += 1
             return self.server.error_reply(error)
 
-    def finish(self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]]) -> Gate | None:
-        """Ends a transaction. Returns the gate of its replies, those of reads included."""
+    def finish(
+        self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]], reply: Any
+    ) -> Gate | None:
+        """Ends a transaction. Returns the gate of its reply, those of reads included."""
         server = self.server
         executor = server.node.host.executor
         effects = access.effects
+        record: RequestRecord | None = None
+        if server.node.is_replicated:
+            if session.request_id is None:
+                session.sequence += 1
+            if effects and not isinstance(reply, WouldBlock):
+                record = self._record(session, encode(reply, session.protocol))
         if effects:
-            gate = executor.commit(access, server.wall_us)
+            gate = executor.commit(access, server.wall_us, record)
             if server.observes_effects:
                 server.after_commit(effects)
             return gate
         if not executor.pending_count:
-            return executor.announce_only(access) if access.messages or access.notices else None
+            return executor.announce_only(access, server.wall_us) if access.messages or access.notices else None
         latest: Gate | None = None
         for route, argv in requests:
             if not route.is_data:
@@ -257,10 +299,10 @@ class Dispatcher:
 
 def _protected(route: Route) -> ClientError:
     word = route.name.split("|")[0]
+    option = f"enable-{word.lower()}-command"
     return ClientError(
-        f"ERR {word} command not allowed. If the enable-{word.lower()}-command option is set to \"local\", you can run it "
-        "from a local connection, otherwise you need to set this option in the configuration file, and then restart the "
-        "server."
+        f'ERR {word} command not allowed. If the {option} option is set to "local", you can run it from a local '
+        "connection, otherwise you need to set this option in the configuration file, and then restart the server."
     )
 
 

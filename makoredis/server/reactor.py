@@ -11,6 +11,7 @@ import select
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -41,6 +42,7 @@ class Reactor:
         self.listeners: dict[int, socket.socket] = {}
         self.flush_queue: list[Session] = []
         self._resumed: list[Session] = []
+        self._watched: dict[int, Callable[[int], None]] = {}
         self._is_paused_accepting = False
 
     def listen(self, host: str, port: int) -> int:
@@ -68,6 +70,19 @@ class Reactor:
         self.listeners[listener.fileno()] = listener
         self.epoll.register(listener.fileno(), select.EPOLLIN)
 
+    def watch(self, fd: int, events: int, on_event: Callable[[int], None]) -> None:
+        """Has a function called with what is ready at a descriptor that is no client's (the nodes' connections)."""
+        if fd in self._watched:
+            self.epoll.modify(fd, events)
+        else:
+            self.epoll.register(fd, events)
+        self._watched[fd] = on_event
+
+    def unwatch(self, fd: int) -> None:
+        """Ends that."""
+        if self._watched.pop(fd, None) is not None:
+            self.epoll.unregister(fd)
+
     async def run(self) -> None:
         """Serves until cancelled."""
         disk_fd = self.server.node.disk_fd
@@ -90,7 +105,7 @@ class Reactor:
         for fd, event in events:
             session = sessions.get(fd)
             if session is None:
-                self._other_event(fd)
+                self._other_event(fd, event)
                 continue
             try:
                 if event & ~select.EPOLLOUT:
@@ -108,7 +123,11 @@ class Reactor:
         self.flush()
         return True
 
-    def _other_event(self, fd: int) -> None:
+    def _other_event(self, fd: int, event: int) -> None:
+        on_event = self._watched.get(fd)
+        if on_event is not None:
+            on_event(event)
+            return
         listener = self.listeners.get(fd)
         if listener is not None:
             self._accept(listener)
@@ -119,6 +138,7 @@ class Reactor:
 
     def _readable(self, session: Session) -> None:
         try:
+            assert session.sock is not None
             data = session.sock.recv(READ_BYTES)
         except BlockingIOError:
             return
@@ -179,7 +199,10 @@ class Reactor:
         while self._resumed:
             resumed, self._resumed = self._resumed, []
             for session in resumed:
-                if session.closed_reason is None and session.blocked is None and session.backlog:
+                if session.proxy is not None:
+                    if session.closed_reason is None:
+                        self.server.forwarding.resume(session)
+                elif session.closed_reason is None and session.blocked is None and session.backlog:
                     requests = list(session.backlog)
                     session.backlog.clear()
                     session.want_flush()
@@ -191,9 +214,21 @@ class Reactor:
         """Sends what this turn has made ready."""
         queue = self.flush_queue[:]
         self.flush_queue.clear()
+        self._flush_sessions(queue)
+        if self.flush_queue:
+            # Answers of this node to its own clients.
+            queue = self.flush_queue[:]
+            self.flush_queue.clear()
+            self._flush_sessions(queue)
+        self.server.node.flush()
+
+    def _flush_sessions(self, queue: list[Session]) -> None:
         for session in queue:
             session.flush_queue = self.flush_queue
             if session.closed_reason is not None:
+                continue
+            if session.proxy is not None:
+                self.server.forwarding.flush(session)
                 continue
             try:
                 done = session.flush()
@@ -259,7 +294,8 @@ class Reactor:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EBADF):
                 raise
-        session.sock.close()
+        if session.sock is not None:
+            session.sock.close()
         self.server.session_closed(session)
 
     def close_all(self) -> None:

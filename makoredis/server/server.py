@@ -15,6 +15,7 @@ from makoredis.data.effects import Effect
 from makoredis.server.blocking import Blocking
 from makoredis.server.config import Config
 from makoredis.server.dispatch import Dispatcher
+from makoredis.server.forwarding import Forwarding
 from makoredis.server.latency import LatencyMonitor
 from makoredis.server.pause import Pause
 from makoredis.server.pubsub import PubSub
@@ -27,6 +28,7 @@ from makoredis.server.stats import Stats
 from makoredis.server.watches import WatchTable
 from resp.replies import OK, Error
 
+TICK_SECONDS = 0.1
 PAGE_BYTES = resource.getpagesize()
 EXPIRE_KEYS_PER_TICK = 2000
 """Deadlines that one tick works off; more are left for the next, so that a mass expiry doesn't stop the loop."""
@@ -46,6 +48,9 @@ class Server:
         self.routes = Routes()
         self.dispatcher = Dispatcher(self, self.routes)
         self.reactor = Reactor(self)
+        self.forwarding = Forwarding(self)
+        node.forwarding = self.forwarding
+        self.max_staleness_seconds = 10.0
         self.watches = WatchTable()
         self.blocking = Blocking(self)
         self.pause = Pause(self)
@@ -86,6 +91,18 @@ class Server:
         """Proposes what was executed, and tells the world what has become final."""
         for announcement in self.node.end_turn():
             self.pubsub.announce(announcement)
+        if self.node.is_replicated:
+            self._end_replicated_turn()
+
+    def _end_replicated_turn(self) -> None:
+        host = self.node.host
+        if host.undone_gates:
+            gates, host.undone_gates = host.undone_gates, []
+            self.forwarding.leadership_lost(gates)
+        self.forwarding.serve_deferred()
+        while host.executor.has_entry():
+            for announcement in self.node.end_turn():
+                self.pubsub.announce(announcement)
 
     def after_commit(self, effects: Sequence[Effect]) -> None:
         """A transaction has changed something that somebody here watches or waits for."""
@@ -125,7 +142,7 @@ class Server:
     def allows_protected(self, session: Session, route: Route) -> bool:
         """Whether `enable-debug-command` or `enable-module-command` lets this client have such a command."""
         allowed = self.config.table[f"enable-{route.name.split('|')[0].lower()}-command"]
-        return allowed == "yes" or (allowed == "local" and is_local(session.sock))
+        return allowed == "yes" or (allowed == "local" and session.sock is not None and is_local(session.sock))
 
     def write_refusal(self, session: Session, route: Route) -> ClientError | None:
         """Why nothing may be written now: the disk, or the memory limit."""
@@ -194,6 +211,8 @@ class Server:
         if self.blocking.is_parked(session):
             self.blocking.unpark(session)
         self.watches.forget(session)
+        if self.node.is_replicated:
+            self.forwarding.session_closed(session)
         self.pubsub.forget(session)
         if session.is_monitor:
             self.monitors.pop(session.id, None)
@@ -326,6 +345,9 @@ class Server:
         while True:
             deadline = self.blocking.next_deadline_ms()
             at = next_tick
+            if self.node.transport is not None:
+                due = self.node.transport.next_due()
+                at = at if due is None else min(at, trio.current_time() + max(0.0, due - time.monotonic()))
             if deadline is not None:
                 at = min(at, trio.current_time() + max(0, deadline - time.time() * 1000) / 1000)
             with trio.CancelScope(deadline=at) as self._timer_scope:
@@ -333,8 +355,10 @@ class Server:
             self._timer_scope = None
             self.begin_turn()
             if trio.current_time() >= next_tick:
-                next_tick = trio.current_time() + 0.1
+                next_tick = trio.current_time() + min(TICK_SECONDS, self.node.settings.tick_seconds)
                 self.tick()
+            if self.node.transport is not None:
+                self.node.transport.send_due()
             self.blocking.expire(self.now_ms)
             self.pause.end_if_over()
             self.reactor.run_resumed()
@@ -344,6 +368,8 @@ class Server:
     def tick(self) -> None:
         """Ten times a second: expiry, the node's own timers, idle clients."""
         self.node.tick()
+        if self.node.is_replicated:
+            self.forwarding.tick()
         self.expire_keys()
         self.check_memory()
         self._answer_saves()

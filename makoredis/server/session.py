@@ -7,6 +7,8 @@ Both are bounded by the output buffer limits of the client's class.
 
 import socket
 from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from makoredis.txn.gate import Gate
@@ -17,14 +19,42 @@ SEND_BYTES_MAX = 4 * 1024 * 1024
 """Handed to one `send`, so that one client with a huge reply doesn't keep the turn."""
 
 
+class ForwardKind(IntEnum):
+    """What a forwarded request is."""
+
+    SINGLE = 0
+    TRANSACTION = 1
+    """The commands of MULTI … EXEC."""
+    WATCH = 2
+    UNWATCH = 3
+
+
+@dataclass(slots=True)
+class Request:
+    """A request of a client, in a form in which it can be asked again, here or on another node."""
+
+    sequence: int
+    """Numbers the session's requests to the keyspace."""
+    kind: int
+    """A `ForwardKind`."""
+    database: int
+    protocol: int
+    commands: list[list[bytes]]
+    asked_at: float = 0.0
+    may_block: bool = False
+    guard_term: int = 0
+    """The leadership whose watch table guards a transaction; 0 if nothing is watched."""
+
+
 class Held:
-    """Replies that wait for one gate."""
+    """Replies that wait for one gate, and the requests they answer (None: a reply that depends on nothing held)."""
 
-    __slots__ = ("chunks", "gate")
+    __slots__ = ("chunks", "gate", "requests")
 
-    def __init__(self, gate: Gate | None, chunk: bytes) -> None:
+    def __init__(self, gate: Gate | None, chunk: bytes, request: Request | None) -> None:
         self.gate = gate
         self.chunks = [chunk]
+        self.requests = [request]
 
 
 class Session:
@@ -48,6 +78,7 @@ class Session:
         "extra",
         "fd",
         "flush_queue",
+        "guard_term",
         "held",
         "held_bytes",
         "id",
@@ -68,7 +99,13 @@ class Session:
         "parser",
         "patterns",
         "protocol",
+        "proxy",
+        "reads_here",
+        "remote_count",
         "reply_mode",
+        "request_id",
+        "seen_index",
+        "sequence",
         "shard_channels",
         "sock",
         "soft_limit_since",
@@ -80,10 +117,27 @@ class Session:
         "writable_wanted",
     )
 
-    def __init__(self, id: int, sock: socket.socket, address: str, laddress: str, now: float) -> None:
+    def __init__(self, id: int, sock: socket.socket | None, address: str, laddress: str, now: float) -> None:
+        """
+        Args:
+            sock: None for the proxy of a client of another node.
+        """
         self.id = id
         self.sock = sock
-        self.fd = sock.fileno()
+        self.fd = -1 if sock is None else sock.fileno()
+        self.proxy: Any = None
+        self.sequence = 0
+        """The last number given to a request to the keyspace; only where there are other nodes."""
+        self.remote_count = 0
+        """Requests being asked elsewhere."""
+        self.request_id: tuple[int, int, int, int] | None = None
+        """Of the request being executed: incarnation, session, sequence, acknowledged sequence."""
+        self.seen_index = 0
+        """A read on a follower must not be older than this."""
+        self.guard_term = 0
+        """The leadership that keeps the versions of this session's watched keys; 0 if it watches none."""
+        self.reads_here = False
+        """READONLY: reads may be answered by a follower."""
         self.address = address
         self.laddress = laddress
         self.parser = RequestParser()
@@ -136,6 +190,7 @@ class Session:
             or self.tracking is not None
             or self.blocked is not None
             or self.close_after_reply
+            or self.reads_here
             or self.no_touch
             or (self.protocol == 2 and self.subscription_count() > 0)
             or (self.user is not None and not self.user.is_unrestricted)
@@ -147,25 +202,42 @@ class Session:
 
     # -- output
 
-    def send_reply(self, reply: Any, gate: Gate | None = None) -> None:
+    def send_reply(self, reply: Any, gate: Gate | None = None, request: Request | None = None) -> None:
         """Puts a reply behind all earlier ones; it leaves once its gate is open."""
-        self.send_bytes(encode(reply, self.protocol), gate)
+        self.send_bytes(encode(reply, self.protocol), gate, request)
 
-    def send_bytes(self, data: bytes, gate: Gate | None = None) -> None:
+    def send_bytes(self, data: bytes, gate: Gate | None = None, request: Request | None = None) -> None:
         """The same for an encoded reply."""
         held = self.held
         if gate is not None and not gate.is_open:
             self.held_bytes += len(data)
             if held and held[-1].gate is gate:
                 held[-1].chunks.append(data)
+                held[-1].requests.append(request)
             else:
-                held.append(Held(gate, data))
+                held.append(Held(gate, data, request))
                 gate.waiters.append(self)
         elif held:
             self.held_bytes += len(data)
             held[-1].chunks.append(data)
+            held[-1].requests.append(request)
         else:
             self.out.append(data)
+
+    def hold_place(self, gate: Gate, request: Request) -> Held:
+        """Keeps the place of a reply that is not known yet."""
+        held = Held(gate, b"", request)
+        self.held.append(held)
+        gate.waiters.append(self)
+        return held
+
+    def acknowledged(self) -> int:
+        """Up to which sequence the client has been sent its answers."""
+        for held in self.held:
+            for request in held.requests:
+                if request is not None:
+                    return request.sequence - 1
+        return self.sequence - 1
 
     def push(self, data: bytes) -> None:
         """Sends something that belongs to no request (a message, an invalidation), ahead of held replies."""
@@ -201,6 +273,7 @@ class Session:
 
         Raises: OSError when the connection is gone.
         """
+        assert self.sock is not None
         if self.out:
             data = self.out[0] if len(self.out) == 1 else b"".join(self.out)
             self.out.clear()
@@ -217,6 +290,7 @@ class Session:
         return self._flush_unsent()
 
     def _flush_unsent(self) -> bool:
+        assert self.sock is not None
         budget = SEND_BYTES_MAX
         while self.unsent and budget > 0:
             data = self.unsent[0]

@@ -3,7 +3,7 @@
 Fields are a file format: a new one goes last and has a default.
 """
 
-from makoredis.base.record import Wire, wire_decoder, wire_encode
+from makoredis.base.record import Wire, field, wire_decoder, wire_encode
 from makoredis.data.effects import Effect
 from makoredis.txn.requests import RequestRecord
 
@@ -15,8 +15,8 @@ class TransactionRecord(Wire):
     effects: list[Effect]
     request: RequestRecord | None = None
     """Which request it was and what was answered, where a request could be repeated."""
-    notices: list[tuple[int, bytes, bytes, int]] = []
-    messages: list[tuple[bytes, bytes, bool]] = []
+    notices: list[tuple[int, bytes, bytes, int]] = field(default_factory=list)
+    messages: list[tuple[bytes, bytes, bool]] = field(default_factory=list)
     """What other nodes have to tell their clients (`Access.notices`, `Access.messages`)."""
 
 
@@ -26,7 +26,7 @@ class EntryPayload(Wire):
     epoch: int
     closed_ts: int
     transactions: list[TransactionRecord]
-    closed_sessions: list[tuple[int, int]] = []
+    closed_sessions: list[tuple[int, int]] = field(default_factory=list)
     """Incarnation and session of clients that are gone."""
 
 

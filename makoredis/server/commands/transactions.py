@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from makoredis.base.errors import ClientError
 from makoredis.server.dispatch import EXEC_ABORTED
 from makoredis.server.routes import NO_REPLY, Route, session_command
-from makoredis.server.session import Session
+from makoredis.server.session import ForwardKind, Session
 from resp.replies import NULL_ARRAY, OK, Error
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ def exec_(server: "Server", session: Session) -> Any:
     if session.multi_failed:
         end_transaction(server, session)
         return EXEC_ABORTED
+    if server.node.is_replicated and not server.forwarding.may_run_here(session):
+        _forward(server, session, queued)
+        return NO_REPLY
     is_stale = not server.watches.is_current(server, session)
+    guard_term = session.guard_term
     end_transaction(server, session)
     if is_stale:
         # That a watched key changed is something the client sees: it must not hear of it before it is final.
@@ -51,7 +55,7 @@ def exec_(server: "Server", session: Session) -> Any:
     refusal = _write_refusal(server, session, queued)
     if refusal is not None:
         return refusal
-    _run(server, session, queued)
+    run(server, session, queued, guard_term)
     return NO_REPLY
 
 
@@ -64,7 +68,30 @@ def _write_refusal(server: "Server", session: Session, queued: list[tuple[Route,
     return None
 
 
-def _run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes]]]) -> None:
+def _forward(server: "Server", session: Session, queued: list[tuple[Route, list[bytes]]]) -> None:
+    """Has another node execute the transaction. What was watched here, when this node led, has lost its guard."""
+    lost_guard, guard_term = bool(session.watched), session.guard_term
+    end_transaction(server, session)
+    if lost_guard:
+        server.dispatcher.answer(session, NULL_ARRAY, None)
+    else:
+        commands = [argv for _, argv in queued]
+        server.forwarding.submit(session, ForwardKind.TRANSACTION, commands, guard_term=guard_term)
+
+
+def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes]]], guard_term: int) -> None:
+    """Executes the commands of a transaction, one after the other with nothing in between, and answers.
+
+    Args:
+        guard_term: the leadership whose watch table guards it, 0 if nothing is watched. A later leader's knows nothing
+            of it, so there the transaction is refused as if a watched key had changed.
+    """
+    if session.proxy is not None:
+        is_stale = guard_term not in (0, server.node.host.term) or not server.watches.is_current(server, session)
+        server.watches.forget(session)
+        if is_stale:
+            session.send_reply(NULL_ARRAY, server.node.host.executor.gate_of_everything())
+            return
     dispatcher = server.dispatcher
     access = dispatcher.begin(session)
     replies = []
@@ -78,14 +105,19 @@ def _run(server: "Server", session: Session, queued: list[tuple[Route, list[byte
             replies.append(dispatcher.call_session(session, route, argv)[0])
             if access.number != session.database:
                 access.select(session.database)
-    gate = dispatcher.finish(session, access, queued)
-    dispatcher.answer(session, [reply for reply in replies if reply is not NO_REPLY], gate)
+    answer = [reply for reply in replies if reply is not NO_REPLY]
+    gate = dispatcher.finish(session, access, queued, answer)
+    request = dispatcher.present_request(session, [argv for _, argv in queued], ForwardKind.TRANSACTION)
+    if request is not None:
+        request.guard_term = guard_term
+    dispatcher.answer(session, answer, gate, request)
 
 
 def end_transaction(server: "Server", session: Session) -> None:
     """Leaves MULTI and forgets watched keys."""
     session.multi = None
     session.multi_failed = False
+    session.guard_term = 0
     server.watches.forget(session)
     session.refresh_special()
 
@@ -94,6 +126,10 @@ def end_transaction(server: "Server", session: Session) -> None:
 def watch(server: "Server", session: Session, *keys: bytes) -> Any:
     if session.multi is not None:
         raise ClientError("ERR WATCH inside MULTI is not allowed")
+    session.guard_term = session.guard_term or server.node.host.term
+    if server.node.is_replicated and not server.forwarding.may_run_here(session):
+        server.forwarding.submit(session, ForwardKind.WATCH, [list(keys)], guard_term=session.guard_term)
+        return NO_REPLY
     for key in keys:
         server.watches.watch(server, session, key)
     return OK
@@ -102,4 +138,9 @@ def watch(server: "Server", session: Session, *keys: bytes) -> Any:
 @session_command("UNWATCH", "Forgets about watched keys of a transaction.")
 def unwatch(server: "Server", session: Session) -> Any:
     server.watches.forget(session)
+    if session.guard_term and server.node.is_replicated and not server.forwarding.may_run_here(session):
+        session.guard_term = 0
+        server.forwarding.submit(session, ForwardKind.UNWATCH, [])
+        return NO_REPLY
+    session.guard_term = 0
     return OK

@@ -1,0 +1,71 @@
+"""Starts all nodes of a configuration file on this machine as child processes, and stops them together.
+
+Their output appears here line by line behind the node's name. A node that ends is reported, and the others go on: that
+is what they are replicas for.
+"""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import trio
+
+from makoredis.base.config import FileConfig
+
+STOP_SECONDS_MAX = 15.0
+"""For a node to end after SIGTERM; then it is killed."""
+
+
+def launch(file: FileConfig, path: Path) -> int:
+    """Runs every node of the file until Ctrl-C or until all have ended. Returns the exit status."""
+    return trio.run(_launch, file, path)
+
+
+async def _launch(file: FileConfig, path: Path) -> int:
+    names = [node.name for node in file.nodes]
+    width = max(map(len, names))
+    children: dict[str, trio.Process] = {}
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            command = [sys.executable, "-u", "-m", "makoredis", "--config", str(path), "--node", name]
+            child = await trio.lowlevel.open_process(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            children[name] = child
+        async with trio.open_nursery() as readers:
+            nursery.start_soon(_stop_on_signal, children)
+            for name, child in children.items():
+                readers.start_soon(_show_output, name.ljust(width), child)
+        nursery.cancel_scope.cancel()
+    return max(abs(child.returncode or 0) for child in children.values())
+
+
+async def _show_output(label: str, child: trio.Process) -> None:
+    assert child.stdout is not None
+    rest = b""
+    async for chunk in child.stdout:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            print(f"{label} | {line.decode(errors='replace')}", flush=True)
+    status = await child.wait()
+    print(f"{label} | ended with status {status}", flush=True)
+
+
+async def _stop_on_signal(children: dict[str, trio.Process]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            break
+    for child in children.values():
+        if child.poll() is None:
+            child.terminate()
+    with trio.move_on_after(STOP_SECONDS_MAX):
+        for child in children.values():
+            await child.wait()
+    for child in children.values():
+        if child.poll() is None:
+            child.kill()
