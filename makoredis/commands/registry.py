@@ -35,9 +35,8 @@ class WouldBlock:
     argv: list[bytes] | None = None
     """What to run when woken, if not the request itself (XREAD with `$` resolved)."""
     wakes_for: tuple[type, ...] = ()
-    """Types of value that can serve it; () = any. A key that holds another type does not wake it."""
-    wakes_when_gone: bool = False
-    """Whether a key that is deleted wakes it too (XREADGROUP, which then answers with an error)."""
+    """Types of value that can serve it; a key that holds another type does not wake it. () = any change of the key,
+    also that it is gone (XREADGROUP, which then answers with an error)."""
 
 
 @record

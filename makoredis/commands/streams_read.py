@@ -105,7 +105,7 @@ def xreadgroup(access: Access, *words: bytes) -> Reply | WouldBlock:
         return _per_stream(access, found)
     if request.timeout_ms is None or not access.may_block:
         return NULL_ARRAY
-    return WouldBlock(request.keys, request.timeout_ms, NULL_ARRAY, None, (), wakes_when_gone=True)
+    return WouldBlock(request.keys, request.timeout_ms, NULL_ARRAY)
 
 
 def _history_start(access: Access, key: bytes, group: bytes, id: bytes) -> StreamId | None:
@@ -126,6 +126,8 @@ def _touch_consumer(access: Access, key: bytes, group: Group, request: _Request,
     name = request.consumer
     consumer = group.consumers.get(name)
     active_ms = access.now_ms if is_served else NEVER_ACTIVE if consumer is None else consumer.active_ms
+    if consumer is not None and (consumer.seen_ms, consumer.active_ms) == (access.now_ms, active_ms):
+        return
     access.apply(StreamPutConsumer(access.database.id, key, request.group, name, access.now_ms, active_ms))
     if consumer is None:
         access.notify(events.STREAM, b"xgroup-createconsumer", key)

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from makoredis.commands.registry import WouldBlock
-from makoredis.data.effects import Effect
+from makoredis.data.effects import WAKES_NOBODY, Effect
 from makoredis.server.routes import Route
 from makoredis.server.session import Session
 
@@ -68,6 +68,8 @@ class Blocking:
     def note(self, effects: Sequence[Effect]) -> None:
         """Remembers which waited-for keys a transaction changed."""
         for effect in effects:
+            if type(effect) in WAKES_NOBODY:
+                continue
             key = effect.key
             if key is None:
                 self._ready.update(dict.fromkeys(self.queues))

@@ -78,7 +78,23 @@ Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
 
 decode_effects = wire_decoder(list[Effect])
 
+WAKES_NOBODY: frozenset[type] = frozenset(
+    {
+        StreamTrim,
+        StreamDelete,
+        StreamPutInfo,
+        StreamPutGroup,
+        StreamPutConsumer,
+        StreamDeleteConsumer,
+        StreamPutPending,
+        StreamDeletePending,
+    }
+)
+"""Effects after which no request that waits for the key has more to get. XREADGROUP notes when each consumer asked, so
+that waiting consumers would go on waking each other."""
+
 __all__ = [
+    "WAKES_NOBODY",
     "Delete",
     "DeleteLibrary",
     "Effect",

@@ -60,7 +60,7 @@ def test_xread_waits_from_the_id_that_dollar_stood_for(space: Keyspace) -> None:
     assert isinstance(waiting, WouldBlock)
     assert waiting.argv == b"XREAD COUNT 2 BLOCK 250 STREAMS s none 5-3 0-0".split()
     assert (waiting.keys, waiting.timeout_ms, waiting.on_timeout) == ((b"s", b"none"), 250, NULL_ARRAY)
-    assert waiting.wakes_for == (Stream,) and not waiting.wakes_when_gone
+    assert waiting.wakes_for == (Stream,)
     assert access.effects == []
 
 
@@ -99,7 +99,7 @@ def test_waiting_in_a_group_creates_the_consumer_and_ends_when_the_group_goes(sp
     access.may_block = True
     waiting = run(access, "XREADGROUP GROUP g alice BLOCK 0 STREAMS s >")
     assert isinstance(waiting, WouldBlock)
-    assert waiting.wakes_when_gone and waiting.argv is None
+    assert waiting.wakes_for == () and waiting.argv is None
     stream = space.databases[0].get(b"s")
     assert isinstance(stream, Stream)
     assert stream.groups[b"g"].consumers[b"alice"].seen_ms == NOW_MS
