@@ -77,8 +77,9 @@ def on_append_response(state: RaftState, sender: NodeId, message: AppendResponse
         log = state.log
         if progress.next_index <= log.last_index or progress.commit_sent < log.commit_index or state.has_witness:
             state.replicate_pending = True
-        maybe_commit(state)
-        if progress.match_index >= state.log.commit_index:
+        if progress.match_index > log.commit_index:
+            maybe_commit(state)
+        if progress.match_index >= log.commit_index:
             progress.caught_up_at = state.now
         if sender == state.transfer_to:
             transfer.hand_over_if_caught_up(state)

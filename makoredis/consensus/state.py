@@ -89,6 +89,8 @@ class RaftState:
         entries: Sequence[Entry],
         snapshot: SnapshotMetadata | None,
     ) -> None:
+        if not 0 < config.heartbeat_ticks < config.election_ticks:
+            raise Fatal(f"heartbeat_ticks ({config.heartbeat_ticks}) must be below election_ticks")
         self.config = config
         self.node = config.node
         self.limits = config.limits
