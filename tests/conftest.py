@@ -3,8 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.server_process import ServerProcess
+
+# A deadline per example measures how busy the machine is, not whether the code is right.
+settings.register_profile("makoredis", deadline=None)
+settings.load_profile("makoredis")
 
 ServerFactory = Callable[..., ServerProcess]
 
