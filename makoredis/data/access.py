@@ -33,7 +33,9 @@ class Access:
         protocol: 2 or 3, for the few commands whose reply's shape depends on it.
         effects, undo: what was changed, in order.
         notices: keyspace notifications to send when final: (class, event, key, database number).
-        messages: published messages to deliver when final: (channel, message, is_sharded).
+        messages: published messages to deliver when final: (channel, message, is_sharded, how many notices go first).
+        origin: the client whose transaction this is; 0 = the server's own (active expiry).
+        notes_misses: whether a read of a missing key is worth a notification (a reading command; the class is wanted).
         may_block: whether a blocking command may wait (not inside MULTI or a script).
         is_replica: reads on a follower: expired keys are hidden, but never deleted from here.
     """
@@ -47,8 +49,10 @@ class Access:
         "may_block",
         "messages",
         "notices",
+        "notes_misses",
         "now_ms",
         "number",
+        "origin",
         "protocol",
         "rng",
         "space",
@@ -65,7 +69,9 @@ class Access:
         self.effects: list[Effect] = []
         self.undo: list[Undo] = []
         self.notices: list[tuple[int, bytes, bytes, int]] = []
-        self.messages: list[tuple[bytes, bytes, bool]] = []
+        self.messages: list[tuple[bytes, bytes, bool, int]] = []
+        self.origin = 0
+        self.notes_misses = False
         self.may_block = False
         self.in_script = False
         self.is_replica = False
@@ -85,13 +91,19 @@ class Access:
         else:
             value = database.slots[crc_hqx(key, 0) & _SLOT_MASK].get(key)  # slot_of, without the call
         if value is not None and (database.expires or database.hash_deadlines.by_name):
-            return self._live(key, value)
+            value = self._live(key, value)
+        if value is None and self.notes_misses:
+            self.notify(events.KEY_MISS, b"keymiss", key)
         return value
 
     def peek(self, key: bytes) -> Value | None:
         """The same as `get`, but doesn't count as using the key (TTL, TYPE, EXISTS, OBJECT)."""
         value = self.database.get(key)
-        return None if value is None else self._live(key, value)
+        if value is not None:
+            value = self._live(key, value)
+        if value is None and self.notes_misses:
+            self.notify(events.KEY_MISS, b"keymiss", key)
+        return value
 
     def _live(self, key: bytes, value: Value) -> Value | None:
         """A value as it is now, after what has expired."""
@@ -193,6 +205,7 @@ class Access:
         other = Access(self.space, self.rng, number, self.now_ms, self.protocol)
         other.effects, other.undo, other.notices, other.messages = self.effects, self.undo, self.notices, self.messages
         other.is_replica = self.is_replica
+        other.origin, other.notes_misses = self.origin, self.notes_misses
         return other
 
     def rollback(self) -> None:
@@ -210,7 +223,7 @@ class Access:
 
     def publish(self, channel: bytes, message: bytes, is_sharded: bool = False) -> int:
         """Notes a message for a channel. Returns how many clients would get it now."""
-        self.messages.append((channel, message, is_sharded))
+        self.messages.append((channel, message, is_sharded, len(self.notices)))
         return self.count_receivers(channel, is_sharded)
 
 

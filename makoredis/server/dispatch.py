@@ -199,7 +199,9 @@ class Dispatcher:
         if server.monitors and "skip_monitor" not in route.row.flags:
             server.feed_monitors(session, argv)
         started = perf_counter()
-        if route.is_data:
+        if route.name == "PING" and session.protocol == 2 and session.subscription_count():
+            reply, gate = _pong_to_subscriber(argv), None
+        elif route.is_data:
             reply, gate = self.call_data(session, route, argv)
         else:
             reply, gate = self.call_session(session, route, argv)
@@ -257,6 +259,7 @@ class Dispatcher:
         access.database = access.space.databases[session.database]
         access.protocol = session.protocol
         access.is_replica = not self.server.node.host.is_leader
+        access.origin = session.id
         return access
 
     def invoke(self, access: Access, route: Route, argv: list[bytes]) -> Any:
@@ -271,6 +274,17 @@ class Dispatcher:
         self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]], reply: Any
     ) -> Gate | None:
         """Ends a transaction. Returns the gate of its reply, those of reads included."""
+        if session.subscription_count() and (access.messages or access.notices):
+            messages = self.server.pubsub.own_messages(session, access)
+            gate = self._finish(session, access, requests, reply)
+            if messages:
+                session.send_bytes(messages, gate)
+            return gate
+        return self._finish(session, access, requests, reply)
+
+    def _finish(
+        self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]], reply: Any
+    ) -> Gate | None:
         server = self.server
         executor = server.node.host.executor
         effects = access.effects

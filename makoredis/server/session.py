@@ -82,6 +82,7 @@ class Session:
         "held",
         "held_bytes",
         "id",
+        "in_exec",
         "is_dirty_watch",
         "is_monitor",
         "is_special",
@@ -162,6 +163,8 @@ class Session:
         self.soft_limit_since = 0.0
         self.multi: list[Any] | None = None
         self.multi_failed = False
+        self.in_exec = False
+        """Whether EXEC is running the queued commands: their replies are elements of one array."""
         self.watched: dict[tuple[int, bytes], int] = {}
         self.is_dirty_watch = False
         self.is_monitor = False
@@ -192,12 +195,16 @@ class Session:
             or self.close_after_reply
             or self.reads_here
             or self.no_touch
-            or (self.protocol == 2 and self.subscription_count() > 0)
+            or self.subscription_count() > 0
             or (self.user is not None and not self.user.is_unrestricted)
         )
 
-    def subscription_count(self) -> int:
+    def channel_count(self) -> int:
         """Channels and patterns, as SUBSCRIBE's replies count them."""
+        return len(self.channels) + len(self.patterns)
+
+    def subscription_count(self) -> int:
+        """Everything that messages may come from; with any, a client of RESP2 may only subscribe and unsubscribe."""
         return len(self.channels) + len(self.patterns) + len(self.shard_channels)
 
     # -- output
@@ -240,9 +247,14 @@ class Session:
         return self.sequence - 1
 
     def push(self, data: bytes) -> None:
-        """Sends something that belongs to no request (a message, an invalidation), ahead of held replies."""
-        self.out.append(data)
-        self.want_flush()
+        """Sends something that belongs to no request (a message, an invalidation), behind the replies so far: a
+        message must not overtake the confirmation of its subscription."""
+        if self.held:
+            self.held.append(Held(None, data))
+            self.held_bytes += len(data)
+        else:
+            self.out.append(data)
+            self.want_flush()
 
     def release(self) -> None:
         """Lets out the replies whose gates have opened, up to the first closed one."""

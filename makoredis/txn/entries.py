@@ -16,7 +16,7 @@ class TransactionRecord(Wire):
     request: RequestRecord | None = None
     """Which request it was and what was answered, where a request could be repeated."""
     notices: list[tuple[int, bytes, bytes, int]] = field(default_factory=list)
-    messages: list[tuple[bytes, bytes, bool]] = field(default_factory=list)
+    messages: list[tuple[bytes, bytes, bool, int]] = field(default_factory=list)
     """What other nodes have to tell their clients (`Access.notices`, `Access.messages`)."""
 
 

@@ -27,7 +27,7 @@ from makoredis.txn.gate import Gate
 from makoredis.txn.requests import RequestRecord, RequestTable
 
 Notices = list[tuple[int, bytes, bytes, int]]
-Messages = list[tuple[bytes, bytes, bool]]
+Messages = list[tuple[bytes, bytes, bool, int]]
 
 
 @record
@@ -37,6 +37,10 @@ class Announcement:
     effects: Sequence[Effect]
     notices: Notices
     messages: Messages
+    origin: int
+    """The client whose transaction it was; 0 = the server's own."""
+    version: int
+    """`Executor.version` right after it: what was read at a lower one did not see its effects."""
 
 
 @dataclass(slots=True)
@@ -155,7 +159,7 @@ class Executor:
         return self._pending[-1].turn.gate if self._pending else None
 
     def _announcement(self, access: Access, effects: list[Effect]) -> Announcement:
-        announcement = Announcement(effects, access.notices, access.messages)
+        announcement = Announcement(effects, access.notices, access.messages, access.origin, self.version)
         access.notices, access.messages = [], []
         return announcement
 

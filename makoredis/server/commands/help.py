@@ -1,5 +1,6 @@
-"""The replies of … HELP."""
+"""The replies of … HELP, and the error that points there."""
 
+from makoredis.base.errors import ClientError
 from resp.replies import Simple
 
 
@@ -12,3 +13,8 @@ def help_reply(name: str, *lines: str) -> list[Simple]:
         "    Prints this help.",
     ]
     return [Simple(line.encode()) for line in framed]
+
+
+def wrong_subcommand(container: str, word: str) -> ClientError:
+    """For a number of arguments that the subcommand's arity lets through."""
+    return ClientError(f"ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP.")

@@ -95,6 +95,7 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
     dispatcher = server.dispatcher
     access = dispatcher.begin(session)
     replies = []
+    session.in_exec = True
     for route, argv in queued:
         if server.monitors and "skip_monitor" not in route.row.flags:
             server.feed_monitors(session, argv)
@@ -105,6 +106,7 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
             replies.append(dispatcher.call_session(session, route, argv)[0])
             if access.number != session.database:
                 access.select(session.database)
+    session.in_exec = False
     answer = [reply for reply in replies if reply is not NO_REPLY]
     gate = dispatcher.finish(session, access, queued, answer)
     request = dispatcher.present_request(session, [argv for _, argv in queued], ForwardKind.TRANSACTION)
