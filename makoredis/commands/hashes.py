@@ -63,8 +63,6 @@ def _put(
     access: Access, key: bytes, value: Hash | None, pairs: list[bytes], event: bytes, keep_deadlines: bool = False
 ) -> None:
     access.apply(HashSet(access.database.id, key, pairs, keep_deadlines))
-    if value is None:
-        access.notify(events.NEW, b"new", key)
     access.notify(events.HASH, event, key)
 
 

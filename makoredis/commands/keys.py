@@ -68,10 +68,13 @@ def _rename(access: Access, source: bytes, destination: bytes, overwrites: bool)
         raise NO_SUCH_KEY
     if source == destination:
         return False
-    if access.get(destination) is not None and not overwrites:
+    is_taken = access.get(destination) is not None
+    if is_taken and not overwrites:
         return False
     db = access.database.id
     access.apply(PutValue(db, destination, encode_value(value), access.deadline(source)))
+    if is_taken:
+        access.notify(events.NEW, b"new", destination)
     access.apply(Delete(db, source))
     access.notify(events.GENERIC, b"rename_from", source)
     access.notify(events.GENERIC, b"rename_to", destination)
@@ -87,9 +90,12 @@ def copy(access: Access, source: bytes, destination: bytes, *options: bytes) -> 
     if value is None:
         return 0
     target = access if number == access.number else access.in_database(number)
-    if target.get(destination) is not None and not replaces:
+    is_taken = target.get(destination) is not None
+    if is_taken and not replaces:
         return 0
     target.apply(PutValue(target.database.id, destination, encode_value(value), access.deadline(source)))
+    if is_taken:
+        target.notify(events.NEW, b"new", destination)
     target.notify(events.GENERIC, b"copy_to", destination)
     return 1
 

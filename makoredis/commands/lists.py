@@ -49,8 +49,6 @@ def rpushx(access: Access, key: bytes, *elements: bytes) -> Reply:
 def push(access: Access, key: bytes, value: List | None, left: bool, elements: list[bytes]) -> int:
     """Pushes elements to one end of what `key` holds. Returns the length then."""
     access.apply(ListPush(access.database.id, key, left, elements))
-    if value is None:
-        access.notify(events.NEW, b"new", key)
     access.notify(events.LIST, b"lpush" if left else b"rpush", key)
     return len(elements) if value is None else value.length
 

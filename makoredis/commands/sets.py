@@ -19,7 +19,6 @@ def sadd(access: Access, key: bytes, *members: bytes) -> Reply:
     if value is None:
         new = list(dict.fromkeys(members))
         access.apply(SetAdd(access.database.id, key, new))
-        access.notify(events.NEW, b"new", key)
     else:
         positions = value.positions
         new = [member for member in members if member not in positions]
@@ -91,8 +90,6 @@ def smove(access: Access, source: bytes, destination: bytes, member: bytes) -> R
     remove(access, source, value, [member], b"srem")
     if target is None or member not in target.positions:
         access.apply(SetAdd(access.database.id, destination, [member]))
-        if target is None:
-            access.notify(events.NEW, b"new", destination)
         access.notify(events.SET, b"sadd", destination)
     return 1
 

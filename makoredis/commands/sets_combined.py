@@ -100,8 +100,6 @@ def _store(access: Access, destination: bytes, keys: Sequence[bytes], combine: _
     is_new = access.get(destination) is None
     if members:
         access.apply(PutValue(access.database.id, destination, encode_members(members)))
-        if is_new:
-            access.notify(events.NEW, b"new", destination)
         access.notify(events.SET, event, destination)
     elif not is_new:
         access.apply(Delete(access.database.id, destination))

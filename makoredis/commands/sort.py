@@ -160,6 +160,7 @@ def _look_up(access: Access, pattern: bytes, element: bytes) -> bytes | None:
 
 def _store(access: Access, destination: bytes, result: list[Any]) -> int:
     """Makes the result a list; what was missing becomes an empty string."""
+    access.notes_misses = False
     if result:
         access.get(destination)
         elements = [b"" if element is None else element for element in result]

@@ -79,8 +79,6 @@ def xadd(access: Access, key: bytes, *rest: bytes) -> Reply:
     if sum(map(len, fields)) > NODE_BYTES_MAX:
         raise ClientError("ERR Elements are too large to be stored")
     access.apply(StreamAdd(access.database.id, key, pack_id(id), fields))
-    if stream is None:
-        access.notify(events.NEW, b"new", key)
     access.notify(events.STREAM, b"xadd", key)
     if options.trim is not None:
         _trim(access, key, options.trim)

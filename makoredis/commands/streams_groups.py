@@ -60,7 +60,6 @@ def xgroup_create(access: Access, key: bytes, name: bytes, id: bytes, *options: 
     db = access.database.id
     if stream is None:
         access.apply(StreamPutInfo(db, key, pack_id(0), 0, pack_id(0)))
-        access.notify(events.NEW, b"new", key)
     elif name in stream.groups:
         raise GROUP_EXISTS
     access.apply(StreamPutGroup(db, key, name, pack_id(last_id), entries_read))

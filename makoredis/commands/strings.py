@@ -58,8 +58,11 @@ def _put(access: Access, key: bytes, value: bytes, deadline_ms: int = 0) -> None
     if len(touched) > TOUCHED_MAX:
         database.forget_oldest_uses(access.now_ms)
     effect = SetString(database.id, key, value, deadline_ms)
-    access.undo.append(effect.apply(access.space))  # access.apply, without the call
-    access.effects.append(effect)
+    if access.notes_new:
+        access.apply(effect)
+    else:
+        access.undo.append(effect.apply(access.space))  # access.apply, without the call
+        access.effects.append(effect)
     if access.space.config.notify_events:
         access.notify(events.STRING, b"set", key)
 

@@ -14,6 +14,7 @@ from makoredis.base.errors import ClientError
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.data import events
 from makoredis.data.effects import Delete, Effect, HashDelete, Undo
+from makoredis.data.effects.base import Forget
 from makoredis.data.keyspace import TOUCHED_MAX, Database, Keyspace
 from makoredis.data.slots import slot_of
 from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
@@ -35,6 +36,7 @@ class Access:
         notices: keyspace notifications to send when final: (class, event, key, database number).
         messages: published messages to deliver when final: (channel, message, is_sharded, how many notices go first).
         origin: the client whose transaction this is; 0 = the server's own (active expiry).
+        notes_new: whether a key that comes into being is worth a notification (the class is wanted).
         notes_misses: whether a read of a missing key is worth a notification (a reading command; the class is wanted).
         may_block: whether a blocking command may wait (not inside MULTI or a script).
         is_replica: reads on a follower: expired keys are hidden, but never deleted from here.
@@ -48,8 +50,9 @@ class Access:
         "is_replica",
         "may_block",
         "messages",
-        "notices",
         "notes_misses",
+        "notes_new",
+        "notices",
         "now_ms",
         "number",
         "origin",
@@ -71,6 +74,7 @@ class Access:
         self.notices: list[tuple[int, bytes, bytes, int]] = []
         self.messages: list[tuple[bytes, bytes, bool, int]] = []
         self.origin = 0
+        self.notes_new = bool(space.config.notify_events & events.NEW)
         self.notes_misses = False
         self.may_block = False
         self.in_script = False
@@ -179,8 +183,11 @@ class Access:
 
     def apply(self, effect: Effect) -> None:
         """Performs an effect now, as part of this transaction."""
-        self.undo.append(effect.apply(self.space))
+        undo = effect.apply(self.space)
+        self.undo.append(undo)
         self.effects.append(effect)
+        if self.notes_new and isinstance(undo, Forget):
+            self.notify(events.NEW, b"new", undo.key)
 
     def delete(self, key: bytes) -> bool:
         """Deletes a key; False if it did not exist."""

@@ -60,7 +60,8 @@ class Config:
         data.stream_node_max_bytes = table.integer("stream-node-max-bytes")
         data.stream_node_max_entries = table.integer("stream-node-max-entries")
         data.proto_max_bulk_len = table.integer("proto-max-bulk-len")
-        data.notify_events = parse_notify(table["notify-keyspace-events"])
+        wanted = parse_notify(table["notify-keyspace-events"])
+        data.notify_events = wanted if wanted & (events.KEYSPACE | events.KEYEVENT) else 0
 
     def attach(self, server: "Server") -> None:
         """Installs the hooks that need the server."""

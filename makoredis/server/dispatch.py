@@ -78,6 +78,7 @@ class Dispatcher:
                 gate = executor.commit(access, wall_us, self._record(session, data) if is_replicated else None)
                 if server.observes_effects:
                     server.after_commit(effects)
+                    self.begin(session)  # others may have been served
             elif executor.pending_count or access.messages or access.notices:
                 gate = self._gate_of_read(route, argv, access)
             else:
@@ -264,6 +265,7 @@ class Dispatcher:
 
     def invoke(self, access: Access, route: Route, argv: list[bytes]) -> Any:
         """The reply of one command within a transaction; errors become replies, and do not undo what was done."""
+        access.notes_misses = self.server.notes_misses and route.reads
         try:
             return route.handler(access, *argv[route.skip :])
         except ClientError as error:
@@ -318,6 +320,13 @@ def _protected(route: Route) -> ClientError:
         f'ERR {word} command not allowed. If the {option} option is set to "local", you can run it from a local '
         "connection, otherwise you need to set this option in the configuration file, and then restart the server."
     )
+
+
+def _pong_to_subscriber(argv: list[bytes]) -> Any:
+    """In RESP2 a subscriber could not tell PONG from a message otherwise."""
+    if len(argv) > 2:
+        return Error(b"ERR wrong number of arguments for 'ping' command")
+    return [b"pong", argv[1] if len(argv) == 2 else b""]
 
 
 _LOOKS = frozenset(("readonly", "write"))

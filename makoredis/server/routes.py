@@ -30,6 +30,7 @@ class Route:
         "is_data",
         "is_write",
         "name",
+        "reads",
         "rejected",
         "row",
         "seconds",
@@ -46,6 +47,8 @@ class Route:
         self.is_data = is_data
         self.arity = row.arity
         self.is_write = row.is_write
+        self.reads = row.name in _WRITES_THAT_READ or ("readonly" in row.flags and row.name not in _SILENT)
+        """Whether a missing key is a miss."""
         self.skip = 2 if "|" in row.name else 1
         """How many words the name has: the arguments begin there."""
         self.whole_keyspace = is_data and not row.key_specs
@@ -60,6 +63,11 @@ class Route:
 _SUBSCRIBER_COMMANDS = frozenset(
     ("SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE", "PING", "QUIT", "RESET")
 )
+
+_WRITES_THAT_READ = frozenset(
+    ("GETDEL", "GETEX", "GETSET", "XREADGROUP", "SORT", "GEORADIUS", "GEORADIUSBYMEMBER", "PFMERGE", "ZRANGESTORE")
+)
+_SILENT = frozenset(("OBJECT|ENCODING", "OBJECT|FREQ", "OBJECT|IDLETIME", "OBJECT|REFCOUNT", "MEMORY|USAGE"))
 
 _SESSION_COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {}
 

@@ -11,6 +11,7 @@ import trio
 
 from makoredis.base.errors import ClientError
 from makoredis.cluster.node import Node
+from makoredis.data import events
 from makoredis.data.effects import Effect
 from makoredis.server.blocking import Blocking
 from makoredis.server.config import Config
@@ -71,11 +72,15 @@ class Server:
         self.by_id: dict[int, Session] = {}
         self.is_special = False
         self.observes_effects = False
+        self.notes_misses = False
+        """Whether notifications about reads of missing keys are wanted: no request is on the fast path then."""
         self.is_out_of_memory = False
         self._next_session_id = 0
         self._timer_scope: trio.CancelScope | None = None
         self._last_tick = 0.0
         self.node.host.access.count_receivers = self.pubsub.count_receivers
+        self._refresh_notifications()
+        self.refresh_special()
 
     # -- the turn
 
@@ -119,7 +124,11 @@ class Server:
     def refresh_special(self) -> None:
         """To be called when something changes that every request has to be checked for."""
         self.is_special = (
-            bool(self.monitors) or self.pause.is_on() or self.is_out_of_memory or self.node.write_refusal is not None
+            bool(self.monitors)
+            or self.pause.is_on()
+            or self.is_out_of_memory
+            or self.node.write_refusal is not None
+            or self.notes_misses
         )
 
     # -- refusals
@@ -263,7 +272,13 @@ class Server:
         self.latency.threshold_ms = self.config.table.integer("latency-monitor-threshold")
         self.slowlog_threshold_us = self.config.table.integer("slowlog-log-slower-than")
         self.check_memory()
+        self._refresh_notifications()
         self.refresh_special()
+
+    def _refresh_notifications(self) -> None:
+        wanted = self.config.data.notify_events
+        self.notes_misses = bool(wanted & events.KEY_MISS)
+        self.node.host.access.notes_new = bool(wanted & events.NEW)
 
     def commands_processed(self) -> int:
         """Since start or CONFIG RESETSTAT."""

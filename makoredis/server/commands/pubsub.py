@@ -82,17 +82,17 @@ def _confirm(session: Session, lines: list[tuple[Any, ...]]) -> Any:
 
 @session_command("PUBSUB|CHANNELS", "Returns the active channels.")
 def pubsub_channels(server: "Server", session: Session, *pattern: bytes) -> Any:
-    return _matching(server.pubsub.channels, pattern, "channels")
+    return _matching(server.pubsub.channels, pattern, session)
 
 
 @session_command("PUBSUB|SHARDCHANNELS", "Returns the active shard channels.")
 def pubsub_shardchannels(server: "Server", session: Session, *pattern: bytes) -> Any:
-    return _matching(server.pubsub.shard_channels, pattern, "shardchannels")
+    return _matching(server.pubsub.shard_channels, pattern, session)
 
 
-def _matching(table: dict[bytes, Any], pattern: tuple[bytes, ...], name: str) -> Any:
+def _matching(table: dict[bytes, Any], pattern: tuple[bytes, ...], session: Session) -> Any:
     if len(pattern) > 1:
-        raise wrong_subcommand("PUBSUB", name)
+        raise wrong_subcommand("PUBSUB", session.last_command[1].decode("latin-1"))
     if not pattern:
         return list(table)
     matches = matcher(pattern[0])
