@@ -276,7 +276,7 @@ class Dispatcher:
         self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]], reply: Any
     ) -> Gate | None:
         """Ends a transaction. Returns the gate of its reply, those of reads included."""
-        if session.subscription_count() and (access.messages or access.notices):
+        if (access.messages or access.notices) and session.subscription_count() and not self.server.node.is_replicated:
             messages = self.server.pubsub.own_messages(session, access)
             gate = self._finish(session, access, requests, reply)
             if messages:

@@ -106,8 +106,10 @@ class PubSub:
             return
         if not (self.channels or self.patterns or self.shard_channels):
             return
+        # Where a leader may change, nobody gets a message before it is final, its own client neither.
+        origin = 0 if self.server.node.is_replicated else announcement.origin
         for message in self._in_order(announcement.notices, announcement.messages):
-            self._deliver(message, announcement.origin)
+            self._deliver(message, origin)
 
     def own_messages(self, session: Session, access: Access) -> bytes:
         """What the client of a transaction hears of it itself."""

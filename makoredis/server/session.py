@@ -247,14 +247,20 @@ class Session:
         return self.sequence - 1
 
     def push(self, data: bytes) -> None:
-        """Sends something that belongs to no request (a message, an invalidation), behind the replies so far: a
-        message must not overtake the confirmation of its subscription."""
-        if self.held:
-            self.held.append(Held(None, data))
+        """Sends something that belongs to no request (a message, an invalidation), behind the replies so far.
+
+        A message must not overtake the confirmation of its subscription, nor an invalidation the value it is about.
+        Only a reply that may never come (BLPOP asked elsewhere) keeps nothing waiting.
+        """
+        if self.held and not self._awaits_blocking():
+            self.held.append(Held(None, data, None))
             self.held_bytes += len(data)
         else:
             self.out.append(data)
             self.want_flush()
+
+    def _awaits_blocking(self) -> bool:
+        return any(request is not None and request.may_block for request in self.held[0].requests)
 
     def release(self) -> None:
         """Lets out the replies whose gates have opened, up to the first closed one."""

@@ -38,9 +38,11 @@ class Announcement:
     notices: Notices
     messages: Messages
     origin: int
-    """The client whose transaction it was; 0 = the server's own."""
+    """The client whose transaction it was, if this node has executed it; else, and for the server's own, 0."""
     version: int
     """`Executor.version` right after it: what was read at a lower one did not see its effects."""
+    request: RequestRecord | None
+    """Which client's it was, if another node has executed it."""
 
 
 @dataclass(slots=True)
@@ -159,7 +161,7 @@ class Executor:
         return self._pending[-1].turn.gate if self._pending else None
 
     def _announcement(self, access: Access, effects: list[Effect]) -> Announcement:
-        announcement = Announcement(effects, access.notices, access.messages, access.origin, self.version)
+        announcement = Announcement(effects, access.notices, access.messages, access.origin, self.version, None)
         access.notices, access.messages = [], []
         return announcement
 
@@ -235,7 +237,8 @@ class Executor:
             if transaction.request is not None:
                 self.requests.add(transaction.request)
             if self.announces or transaction.notices or transaction.messages:
-                announcements.append(Announcement(effects, transaction.notices, transaction.messages))
+                notices, messages, request = transaction.notices, transaction.messages, transaction.request
+                announcements.append(Announcement(effects, notices, messages, 0, self.version, request))
         for origin in entry.closed_sessions:
             self.requests.close(origin)
         self.clock.observe(entry.closed_ts)
