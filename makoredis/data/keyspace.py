@@ -222,7 +222,7 @@ class Database:
 class Keyspace:
     """All databases of one shard."""
 
-    __slots__ = ("by_id", "config", "databases", "libraries")
+    __slots__ = ("by_id", "config", "databases", "libraries", "scripting")
 
     def __init__(self, database_count: int = DATABASE_COUNT_DEFAULT, config: DataConfig | None = None) -> None:
         self.by_id: list[Database] = [Database(id) for id in range(database_count)]
@@ -231,6 +231,8 @@ class Keyspace:
         self.config = DataConfig() if config is None else config
         self.libraries: dict[bytes, bytes] = {}
         """FUNCTION LOADed libraries: name → source."""
+        self.scripting: object | None = None
+        """What this node has compiled of scripts and libraries (a `ScriptEngine`); no part of the state."""
 
     def is_empty(self) -> bool:
         return not any(database.size for database in self.by_id)

@@ -198,7 +198,7 @@ class NetworkSide:
         self._socket.settimeout(20)
 
     def reset(self, protocol: int) -> None:
-        for argv in ([b"HELLO", b"%d" % protocol], [b"FLUSHALL"], [b"SELECT", b"0"]):
+        for argv in ([b"HELLO", b"%d" % protocol], [b"FLUSHALL"], [b"FUNCTION", b"FLUSH"], [b"SELECT", b"0"]):
             reply = self.execute(argv)
             assert not reply.startswith(b"-"), reply
 

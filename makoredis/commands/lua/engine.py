@@ -1,0 +1,134 @@
+"""Scripts and functions of one keyspace on this node: the Lua state, what is compiled, and how a run is set up."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from makoredis.base.errors import ClientError
+from makoredis.commands.lua.function_libraries import Function, Library, LibraryTable
+from makoredis.commands.lua.interpreter import MEMORY_BYTES_MAX, Interpreter
+from makoredis.commands.lua.run import Counters, RunEnded, ScriptRun, Surroundings, script_commands
+from makoredis.commands.lua.scripts import Script, ScriptCache
+from makoredis.data.access import Access
+from resp.replies import Error, Reply
+
+_WRITES_IN_READ_ONLY = ClientError("ERR Can not execute a script with write flag using *_ro command.")
+
+
+class ScriptEngine:
+    """Runs scripts and functions."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings | None = None,
+        counters: Mapping[str, Counters] | None = None,
+        memory_bytes_max: int = MEMORY_BYTES_MAX,
+    ) -> None:
+        """
+        Args:
+            surroundings: what the server offers; None without one.
+            counters: by upper-case name of the command, where calls in scripts are counted too.
+        """
+        self.surroundings = surroundings
+        self.interpreter = Interpreter(memory_bytes_max)
+        self.scripts = ScriptCache(self.interpreter)
+        self.libraries = LibraryTable(self.interpreter)
+        self._commands = script_commands(counters or {}, has_server=surroundings is not None)
+
+    def run_script(
+        self, access: Access, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], *, read_only: bool
+    ) -> Reply:
+        """Runs a script as part of a transaction.
+
+        Raises: ClientError when it may not run; whatever is neither a reply nor an error of a command.
+        """
+        host = self._host(access, script.flags, read_only=read_only)
+
+        def run() -> Reply:
+            return self.interpreter.run_script(script.compiled, script.sha, keys, arguments, host)
+
+        return self._run(access, "eval", script.sha, run)
+
+    def run_function(
+        self, access: Access, function: Function, keys: Sequence[bytes], arguments: Sequence[bytes], *, read_only: bool
+    ) -> Reply:
+        """Runs a function of a library; as `run_script`."""
+        host = self._host(access, function.flags, read_only=read_only)
+
+        def run() -> Reply:
+            return self.interpreter.run_function(function.handle, function.name, keys, arguments, host)
+
+        return self._run(access, "function", function.name, run)
+
+    def find_function(self, access: Access, name: bytes) -> Function | None:
+        """A function by its name, in upper or lower case."""
+        return self.libraries.find(name, access.space.libraries, self._loading_host(access))
+
+    def load_library(self, access: Access, source: bytes, *, replace: bool) -> Library:
+        """Loads a library and checks that it fits to the others; the caller stores it.
+
+        Raises: ClientError.
+        """
+        host = self._loading_host(access)
+        surroundings = self.surroundings
+        if surroundings is not None:
+            surroundings.begin("load", b"")
+        try:
+            return self.libraries.load(source, access.space.libraries, host, replace=replace)
+        except RunEnded as ended:
+            raise ClientError(f"ERR Error registering functions: {ended.text}") from None
+        finally:
+            if surroundings is not None:
+                surroundings.end()
+
+    def synchronize(self, access: Access) -> LibraryTable:
+        """The libraries as the keyspace has them."""
+        self.libraries.synchronize(access.space.libraries, self._loading_host(access))
+        return self.libraries
+
+    def _host(self, access: Access, flags: frozenset[bytes] | None, *, read_only: bool) -> ScriptRun:
+        allows_oom = False
+        if flags is not None:
+            if b"no-writes" not in flags:
+                if read_only:
+                    raise _WRITES_IN_READ_ONLY
+                self._check_writable(b"allow-oom" in flags)
+            read_only = read_only or b"no-writes" in flags
+            allows_oom = b"allow-oom" in flags
+        return ScriptRun(access, self._commands, self.surroundings, is_read_only=read_only, allows_oom=allows_oom)
+
+    def _check_writable(self, allows_oom: bool) -> None:
+        """A script that says it writes is refused before it begins, when nothing may be written."""
+        if self.surroundings is not None:
+            refused = self.surroundings.write_refusal(is_write=True, denies_oom=not allows_oom)
+            if refused is not None:
+                raise refused
+
+    def _loading_host(self, access: Access) -> ScriptRun:
+        return ScriptRun(access, {}, self.surroundings, is_read_only=True, allows_oom=False)
+
+    def _run(self, access: Access, kind: str, name: bytes, run: Callable[[], Reply]) -> Reply:
+        surroundings = self.surroundings
+        number, protocol, may_block = access.number, access.protocol, access.may_block
+        access.in_script, access.may_block = True, False
+        if surroundings is not None:
+            surroundings.begin(kind, name)
+        try:
+            return run()
+        except RunEnded as ended:
+            where = self.interpreter.interrupted_at
+            return Error(b"%b script: %b, on %b." % (ended.text.encode(), name, where) if where else ended.text)
+        finally:
+            if surroundings is not None:
+                surroundings.end()
+            access.in_script, access.may_block, access.protocol = False, may_block, protocol
+            if access.number != number:
+                access.select(number)
+
+
+def engine_of(access: Access) -> ScriptEngine:
+    """The engine of the keyspace that a transaction works on, made now if the server has not provided one."""
+    space = access.space
+    engine = space.scripting
+    if engine is None:
+        engine = space.scripting = ScriptEngine()
+    assert isinstance(engine, ScriptEngine)
+    return engine
