@@ -60,6 +60,8 @@ class CommandRow:
     """Position of the first key where the keys are a plain range, else 0."""
     last_key: int
     key_step: int
+    names_all_keys: bool
+    """False for SORT, whose BY and GET read keys that depend on the data."""
 
     def accepts(self, argument_count: int) -> bool:
         """Whether a request with so many arguments (the name counts) has the right arity."""
@@ -77,9 +79,25 @@ class CommandRow:
         return [(at, spec) for spec in self.key_specs for at in _positions(spec, argv)]
 
 
+_SORT_OPTION_WORDS = {b"LIMIT": 2, b"GET": 1, b"BY": 1}
+
+
+def _sort_destination(argv: Sequence[bytes]) -> Sequence[int]:
+    """Where SORT's STORE says its key; the last one counts. No rule of the table can express this."""
+    found: Sequence[int] = ()
+    at = 2
+    while at < len(argv) - 1:
+        word = argv[at].upper()
+        if word == b"STORE":
+            found = (at + 1,)
+            at += 1
+        at += 1 + _SORT_OPTION_WORDS.get(word, 0)
+    return found
+
+
 def _positions(spec: KeySpec, argv: Sequence[bytes]) -> Sequence[int]:
     if spec.is_unknown:
-        return ()
+        return _sort_destination(argv) if "OW" in spec.flags else ()
     begin = _begin(spec, argv)
     if begin is None or begin >= len(argv):
         return ()
@@ -151,6 +169,7 @@ def _command_row(raw: dict[str, Any]) -> CommandRow:
         first_key=first,
         last_key=last,
         key_step=step,
+        names_all_keys=not any(spec.is_unknown for spec in specs),
     )
 
 

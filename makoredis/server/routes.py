@@ -51,7 +51,7 @@ class Route:
         """Whether a missing key is a miss."""
         self.skip = 2 if "|" in row.name else 1
         """How many words the name has: the arguments begin there."""
-        self.whole_keyspace = is_data and not row.key_specs
+        self.whole_keyspace = is_data and not (row.key_specs and row.names_all_keys)
         self.allowed_in_subscribe = row.name in _SUBSCRIBER_COMMANDS
         self.calls = 0
         self.seconds = 0.0

@@ -135,6 +135,7 @@ class Server:
 
     def error_reply(self, error: ClientError) -> Error:
         """The reply for an error, counted by its code."""
+        error.__traceback__ = None  # constants are raised again and again, and would gather tracebacks for ever
         text = error.text
         code = text.split(" ", 1)[0]
         errors = self.stats.errors

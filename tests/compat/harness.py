@@ -40,7 +40,7 @@ from makoredis.data.access import Access
 from makoredis.data.effects import decode_effects
 from makoredis.data.encoding import encode_value
 from makoredis.data.events import ALL as ALL_EVENTS
-from makoredis.data.keyspace import Keyspace
+from makoredis.data.keyspace import Database, Keyspace
 from resp.encode import encode
 from resp.replies import Error
 
@@ -318,12 +318,22 @@ class InProcessSide:
         assert all(database.size == 0 for database in self.space.by_id)
 
 
+def _content(database: Database) -> dict[bytes, tuple[bytes, int]]:
+    """Key → value and deadline."""
+    if not database.size and not any(database.block_sizes):
+        return {}
+    found = {}
+    for key in database.keys():  # noqa: SIM118
+        value = database.get(key)
+        assert value is not None
+        found[key] = (encode_value(value), database.expires.get(key, 0))
+    assert len(found) == database.size == sum(database.block_sizes)
+    return found
+
+
 def state_of(space: Keyspace) -> object:
     """Everything that must be equal on all replicas, in a form that can be compared."""
-    databases = [
-        {key: (encode_value(database.get(key)), database.expires.get(key, 0)) for key in database.keys()}  # noqa: SIM118
-        for database in space.by_id
-    ]
+    databases = [_content(database) for database in space.by_id]
     return databases, [database.id for database in space.databases], space.libraries
 
 
