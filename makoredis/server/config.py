@@ -38,6 +38,7 @@ class Config:
         self.maxclients = table.integer("maxclients")
         self.requirepass = table["requirepass"].encode("utf-8", "surrogateescape")
         self.is_protected_mode = table["protected-mode"] == "yes"
+        self.tracking_keys_max = table.integer("tracking-table-max-keys")
         self.timeout_seconds = table.integer("timeout")
         self.maxmemory_bytes = table.integer("maxmemory")
         self.redis_version = table["redis-version"]

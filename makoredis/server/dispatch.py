@@ -155,6 +155,8 @@ class Dispatcher:
             return
         self.call(session, route, argv)
         self._after_reply(session)
+        if session.tracking is not None and session.multi is None and not route.name.startswith("CLIENT|"):
+            session.tracking.is_caching = False
 
     def _refusal(self, session: Session, route: Route, argv: list[bytes]) -> ClientError | None:
         server = self.server
@@ -194,6 +196,8 @@ class Dispatcher:
         """Runs a request and sends its reply, with all that is common to every command."""
         server = self.server
         if route.is_data and server.node.is_replicated and not self._may_run_here(session, route):
+            if session.tracking is not None:
+                server.tracking.remember(session, route, argv)
             kind = ForwardKind.SINGLE
             server.forwarding.submit(session, kind, [argv], may_block="blocking" in route.row.flags)
             return
@@ -232,6 +236,8 @@ class Dispatcher:
         """Sends a reply, unless CLIENT REPLY says not to."""
         if session.reply_mode not in ("off", "skip"):
             session.send_reply(reply, gate, request)
+        if session.tracking is not None:
+            self.server.tracking.flush_own(session, gate)
 
     def call_session(self, session: Session, route: Route, argv: list[bytes]) -> tuple[Any, Gate | None]:
         """Runs a command on the connection or the server."""
@@ -281,6 +287,13 @@ class Dispatcher:
             gate = self._finish(session, access, requests, reply)
             if messages:
                 session.send_bytes(messages, gate)
+            return gate
+        if session.tracking is not None:
+            effects = access.effects
+            gate = self._finish(session, access, requests, reply)
+            self.server.tracking.note_own(session, effects)
+            for route, argv in requests:
+                self.server.tracking.remember(session, route, argv)
             return gate
         return self._finish(session, access, requests, reply)
 

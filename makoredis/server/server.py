@@ -26,6 +26,7 @@ from makoredis.server.routes import Route, Routes
 from makoredis.server.session import Session
 from makoredis.server.slowlog import SlowLog
 from makoredis.server.stats import Stats
+from makoredis.server.tracking import TrackingTable
 from makoredis.server.watches import WatchTable
 from resp.replies import OK, Error
 
@@ -56,6 +57,7 @@ class Server:
         self.blocking = Blocking(self)
         self.pause = Pause(self)
         self.pubsub = PubSub(self)
+        self.tracking = TrackingTable(self)
         self.slowlog = SlowLog()
         self.slowlog_threshold_us = 10_000
         self.latency = LatencyMonitor()
@@ -96,6 +98,10 @@ class Server:
         """Proposes what was executed, and tells the world what has become final."""
         for announcement in self.node.end_turn():
             self.pubsub.announce(announcement)
+            if self.tracking.sessions:
+                self.tracking.announce(announcement)
+        if self.tracking.sessions:
+            self.tracking.end_turn()
         if self.node.is_replicated:
             self._end_replicated_turn()
 
@@ -224,6 +230,7 @@ class Server:
         if self.node.is_replicated:
             self.forwarding.session_closed(session)
         self.pubsub.forget(session)
+        self.tracking.disable(session)
         if session.is_monitor:
             self.monitors.pop(session.id, None)
             self.refresh_special()
@@ -295,7 +302,7 @@ class Server:
 
     def tracking_counts(self) -> tuple[int, int, int]:
         """Keys, clients by key, and prefixes that clients track."""
-        return 0, 0, 0
+        return len(self.tracking.keys), self.tracking.item_count, len(self.tracking.prefixes)
 
     def hold_for_checkpoint(self, session: Session) -> None:
         """SAVE: the session goes on when the checkpoint is on the disk."""
@@ -401,7 +408,7 @@ class Server:
         if not host.is_leader or not self.active_expire:
             return
         access = host.access
-        access.now_ms = self.now_ms
+        access.now_ms, access.origin = self.now_ms, 0
         budget = EXPIRE_KEYS_PER_TICK
         for number, database in enumerate(host.space.databases):
             if not database.expires and not database.hash_deadlines.by_name:

@@ -41,7 +41,7 @@ def reset(server: "Server", session: Session) -> Any:
     session.name = b""
     session.reply_mode = ""
     session.no_evict = session.no_touch = False
-    session.tracking = None
+    server.tracking.disable(session)
     server.log_out(session)
     session.refresh_special()
     return Simple(b"RESET")

@@ -76,6 +76,9 @@ def _forward(server: "Server", session: Session, queued: list[tuple[Route, list[
         server.dispatcher.answer(session, NULL_ARRAY, None)
     else:
         commands = [argv for _, argv in queued]
+        if session.tracking is not None:
+            for route, argv in queued:
+                server.tracking.remember(session, route, argv)
         server.forwarding.submit(session, ForwardKind.TRANSACTION, commands, guard_term=guard_term)
 
 

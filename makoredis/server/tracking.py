@@ -1,0 +1,256 @@
+"""Client side caching: which client may hold which keys in its own memory, and telling it when they change.
+
+A client that tracks is told of a key once: then it is expected to forget it, and is not told again until it reads it
+again. A broadcasting client is told of every change of keys with its prefixes, once per turn.
+
+Invalidations follow from the effects of *final* transactions (`Announcement`), so that nobody forgets a value for a
+change that never took place. A read may show a change before it is final (its reply waits, the change's announcement
+comes later): what was read is remembered with the number of the last transaction before, and an older one's
+announcement doesn't invalidate it.
+
+A client hears of its own changes right behind the reply of the request that made them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from makoredis.data.effects import Effect
+from makoredis.server.routes import Route
+from makoredis.server.session import Session
+from makoredis.txn.executor import Announcement
+from makoredis.txn.gate import Gate
+from resp.encode import encode
+from resp.replies import Push
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+CHANNEL = b"__redis__:invalidate"
+"""Where a client of RESP2 hears of another client's keys."""
+_NOT_REMEMBERED = frozenset(("EVAL_RO", "EVALSHA_RO", "FCALL_RO"))
+"""They are read-only, but what counts is what the script reads."""
+
+
+class Tracking:
+    """One client's wishes. `redirect`: the client that is told instead; 0 = itself."""
+
+    __slots__ = (
+        "is_broadcast",
+        "is_broken",
+        "is_caching",
+        "no_loop",
+        "opts_in",
+        "opts_out",
+        "own",
+        "prefixes",
+        "redirect",
+    )
+
+    def __init__(self) -> None:
+        self.redirect = 0
+        self.is_broadcast = False
+        self.opts_in = False
+        self.opts_out = False
+        self.no_loop = False
+        self.is_caching = False
+        """CLIENT CACHING was said: in OPTIN mode the next command's keys are tracked, in OPTOUT mode they are not."""
+        self.is_broken = False
+        """The client to be told instead is gone."""
+        self.prefixes: dict[bytes, None] = {}
+        self.own: list[bytes | None] = []
+        """Keys that the request being executed has invalidated for its own client; None = all."""
+
+
+class Prefix:
+    """A prefix that somebody wants to hear of, and the keys changed in this turn with the client that did it last."""
+
+    __slots__ = ("changed", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: dict[int, Session] = {}
+        self.changed: dict[bytes, int] = {}
+
+
+class TrackingTable:
+    """Who has read what since it last changed. Clients are forgotten lazily, as in Redis."""
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.keys: OrderedDict[bytes, dict[int, int]] = OrderedDict()
+        """By key, the sessions that have read it, each with the number of the last transaction before."""
+        self.item_count = 0
+        self.prefixes: dict[bytes, Prefix] = {}
+        self.sessions: dict[int, Session] = {}
+
+    # -- who tracks
+
+    def enable(self, session: Session, wanted: Tracking) -> None:
+        """Begins to track for a session, or changes how; prefixes add up."""
+        if session.tracking is not None:
+            for prefix in session.tracking.prefixes:
+                wanted.prefixes.setdefault(prefix)
+            wanted.is_caching = session.tracking.is_caching
+        for prefix in wanted.prefixes:
+            entry = self.prefixes.get(prefix)
+            if entry is None:
+                entry = self.prefixes[prefix] = Prefix()
+            entry.sessions[session.id] = session
+        session.tracking = wanted
+        self.sessions[session.id] = session
+        session.refresh_special()
+        self.server.node.host.executor.announces = True
+
+    def disable(self, session: Session) -> None:
+        """Ends a session's tracking. Its entries stay in the table until their keys change or are evicted."""
+        if session.tracking is None:
+            return
+        for prefix in session.tracking.prefixes:
+            entry = self.prefixes[prefix]
+            del entry.sessions[session.id]
+            if not entry.sessions:
+                del self.prefixes[prefix]
+        session.tracking = None
+        del self.sessions[session.id]
+        session.refresh_special()
+        self.server.node.host.executor.announces = bool(self.sessions)
+
+    # -- what is read
+
+    def remember(self, session: Session, route: Route, argv: Sequence[bytes]) -> None:
+        """Notes that a client was answered with what is in the keys of a reading command."""
+        if "readonly" in route.row.flags and route.name not in _NOT_REMEMBERED:
+            self.remember_keys(session, route.row.keys(argv))
+
+    def remember_keys(self, session: Session, keys: Iterable[bytes]) -> None:
+        """Notes that a client may cache these keys."""
+        tracking: Tracking = session.tracking
+        if tracking.is_broadcast or (tracking.opts_in and not tracking.is_caching):
+            return
+        if tracking.opts_out and tracking.is_caching:
+            return
+        version = self.server.node.host.executor.version
+        for key in keys:
+            readers = self.keys.get(key)
+            if readers is None:
+                readers = self.keys[key] = {}
+            self.item_count += session.id not in readers
+            readers[session.id] = version
+
+    # -- what changes
+
+    def note_own(self, session: Session, effects: Sequence[Effect]) -> None:
+        """Notes what a transaction of this client invalidates for itself; `flush_own` tells it.
+
+        Where a leader may change, the client hears of it like all others, when it is final.
+        """
+        tracking: Tracking = session.tracking
+        if tracking.redirect or self.server.node.is_replicated:
+            return
+        for effect in effects:
+            if effect.key is None:
+                if None not in tracking.own:
+                    tracking.own.append(None)
+            elif not tracking.is_broadcast:
+                readers = self.keys.get(effect.key)
+                if readers is not None and session.id in readers:
+                    self._forget(effect.key, readers, session.id)
+                    if not tracking.no_loop:
+                        tracking.own.append(effect.key)
+
+    def flush_own(self, session: Session, gate: Gate | None) -> None:
+        """Sends what the request just answered has invalidated for its own client."""
+        tracking: Tracking = session.tracking
+        keys, tracking.own = tracking.own, []
+        if session.protocol >= 3:
+            for key in keys:
+                session.send_bytes(_invalidate(None if key is None else [key]), gate)
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tells those who have read what a final transaction has changed."""
+        author = announcement.origin
+        request = announcement.request
+        if request is not None and request.incarnation == self.server.node.incarnation:
+            author = request.session
+        for effect in announcement.effects:
+            if effect.key is None:
+                self._invalidate_all(author, announcement.version)
+            else:
+                self._invalidate_key(effect.key, author, announcement.version)
+
+    def _invalidate_key(self, key: bytes, author: int, version: int) -> None:
+        if self.prefixes:
+            for prefix, entry in self.prefixes.items():
+                if key.startswith(prefix):
+                    entry.changed[key] = author
+        readers = self.keys.get(key)
+        if readers is None:
+            return
+        for id, seen in list(readers.items()):
+            if seen >= version:
+                continue
+            self._forget(key, readers, id)
+            session = self.sessions.get(id)
+            if session is None or session.tracking.is_broadcast or (session.tracking.no_loop and id == author):
+                continue
+            self._send(session, [key])
+
+    def _forget(self, key: bytes, readers: dict[int, int], id: int) -> None:
+        del readers[id]
+        self.item_count -= 1
+        if not readers:
+            del self.keys[key]
+
+    def _invalidate_all(self, author: int, version: int) -> None:
+        """A whole database has changed. Keys are remembered without theirs."""
+        for id, session in list(self.sessions.items()):
+            told = id == author and not session.tracking.redirect and not self.server.node.is_replicated
+            if not told:
+                self._send(session, None)
+        for key, readers in list(self.keys.items()):
+            for id, seen in list(readers.items()):
+                if seen < version:
+                    self._forget(key, readers, id)
+
+    def end_turn(self) -> None:
+        """Tells the broadcasting clients of this turn's changes, and keeps the table within its limit."""
+        for _, entry in sorted(self.prefixes.items()):
+            if entry.changed:
+                changed, entry.changed = entry.changed, {}
+                self._broadcast(entry, changed)
+        limit = self.server.config.tracking_keys_max
+        while limit and len(self.keys) > limit:
+            key, readers = self.keys.popitem(last=False)
+            self.item_count -= len(readers)
+            for id in readers:
+                session = self.sessions.get(id)
+                if session is not None and not session.tracking.is_broadcast:
+                    self._send(session, [key])
+
+    def _broadcast(self, entry: Prefix, changed: dict[bytes, int]) -> None:
+        keys = sorted(changed)
+        for id, session in list(entry.sessions.items()):
+            others = [key for key in keys if changed[key] != id] if session.tracking.no_loop else keys
+            if others:
+                self._send(session, others)
+
+    def _send(self, session: Session, keys: list[bytes] | None) -> None:
+        """Tells a client, or the one that it has named, which keys to forget; None = all."""
+        tracking: Tracking = session.tracking
+        if not tracking.redirect:
+            if session.protocol >= 3:
+                session.push(_invalidate(keys))
+            return
+        target = self.server.by_id.get(tracking.redirect)
+        if target is None:
+            tracking.is_broken = True
+            if session.protocol >= 3:
+                session.push(encode(Push((b"tracking-redir-broken", tracking.redirect)), 3))
+        elif target.protocol >= 3:
+            target.push(_invalidate(keys))
+        elif target.subscription_count():
+            target.push(encode((b"message", CHANNEL, keys), 2))
+
+
+def _invalidate(keys: list[bytes] | None) -> bytes:
+    return encode(Push((b"invalidate", keys)), 3)
