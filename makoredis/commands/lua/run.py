@@ -197,6 +197,7 @@ class ScriptRun:
                 return self._surroundings.run(command.row, argv, protocol)
         except ClientError as error:
             command.counters.failed += 1
+            error.__traceback__ = None  # constants would gather tracebacks for ever
             return Error(error.text)
         return _UNKNOWN
 
