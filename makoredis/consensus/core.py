@@ -13,6 +13,7 @@ in `Ready.committed`.
 
 from collections.abc import Sequence
 from dataclasses import field
+from enum import IntEnum
 from typing import Protocol
 
 from makoredis.base.errors import Retryable
@@ -55,6 +56,16 @@ class Limits:
     """What the driver is asked for at a time."""
 
 
+class ElectionRule(IntEnum):
+    """How a leader comes to have everything that may be committed. All else is the same, and so is what is on disk:
+    a group may be switched from one to the other node by node."""
+
+    RAFT = 0
+    """Only one whose log is at least as complete as those of its voters is elected."""
+    PAXOS = 1
+    """Anybody is elected, and learns from its voters what they accepted (Multi-Paxos)."""
+
+
 @record
 class CoreConfig:
     """How one replica of one group behaves. Times are in ticks; only their ratios matter to the protocol."""
@@ -62,6 +73,7 @@ class CoreConfig:
     node: NodeId
     configuration: Configuration
     """In force before the first entry. The same on all first members; empty for one that will be added later."""
+    election_rule: ElectionRule = ElectionRule.RAFT
     election_ticks: int = 10
     """A follower campaigns after this to twice this without a leader; a leader without quorum resigns after it."""
     heartbeat_ticks: int = 1

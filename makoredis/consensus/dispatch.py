@@ -20,6 +20,7 @@ from makoredis.consensus import quiesce
 from makoredis.consensus.election import (
     on_pre_vote_request,
     on_pre_vote_response,
+    on_promise,
     on_timeout_now,
     on_vote_request,
     on_vote_response,
@@ -31,8 +32,10 @@ from makoredis.consensus.messages import (
     Heartbeat,
     HeartbeatResponse,
     Message,
+    Prepare,
     PreVoteRequest,
     PreVoteResponse,
+    Promise,
     Quiesce,
     ReadRequest,
     ReadResponse,
@@ -43,6 +46,7 @@ from makoredis.consensus.messages import (
     VoteResponse,
     Wake,
 )
+from makoredis.consensus.paxos import on_prepare
 from makoredis.consensus.quiesce import on_quiesce, on_wake
 from makoredis.consensus.reads import on_read_request, on_read_response
 from makoredis.consensus.replication import on_append_response, on_heartbeat_response
@@ -82,9 +86,11 @@ TABLE: dict[type, tuple[Handler, Handler, Handler, Handler]] = {
     ReadResponse:      (on_read_response,    IGNORE,               IGNORE,              IGNORE),
     Quiesce:           (on_quiesce,          on_quiesce,           on_quiesce,          IMPOSSIBLE),
     Wake:              (on_wake,             on_wake,              on_wake,             on_wake),
+    Prepare:           (on_prepare,          on_prepare,           on_prepare,          IGNORE),
+    Promise:           (IGNORE,              IGNORE,               on_promise,          IGNORE),
 }  # fmt: skip
 
-_ASKING_FOR_VOTES = frozenset((PreVoteRequest, VoteRequest))
+_ASKING_FOR_VOTES = frozenset((PreVoteRequest, VoteRequest, Prepare))
 _FROM_LEADER = frozenset((AppendRequest, Heartbeat, SnapshotChunk, Quiesce))
 
 
@@ -105,7 +111,7 @@ def step(state: RaftState, sender: NodeId, message: Message) -> None:
 
 def _is_invited(message: Message) -> bool:
     """Whether the leader itself asked for this election."""
-    return isinstance(message, VoteRequest) and message.is_transfer
+    return isinstance(message, VoteRequest | Prepare) and message.is_transfer
 
 
 def _settle_term(state: RaftState, sender: NodeId, message: Message) -> bool:

@@ -11,11 +11,13 @@ stand on; it also binds a node's own candidacy.
 Left out: priorities other than the preferred leader's shorter timeout.
 """
 
-from makoredis.base.ids import NodeId, Term
-from makoredis.consensus import heartbeat
+from makoredis.base.ids import NodeId
+from makoredis.consensus import heartbeat, paxos
+from makoredis.consensus.core import ElectionRule
 from makoredis.consensus.messages import (
     PreVoteRequest,
     PreVoteResponse,
+    Promise,
     TimeoutNow,
     VoteRequest,
     VoteResponse,
@@ -41,22 +43,26 @@ def campaign(state: RaftState) -> None:
         _begin_election(state, is_transfer=False)
         return
     state.become_pre_candidate()
-    request = PreVoteRequest(Term(state.term + 1), state.log.last_index, state.log.last_term)
-    for voter in _other_voters(state):
+    request = PreVoteRequest(state.next_term, state.log.last_index, state.log.last_term)
+    for voter in other_voters(state):
         state.send(voter, request)
-    _count(state, state.node, True)
+    count(state, state.node, True)
 
 
 def on_pre_vote_request(state: RaftState, sender: NodeId, message: PreVoteRequest) -> None:
     """Says whether a vote would be granted."""
-    granted = message.term > state.term and state.log.is_up_to_date(message.last_index, message.last_term)
+    if state.config.election_rule is ElectionRule.PAXOS:
+        could_win = message.last_index >= state.log.base_index
+    else:
+        could_win = state.log.is_up_to_date(message.last_index, message.last_term)
+    granted = could_win and message.term > state.term
     state.send(sender, PreVoteResponse(message.term if granted else state.term, granted))
 
 
 def on_pre_vote_response(state: RaftState, sender: NodeId, message: PreVoteResponse) -> None:
     """Counts consent to the term asked for; anything older is void."""
-    if not message.granted or message.term == state.term + 1:
-        _count(state, sender, message.granted)
+    if not message.granted or message.term == state.next_term:
+        count(state, sender, message.granted)
 
 
 def on_vote_request(state: RaftState, sender: NodeId, message: VoteRequest) -> None:
@@ -73,9 +79,15 @@ def on_vote_request(state: RaftState, sender: NodeId, message: VoteRequest) -> N
     state.send_synced(sender, VoteResponse(state.term, granted))
 
 
+def on_promise(state: RaftState, sender: NodeId, message: Promise) -> None:
+    """Multi-Paxos: a vote together with what the voter has accepted."""
+    if paxos.note(state, sender, message):
+        count(state, sender, True)
+
+
 def on_vote_response(state: RaftState, sender: NodeId, message: VoteResponse) -> None:
     """Counts a vote of this term."""
-    _count(state, sender, message.granted)
+    count(state, sender, message.granted)
 
 
 def on_timeout_now(state: RaftState, sender: NodeId, message: TimeoutNow) -> None:
@@ -84,27 +96,32 @@ def on_timeout_now(state: RaftState, sender: NodeId, message: TimeoutNow) -> Non
         _begin_election(state, is_transfer=True)
 
 
-def _begin_election(state: RaftState, is_transfer: bool) -> None:
-    state.become_candidate(is_transfer)
-    request = VoteRequest(state.term, state.log.last_index, state.log.last_term, is_transfer)
-    for voter in _other_voters(state):
-        # Behind the own vote on disk: whoever answers makes that vote count.
-        state.send_synced(voter, request)
-    _count(state, state.node, True)
-
-
-def _count(state: RaftState, voter: NodeId, granted: bool) -> None:
+def count(state: RaftState, voter: NodeId, granted: bool) -> None:
+    """Counts an answer, and draws the consequence if that decides the campaign."""
     state.votes.setdefault(voter, granted)
     result = vote_result(state.configuration, state.votes)
     if result is VoteResult.LOST:
         state.become_follower(state.term, None)
-    elif result is VoteResult.WON and state.role is Role.CANDIDATE:
+    elif result is VoteResult.WON and state.role is Role.PRE_CANDIDATE:
+        _begin_election(state, is_transfer=False)
+    elif result is VoteResult.WON and (state.config.election_rule is ElectionRule.RAFT or paxos.has_learned(state)):
         state.become_leader()
         heartbeat.broadcast(state)
-    elif result is VoteResult.WON:
-        _begin_election(state, is_transfer=False)
 
 
-def _other_voters(state: RaftState) -> list[NodeId]:
+def other_voters(state: RaftState) -> list[NodeId]:
+    """Everybody whose vote counts, but this node."""
     configuration = state.configuration
     return sorted({*configuration.voters, *configuration.outgoing} - {state.node})
+
+
+def _begin_election(state: RaftState, is_transfer: bool) -> None:
+    state.become_candidate(is_transfer)
+    if state.config.election_rule is ElectionRule.PAXOS:
+        paxos.ask(state, other_voters(state))
+    else:
+        request = VoteRequest(state.term, state.log.last_index, state.log.last_term, is_transfer)
+        for voter in other_voters(state):
+            # Behind the own vote on disk: whoever answers makes that vote count.
+            state.send_synced(voter, request)
+    count(state, state.node, True)

@@ -42,7 +42,7 @@ def on_append(state: RaftState, sender: NodeId, message: AppendRequest) -> None:
     if message.entries:
         if not _has_room(state):
             return
-        _take_over(state, message.entries)
+        take_over(state, message.entries)
     last = Index(message.previous_index + len(message.entries))
     state.acknowledge(last)
     if message.commit > log.commit_index:
@@ -64,7 +64,7 @@ def on_snapshot_chunk(state: RaftState, sender: NodeId, message: SnapshotChunk) 
     snapshot.receive(state, sender, message)
 
 
-def _take_over(state: RaftState, entries: list[Entry]) -> None:
+def take_over(state: RaftState, entries: list[Entry]) -> None:
     """Skips what is there already, cuts off what differs, appends the rest."""
     log = state.log
     for position, entry in enumerate(entries):

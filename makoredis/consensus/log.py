@@ -123,6 +123,10 @@ class Log:
                 return chosen[:count]
         return chosen
 
+    def slice_behind(self, index: Index, bytes_max: int) -> list[Entry]:
+        """Like `slice`, from behind `index` to the end; empty if the log ends there."""
+        return self.slice(Index(index + 1), self.last_index, bytes_max) if index < self.last_index else []
+
     def take_unhanded(self) -> list[Entry]:
         """The entries that the driver has not been given to write yet; now it has."""
         entries = self.entries[self.handed_index - self.base_index :]

@@ -140,6 +140,31 @@ class Wake(Wire, tag=15):
     term: Term
 
 
+class Prepare(Wire, tag=16):
+    """Phase 1a of Multi-Paxos: promise to accept nothing below this ballot, and tell what was accepted."""
+
+    term: Term
+    """The ballot."""
+    previous_index: Index
+    """Behind this the sender wants to see what was accepted: its commit index, or how far it was told already."""
+    last_index: Index
+    last_term: Term
+    is_transfer: bool
+    """As in `VoteRequest`."""
+
+
+class Promise(Wire, tag=17):
+    """Phase 1b: the promise, and what was accepted if that is more than the proposer has."""
+
+    term: Term
+    previous_index: Index
+    """Of the first entry below. Above the one asked for if those entries are compacted."""
+    entries: list[Entry]
+    last_index: Index
+    """Where the sender's log ends; the entries may be fewer, then the proposer asks again."""
+    last_term: Term
+
+
 Message = (
     PreVoteRequest
     | PreVoteResponse
@@ -156,6 +181,8 @@ Message = (
     | ReadResponse
     | Quiesce
     | Wake
+    | Prepare
+    | Promise
 )
 
 encode_message = wire_encode

@@ -3,6 +3,7 @@
 The protocol itself is in the modules beside this one, as functions of this state:
 
     election.py      campaign, votes                          (Raft §5.2, §5.4.1; thesis §9.6)
+    paxos.py         the same by the rule of Multi-Paxos
     heartbeat.py     rounds, check-quorum                     (thesis §6.2)
     replication.py   leader's side of AppendEntries, commit   (§5.3, §5.4.2)
     follower.py      follower's side of it
@@ -27,7 +28,7 @@ from random import Random
 
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import Index, NodeId, Term
-from makoredis.consensus.core import ChunkRequest, ChunkWrite, CoreConfig, Outgoing, ReadState
+from makoredis.consensus.core import ChunkRequest, ChunkWrite, CoreConfig, ElectionRule, Outgoing, ReadState
 from makoredis.consensus.log import Log
 from makoredis.consensus.membership import Membership
 from makoredis.consensus.messages import Message
@@ -41,6 +42,9 @@ from makoredis.consensus.types import (
     SnapshotMetadata,
     decode_configuration,
 )
+
+BALLOT_NODES = 4096
+"""Multi-Paxos: a ballot is its round times this plus the node. Two nodes that share a remainder compete as in Raft."""
 
 
 class ReadRound:
@@ -76,6 +80,24 @@ class IncomingTransfer:
     def is_same(self, sender: NodeId, term: Term, number: int, metadata: SnapshotMetadata) -> bool:
         """Whether a chunk belongs to this snapshot."""
         return (self.number, self.sender, self.term, self.metadata) == (number, sender, term, metadata)
+
+
+class Promised:
+    """What one voter told in phase 1 of Multi-Paxos."""
+
+    __slots__ = ("entries", "last_index", "last_term", "previous_index")
+
+    def __init__(self, previous_index: Index, entries: list[Entry], last_index: Index, last_term: Term) -> None:
+        self.previous_index = previous_index
+        self.entries = entries
+        """What came so far of its log behind `previous_index`."""
+        self.last_index = last_index
+        self.last_term = last_term
+
+    @property
+    def told_to(self) -> Index:
+        """The last index it has told about."""
+        return Index(self.previous_index + len(self.entries))
 
 
 class RaftState:
@@ -121,6 +143,8 @@ class RaftState:
 
         self.votes: dict[NodeId, bool] = {}
         """Answers to the campaign under way."""
+        self.promises: dict[NodeId, Promised] = {}
+        """Multi-Paxos: what those who granted told."""
         self.is_transfer_campaign = False
 
         self.outbox: list[Outgoing] = []
@@ -207,6 +231,13 @@ class RaftState:
         """Whether the commit index is known to include everything any earlier leader acknowledged (§8)."""
         return self.log.term_at(self.log.commit_index) == self.term
 
+    @property
+    def next_term(self) -> Term:
+        """The term this replica would campaign in. Ballots of Multi-Paxos are each node's own (round, node)."""
+        if self.config.election_rule is ElectionRule.RAFT:
+            return Term(self.term + 1)
+        return Term((self.term // BALLOT_NODES + 1) * BALLOT_NODES + self.node % BALLOT_NODES)
+
     # ----- sending -----
 
     def send(self, to: NodeId, message: Message) -> None:
@@ -265,9 +296,10 @@ class RaftState:
         """Stand for election in a new term, voting for itself."""
         self._must_not_lead()
         self.votes = {}
+        self.promises = {}
         self.is_transfer_campaign = is_transfer
         self.fail_forwarded_reads()
-        self._enter_term(Term(self.term + 1))
+        self._enter_term(self.next_term)
         self.grant_vote(self.node)
         self._change(Role.CANDIDATE, None)
 

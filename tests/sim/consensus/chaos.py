@@ -4,7 +4,7 @@ from random import Random
 
 from makoredis.base.errors import ClientError, Fatal, Retryable
 from makoredis.base.ids import NodeId
-from makoredis.consensus.core import Limits
+from makoredis.consensus.core import ElectionRule, Limits
 from makoredis.consensus.types import Configuration
 from tests.sim.consensus.checkers import Violation
 from tests.sim.consensus.cluster import Cluster
@@ -25,7 +25,7 @@ SMALL_LIMITS = Limits(
 class Chaos:
     """One run. What a seed decides: the group, its options, the faults, the clients."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, election_rule: ElectionRule = ElectionRule.RAFT) -> None:
         self.seed = seed
         rng = self.rng = Random(f"chaos {seed}")
         witnesses = rng.choice((0, 0, 1))
@@ -39,6 +39,7 @@ class Chaos:
             preferred=rng.choice((None, NodeId(1))),
             quiesce_ticks=rng.choice((0, 0, 30)),
             lease_reads=rng.random() < 0.7,
+            election_rule=election_rule,
         )
         checkpoint_every = rng.choice((0, 10, 30))
         for replica in self.cluster.replicas.values():

@@ -12,6 +12,7 @@ from makoredis.consensus import (
     election,
     follower,
     log,
+    paxos,
     quorum,
     reads,
     replication,
@@ -24,7 +25,8 @@ from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, EntryKind, Role
 from tests.unit.consensus import test_change as on_change
 from tests.unit.consensus import test_elections as on_elections
-from tests.unit.consensus import test_raft_paper as paper
+from tests.unit.consensus import test_paxos as on_paxos
+from tests.unit.consensus import test_raft_paper as raft_paper
 from tests.unit.consensus import test_reads as on_reads
 from tests.unit.consensus import test_snapshots as on_snapshots
 
@@ -100,7 +102,7 @@ def keeps_what_differs(patch: pytest.MonkeyPatch) -> None:
             if entry.index > replica.log.last_index:
                 replica.log.append(entry)
 
-    patch.setattr(follower, "_take_over", take_over)
+    patch.setattr(follower, "take_over", take_over)
 
 
 def believes_the_commit_index_beyond_the_match(patch: pytest.MonkeyPatch) -> None:
@@ -190,6 +192,18 @@ def acknowledges_to_the_wrong_leader(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(state.RaftState, "_enter_term", enter_term)
 
 
+def leads_without_learning(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(paxos, "has_learned", lambda replica: True)
+
+
+def learns_the_longest_log(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(paxos, "_is_reached", lambda replica, promised: promised.last_index <= replica.log.last_index)
+
+
+def leads_by_a_majority_of_the_past(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(paxos, "_is_still_elected", lambda replica: True)
+
+
 CAUGHT_BY_SIMULATION: list[Patch] = [
     everything_leaves_before_it_is_written,
     votes_twice_in_a_term,
@@ -205,12 +219,18 @@ CAUGHT_BY_SIMULATION: list[Patch] = [
     mixes_chunks_of_different_snapshots,
 ]
 
+CAUGHT_BY_SIMULATION_OF_PAXOS: list[Patch] = [
+    everything_leaves_before_it_is_written,
+    counts_itself_before_its_disk,
+    leads_without_learning,
+]
+
 CAUGHT_BY_SCENARIO: dict[Patch, Callable[[], None]] = {
     # Random faults find these too, but need minutes: each wants several coincidences, so a test stages them.
-    counts_entries_of_older_terms: paper.test_5_4_2_entries_of_earlier_terms_are_not_committed_by_counting,
-    takes_entries_without_looking: paper.test_5_3_consistency_check,
+    counts_entries_of_older_terms: raft_paper.test_5_4_2_entries_of_earlier_terms_are_not_committed_by_counting,
+    takes_entries_without_looking: raft_paper.test_5_3_consistency_check,
     believes_the_commit_index_beyond_the_match: (
-        paper.test_5_3_the_commit_index_is_believed_only_as_far_as_the_logs_match
+        raft_paper.test_5_3_the_commit_index_is_believed_only_as_far_as_the_logs_match
     ),
     trusts_its_lease_too_long: on_reads.test_a_stopped_leader_does_not_trust_its_lease_afterwards,
     reads_without_asking_anybody: on_reads.test_an_isolated_leader_answers_no_read,
@@ -218,6 +238,10 @@ CAUGHT_BY_SCENARIO: dict[Patch, Callable[[], None]] = {
     starts_changes_before_the_last_is_committed: on_change.test_one_change_at_a_time,
     installs_a_snapshot_over_newer_entries: (
         on_snapshots.test_entries_that_arrived_meanwhile_are_not_replaced_by_the_snapshot
+    ),
+    learns_the_longest_log: on_paxos.test_the_value_of_the_highest_ballot_is_taken_not_the_longest_log,
+    leads_by_a_majority_of_the_past: (
+        on_paxos.test_the_quorum_is_counted_by_the_configuration_that_was_learned
     ),
     acknowledges_to_the_wrong_leader: (
         on_elections.test_what_was_accepted_from_one_leader_is_not_acknowledged_to_the_next

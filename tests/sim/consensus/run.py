@@ -1,10 +1,13 @@
-"""Repeats one simulated run of consensus: `python -m tests.sim.consensus.run SEED [FROM_MS [MS]]` prints every step."""
+"""Repeats one simulated run of consensus and prints every step.
+
+python -m tests.sim.consensus.run SEED [FROM_MS [MS [RULE]]]      RULE: 0 Raft, 1 Multi-Paxos
+"""
 
 import sys
 from typing import Any
 
 from makoredis.base.ids import NodeId
-from makoredis.consensus.core import Ready
+from makoredis.consensus.core import ElectionRule, Ready
 from makoredis.consensus.messages import AppendRequest, Message
 from tests.sim.consensus.chaos import Chaos
 from tests.sim.consensus.replica import Replica
@@ -13,8 +16,8 @@ from tests.sim.consensus.replica import Replica
 class TracedChaos:
     """A run whose replicas tell what they do."""
 
-    def __init__(self, seed: int, from_ms: float) -> None:
-        self.chaos = Chaos(seed)
+    def __init__(self, seed: int, from_ms: float, rule: ElectionRule) -> None:
+        self.chaos = Chaos(seed, rule)
         self.from_ms = from_ms
         network = self.chaos.cluster.network
         deliver = network.deliver
@@ -80,5 +83,5 @@ def _brief(value: Any) -> str:
 
 if __name__ == "__main__":
     arguments = [int(argument) for argument in sys.argv[1:]]
-    seed, from_ms, milliseconds = (*arguments, *(0, 0, 2_000)[len(arguments) :])
-    TracedChaos(seed, from_ms).run(milliseconds)
+    seed, from_ms, milliseconds, rule = (*arguments, *(0, 0, 2_000, 0)[len(arguments) :])
+    TracedChaos(seed, from_ms, ElectionRule(rule)).run(milliseconds)

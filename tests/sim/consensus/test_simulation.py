@@ -5,6 +5,7 @@ A failure names its seed: `python -m tests.sim.consensus.run SEED` repeats it an
 
 import pytest
 
+from makoredis.consensus.core import ElectionRule
 from tests.sim.consensus.chaos import Chaos
 
 MILLISECONDS = 2_000
@@ -15,11 +16,17 @@ def test_random_faults(seed: int) -> None:
     Chaos(seed).run(MILLISECONDS)
 
 
+@pytest.mark.parametrize("seed", range(16))
+def test_random_faults_with_paxos(seed: int) -> None:
+    Chaos(seed, ElectionRule.PAXOS).run(MILLISECONDS)
+
+
 @pytest.mark.long
+@pytest.mark.parametrize("rule", ElectionRule)
 @pytest.mark.parametrize("first", range(1_000, 3_000, 100))
-def test_random_faults_at_length(first: int) -> None:
+def test_random_faults_at_length(first: int, rule: ElectionRule) -> None:
     for seed in range(first, first + 100):
-        Chaos(seed).run(5_000)
+        Chaos(seed, rule).run(5_000)
 
 
 def test_a_seed_decides_everything() -> None:

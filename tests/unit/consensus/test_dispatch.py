@@ -13,8 +13,10 @@ from makoredis.consensus.messages import (
     Heartbeat,
     HeartbeatResponse,
     Message,
+    Prepare,
     PreVoteRequest,
     PreVoteResponse,
+    Promise,
     Quiesce,
     ReadRequest,
     ReadResponse,
@@ -47,6 +49,8 @@ EXAMPLES = [
     ReadResponse(ONE, 77, Index(1)),
     Quiesce(ONE, Index(1)),
     Wake(ONE),
+    Prepare(ONE, Index(0), Index(2), ONE, True),
+    Promise(ONE, Index(0), [entry(1, 1)], Index(1), ONE),
 ]
 
 

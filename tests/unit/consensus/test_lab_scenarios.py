@@ -1,6 +1,11 @@
 """The scenarios by which Raft implementations are usually judged, under a simulated network with real delays."""
 
+from typing import Any
+
+import pytest
+
 from makoredis.base.ids import NodeId
+from makoredis.consensus.core import ElectionRule
 from makoredis.consensus.types import Role
 from tests.sim.consensus.cluster import Cluster
 
@@ -23,12 +28,18 @@ def check_one_leader(cluster: Cluster, among: list[int]) -> int:
     return next(node for node in among if cluster.core(node).state.role is Role.LEADER)
 
 
+@pytest.fixture(params=ElectionRule, ids=lambda rule: rule.name.lower())
+def rule(request: pytest.FixtureRequest) -> Any:
+    """Each scenario with each rule of election."""
+    return request.param
+
+
 def messages(cluster: Cluster) -> int:
     return sum(cluster.network.sent.values())
 
 
-def test_initial_election() -> None:
-    cluster = Cluster(seed=1)
+def test_initial_election(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=1, election_rule=rule)
     check_one_leader(cluster, [1, 2, 3])
     term = cluster.core(1).state.term
     cluster.run(2_000)
@@ -36,8 +47,8 @@ def test_initial_election() -> None:
     assert {cluster.core(node).state.term for node in (1, 2, 3)} == {term}
 
 
-def test_re_election() -> None:
-    cluster = Cluster(seed=2)
+def test_re_election(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=2, election_rule=rule)
     first = check_one_leader(cluster, [1, 2, 3])
     others = [node for node in (1, 2, 3) if node != first]
     cluster.isolate(first)
@@ -52,8 +63,8 @@ def test_re_election() -> None:
     check_one_leader(cluster, [1, 2, 3])
 
 
-def test_many_elections() -> None:
-    cluster = Cluster(seed=3, voters=7)
+def test_many_elections(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=3, election_rule=rule, voters=7)
     check_one_leader(cluster, list(range(1, 8)))
     for _ in range(10):
         away = cluster.rng.sample(range(1, 8), 3)
@@ -64,15 +75,15 @@ def test_many_elections() -> None:
     check_one_leader(cluster, list(range(1, 8)))
 
 
-def test_basic_agree() -> None:
-    cluster = Cluster(seed=4, voters=5)
+def test_basic_agree(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=4, election_rule=rule, voters=5)
     indexes = [cluster.agree(b"%d" % number) for number in range(3)]
     assert indexes == [2, 3, 4]
 
 
-def test_fail_agree() -> None:
+def test_fail_agree(rule: ElectionRule) -> None:
     """A follower drops out and comes back: agreement goes on, and it catches up."""
-    cluster = Cluster(seed=5)
+    cluster = Cluster(seed=5, election_rule=rule)
     cluster.agree(b"101")
     leader = check_one_leader(cluster, [1, 2, 3])
     away = next(node for node in (1, 2, 3) if node != leader)
@@ -85,9 +96,9 @@ def test_fail_agree() -> None:
     assert cluster.applied_payloads(away) == [b"101", b"102", b"103", b"104", b"105", b"106"]
 
 
-def test_fail_no_agree() -> None:
+def test_fail_no_agree(rule: ElectionRule) -> None:
     """Too many followers drop out: nothing is committed."""
-    cluster = Cluster(seed=6, voters=5)
+    cluster = Cluster(seed=6, election_rule=rule, voters=5)
     cluster.agree(b"10")
     leader = check_one_leader(cluster, [1, 2, 3, 4, 5])
     away = [node for node in (1, 2, 3, 4, 5) if node != leader][:3]
@@ -101,9 +112,9 @@ def test_fail_no_agree() -> None:
     cluster.agree(b"1000")
 
 
-def test_concurrent_starts() -> None:
+def test_concurrent_starts(rule: ElectionRule) -> None:
     """Proposals of one turn get indexes of their own and are all applied, in order."""
-    cluster = Cluster(seed=7)
+    cluster = Cluster(seed=7, election_rule=rule)
     leader = cluster.wait_leader()
     indexes = [leader.core.propose(b"%d" % number) for number in range(5)]
     leader.perform()
@@ -113,8 +124,8 @@ def test_concurrent_starts() -> None:
         assert cluster.applied_payloads(node) == [b"%d" % number for number in range(5)]
 
 
-def test_rejoin_of_a_partitioned_leader() -> None:
-    cluster = Cluster(seed=8)
+def test_rejoin_of_a_partitioned_leader(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=8, election_rule=rule)
     cluster.agree(b"101")
     first = check_one_leader(cluster, [1, 2, 3])
     others = [node for node in (1, 2, 3) if node != first]
@@ -134,9 +145,9 @@ def test_rejoin_of_a_partitioned_leader() -> None:
     assert cluster.applied_payloads(first) == [b"101", b"203", b"104", b"105"]
 
 
-def test_backup_over_many_conflicting_entries_is_quick() -> None:
+def test_backup_over_many_conflicting_entries_is_quick(rule: ElectionRule) -> None:
     """Two halves each collect 50 entries that cannot be committed; the logs are brought together in few rounds."""
-    cluster = Cluster(seed=9, voters=5)
+    cluster = Cluster(seed=9, election_rule=rule, voters=5)
     cluster.agree(b"first")
     leader = check_one_leader(cluster, [1, 2, 3, 4, 5])
     friend, *others = [node for node in (1, 2, 3, 4, 5) if node != leader]
@@ -155,9 +166,9 @@ def test_backup_over_many_conflicting_entries_is_quick() -> None:
     assert all(cluster.applied_payloads(node) == expected for node in (1, 2, 3, 4, 5))
 
 
-def test_message_counts_are_not_too_high() -> None:
+def test_message_counts_are_not_too_high(rule: ElectionRule) -> None:
     """At most 30 for an election, 55 for ten entries, 60 per idle second (with ten heartbeats a second)."""
-    cluster = Cluster(seed=10, heartbeat_ticks=10, election_ticks=50)
+    cluster = Cluster(seed=10, election_rule=rule, heartbeat_ticks=10, election_ticks=50)
     cluster.wait_leader()
     assert messages(cluster) <= 30
     leader = cluster.leader()
@@ -174,8 +185,8 @@ def test_message_counts_are_not_too_high() -> None:
     assert messages(cluster) - before <= 60
 
 
-def test_persistence_across_crashes_of_all_and_of_some() -> None:
-    cluster = Cluster(seed=11)
+def test_persistence_across_crashes_of_all_and_of_some(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=11, election_rule=rule)
     cluster.agree(b"11")
     for node in (1, 2, 3):
         cluster.crash(node)
@@ -190,8 +201,8 @@ def test_persistence_across_crashes_of_all_and_of_some() -> None:
     assert all(cluster.applied_payloads(node) == [b"11", b"12", b"13", b"14"] for node in (1, 2, 3))
 
 
-def test_unreliable_agree() -> None:
-    cluster = Cluster(seed=12, voters=5)
+def test_unreliable_agree(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=12, election_rule=rule, voters=5)
     network = cluster.network
     network.loss, network.duplication, network.delay_us = 0.1, 0.1, (200, 27_000)
     for _ in range(50):
@@ -225,21 +236,21 @@ def _figure_8(cluster: Cluster, rounds: int) -> None:
     cluster.observer.check_converged(cluster.configuration)
 
 
-def test_figure_8() -> None:
-    cluster = Cluster(seed=13, voters=5)
+def test_figure_8(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=13, election_rule=rule, voters=5)
     _figure_8(cluster, 150)
     assert len(cluster.observer.leaders) > 20
 
 
-def test_figure_8_unreliable() -> None:
-    cluster = Cluster(seed=14, voters=5)
+def test_figure_8_unreliable(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=14, election_rule=rule, voters=5)
     cluster.network.loss, cluster.network.delay_us = 0.1, (200, 20_000)
     _figure_8(cluster, 100)
 
 
-def test_log_backtracking_survives_late_and_repeated_answers() -> None:
+def test_log_backtracking_survives_late_and_repeated_answers(rule: ElectionRule) -> None:
     """A follower's late refusals and acknowledgements, delivered again and again, change nothing."""
-    cluster = Cluster(seed=15)
+    cluster = Cluster(seed=15, election_rule=rule)
     cluster.network.duplication = 0.9
     cluster.network.delay_us = (200, 60_000)
     for _ in range(5):
@@ -251,9 +262,9 @@ def test_log_backtracking_survives_late_and_repeated_answers() -> None:
     cluster.agree(b"end", milliseconds_max=10_000)
 
 
-def test_apply_never_loses_a_wake_up() -> None:
+def test_apply_never_loses_a_wake_up(rule: ElectionRule) -> None:
     """Whatever is chosen is applied everywhere without another message: the last entry of a burst, too."""
-    cluster = Cluster(seed=16)
+    cluster = Cluster(seed=16, election_rule=rule)
     leader = cluster.wait_leader()
     for number in range(500):
         leader.core.propose(b"%d" % number)
@@ -266,8 +277,8 @@ def test_apply_never_loses_a_wake_up() -> None:
     assert {cluster.replicas[node].applied for node in cluster.nodes} == {501}
 
 
-def test_no_leadership_change_under_load() -> None:
-    cluster = Cluster(seed=17)
+def test_no_leadership_change_under_load(rule: ElectionRule) -> None:
+    cluster = Cluster(seed=17, election_rule=rule)
     leader = cluster.wait_leader()
     for _ in range(200):
         cluster.propose(leader)
