@@ -222,7 +222,7 @@ class Dispatcher:
 
     def _may_run_here(self, session: Session, route: Route) -> bool:
         forwarding = self.server.forwarding
-        if forwarding.may_run_here(session):
+        if forwarding.may_run_here(session) or route.row.group == "connection":
             return True
         return session.reads_here and "readonly" in route.row.flags and forwarding.may_read_here(session)
 

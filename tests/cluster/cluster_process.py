@@ -1,0 +1,149 @@
+"""Whole clusters of real makoredis processes, for tests that kill, stop and restart them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import redis
+import yaml
+
+ROOT = Path(__file__).parents[2]
+WAIT_S = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
+    """Polls until the condition gives something true, and returns that. Connection errors count as "not yet"."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            result = condition()
+        except (redis.RedisError, OSError):
+            result = None
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"in {seconds} s it did not happen that {what}"
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago; all different, because they are held until all are found."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class ClusterProcess:
+    """Nodes n1 … nN of one configuration file, each a process. As a context manager all are killed at the end."""
+
+    def __init__(self, folder: Path, size: int = 3, **settings: object) -> None:
+        """
+        Args:
+            settings: further keys of the configuration file.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.names = [f"n{number}" for number in range(1, size + 1)]
+        ports = free_ports(2 * size)
+        self.ports = dict(zip(self.names, ports))
+        peers = dict(zip(self.names, ports[size:]))
+        nodes = {
+            name: {"id": at, "port": self.ports[name], "peer_port": peers[name], "dir": str(folder / name)}
+            for at, name in enumerate(self.names, 1)
+        }
+        self.config = folder / "cluster.yml"
+        self.config.write_text(yaml.safe_dump({"cluster": "test", "nodes": nodes, **settings}), encoding="utf-8")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    # -- life
+
+    def __enter__(self) -> "ClusterProcess":
+        for name in self.names:
+            self.start(name, wait=False)
+        for name in self.names:
+            self.wait_until_up(name)
+        self.wait_for_leader()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+    def start(self, name: str, *, wait: bool = True) -> None:
+        assert name not in self.processes
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-u", "-m", "makoredis", "--config", str(self.config), "--node", name],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+        if wait:
+            self.wait_until_up(name)
+
+    def wait_until_up(self, name: str) -> None:
+        wait_until(self.client(name).ping, f"{name} answers")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def terminate(self, name: str) -> int:
+        """SIGTERM, an orderly stop. Returns the exit status."""
+        process = self.processes.pop(name)
+        process.terminate()
+        return process.wait(WAIT_S)
+
+    def pause(self, name: str) -> None:
+        self.processes[name].send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        self.processes[name].send_signal(signal.SIGCONT)
+
+    def output(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    # -- looking
+
+    def client(self, name: str, **options: Any) -> Any:
+        """A client of one node; requests may take as long as an election does."""
+        return redis.Redis(port=self.ports[name], socket_timeout=options.pop("socket_timeout", 40), **options)
+
+    def leader(self) -> str | None:
+        """The running node that says of itself that it leads."""
+        for name in self.processes:
+            topology = self.client(name, socket_timeout=2).execute_command("CLUSTER NODES")
+            if any(facts["flags"] == "myself,master" for facts in topology.values()):
+                return name
+        return None
+
+    def wait_for_leader(self) -> str:
+        name: str = wait_until(self.leader, "there is a leader")
+        return name
+
+    def followers(self) -> list[str]:
+        leader = self.wait_for_leader()
+        return [name for name in self.processes if name != leader]
+
+    def wait_until_equal(self, read: Callable[[Any], Any], expected: Any) -> None:
+        """Waits until every running node, read as a replica, gives the expected value."""
+        for name in self.processes:
+            client = self.client(name, single_connection_client=True)
+            client.execute_command("READONLY")
+            wait_until(lambda client=client: read(client) == expected, f"{name} has what was acknowledged", 20)  # type: ignore[misc]
