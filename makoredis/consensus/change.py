@@ -52,9 +52,11 @@ def draw_consequences(state: RaftState) -> None:
 
 def tick(state: RaftState) -> None:
     """Leader: stops telling removed nodes once they know, or are not to be reached; goes if it has no vote itself."""
-    if not state.change_pending or state.membership.index > state.log.commit_index:
+    if not state.change_pending or not state.has_committed_in_term:
         return
     draw_consequences(state)
+    if state.membership.index > state.log.commit_index:
+        return
     if not state.configuration.votes(state.node) and state.transfer_to is None:
         successors = [
             (progress.match_index, node)
@@ -94,6 +96,5 @@ def _forget_departed(state: RaftState) -> None:
             progress.commit_sent >= state.membership.index
             or not progress.is_live(state.now, state.config.election_ticks)
         ):
-            if progress.transfer is not None:
-                state.closed_transfers.append(progress.transfer.number)
+            state.close_transfer(progress)
             del state.peers[node]

@@ -78,10 +78,6 @@ class Log:
             return self.entries[index - self.base_index - 1].term
         return self.base_term if index == self.base_index else None
 
-    def entry_at(self, index: Index) -> Entry:
-        """The entry at an index in memory."""
-        return self.entries[index - self.base_index - 1]
-
     def matches(self, index: Index, term: Term) -> bool:
         """Whether the entry at `index` has this term: then the logs agree up to there (§5.3, log matching)."""
         return self.term_at(index) == term

@@ -69,7 +69,7 @@ def on_append_response(state: RaftState, sender: NodeId, message: AppendResponse
         progress.become_replicate()
         state.replicate_pending = True
     elif progress.state is _SNAPSHOT and snapshot.is_done(state, progress):
-        snapshot.close(state, progress)
+        state.close_transfer(progress)
         progress.become_replicate()
         state.replicate_pending = True
     if is_news:

@@ -44,13 +44,6 @@ def begin(state: RaftState, node: NodeId, progress: Progress) -> None:
         _ask_driver(state, node, transfer)
 
 
-def close(state: RaftState, progress: Progress) -> None:
-    """The transfer is over, well or not; the caller says how to go on."""
-    if progress.transfer is not None:
-        state.closed_transfers.append(progress.transfer.number)
-        progress.transfer = None
-
-
 def supply_chunk(
     state: RaftState, number: int, metadata: SnapshotMetadata, offset: int, data: bytes, is_last: bool
 ) -> None:
@@ -78,7 +71,7 @@ def chunks_unavailable(state: RaftState, number: int) -> None:
 
 def give_up(state: RaftState, progress: Progress) -> None:
     """Ends a transfer; the next answer to a heartbeat begins a new one if it is still needed."""
-    close(state, progress)
+    state.close_transfer(progress)
     progress.become_probe(Index(progress.match_index + 1))
     progress.is_paused = True
 
@@ -121,7 +114,7 @@ def on_snapshot_response(state: RaftState, sender: NodeId, message: SnapshotResp
     elif transfer.is_awaiting_driver or message.received == transfer.offset or message.received > transfer.end:
         return  # Late or repeated: answering each of these would multiply them.
     elif message.received == 0:
-        close(state, progress)
+        state.close_transfer(progress)
         begin(state, sender, progress)
     else:
         transfer.offset = message.received

@@ -185,7 +185,6 @@ class RaftState:
         acknowledgement could be about entries that were since overwritten."""
         self.is_held = False
         """Elected without anybody's help: nothing may leave before the term is on disk, or it could be used twice."""
-        self.led_since = self.now
         self.heartbeat_elapsed = 0
         self.round = 0
         self.round_ticks: dict[int, int] = {}
@@ -348,6 +347,14 @@ class RaftState:
             progress.is_leaving = node not in members
         self.has_witness = any(progress.is_witness for progress in self.peers.values())
 
+    def close_transfer(self, progress: Progress) -> None:
+        """Leader: the snapshot to this replica needs no more bytes, also none that were asked for in this turn."""
+        if progress.transfer is not None:
+            number = progress.transfer.number
+            progress.transfer = None
+            self.chunk_requests = [request for request in self.chunk_requests if request.transfer != number]
+            self.closed_transfers.append(number)
+
     def draw_election_timeout(self) -> None:
         """Restarts the election timer with a new random timeout (§5.2); the preferred leader's is the shortest."""
         ticks = self.config.election_ticks
@@ -383,9 +390,7 @@ class RaftState:
     def _give_up_leadership(self) -> None:
         self.failed_reads.extend(context for context, asker in self._all_reads() if asker is None)
         for progress in self.peers.values():
-            if progress.transfer is not None:
-                self.closed_transfers.append(progress.transfer.number)
-        self.chunk_requests.clear()
+            self.close_transfer(progress)
         self.reset_leader_state()
 
     def _all_reads(self) -> list[tuple[int, NodeId | None]]:
