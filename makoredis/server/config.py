@@ -70,6 +70,9 @@ class Config:
         self.on_change = server.config_changed
         table.hooks["client-output-buffer-limit"] = self._output_limits
         table.hooks["notify-keyspace-events"] = self._notify
+        table.hooks["requirepass"] = lambda value: server.acl.set_default_password(
+            value.encode("utf-8", "surrogateescape")
+        )
         table.hooks["save"] = _save_points
         table.hooks["slowlog-max-len"] = lambda value: server.slowlog_resize(int(value))
 

@@ -164,6 +164,8 @@ class Dispatcher:
             return _protected(route)
         if not session.authenticated and route.name not in _BEFORE_AUTH:
             return ClientError("NOAUTH Authentication required.")
+        if session.multi is not None and "no_multi" in route.row.flags:
+            return ClientError("ERR Command not allowed inside a transaction")
         denied: ClientError | None = server.acl_refusal(session, route, argv)
         if denied is not None:
             return denied
@@ -176,8 +178,6 @@ class Dispatcher:
                 f"ERR Can't execute '{route.name.lower()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
                 "RESET are allowed in this context"
             )
-        if session.multi is not None and "no_multi" in route.row.flags:
-            return ClientError("ERR Command not allowed inside a transaction")
         return None
 
     def _queue(self, session: Session, route: Route, argv: list[bytes]) -> None:

@@ -13,6 +13,7 @@ from makoredis.base.errors import ClientError
 from makoredis.cluster.node import Node
 from makoredis.data import events
 from makoredis.data.effects import Effect
+from makoredis.server.acl import DEFAULT, AccessControl
 from makoredis.server.blocking import Blocking
 from makoredis.server.config import Config
 from makoredis.server.dispatch import Dispatcher
@@ -58,6 +59,7 @@ class Server:
         self.pause = Pause(self)
         self.pubsub = PubSub(self)
         self.tracking = TrackingTable(self)
+        self.acl = AccessControl(self)
         self.slowlog = SlowLog()
         self.slowlog_threshold_us = 10_000
         self.latency = LatencyMonitor()
@@ -83,6 +85,7 @@ class Server:
         self.node.host.access.count_receivers = self.pubsub.count_receivers
         self._refresh_notifications()
         self.refresh_special()
+        self.acl.start()
 
     # -- the turn
 
@@ -150,10 +153,9 @@ class Server:
 
     def acl_refusal(self, session: Session, route: Route, argv: list[bytes]) -> ClientError | None:
         """Why this user may not run this request."""
-        if session.user is None:
+        if session.user is None or session.user.is_unrestricted:
             return None
-        refusal: ClientError | None = session.user.refusal(route, argv)
-        return refusal
+        return self.acl.refusal(session, route.row, argv)
 
     def allows_protected(self, session: Session, route: Route) -> bool:
         """Whether `enable-debug-command` or `enable-module-command` lets this client have such a command."""
@@ -171,15 +173,15 @@ class Server:
     # -- who is who
 
     def has_passwords(self) -> bool:
-        """Whether anybody needs a password."""
-        return bool(self.config.requirepass)
+        """Whether the default user needs one."""
+        return not self.acl.default.needs_no_password
 
     def has_user(self, name: bytes) -> bool:
-        return name == b"default"
+        return name in self.acl.users
 
     def user_name(self, session: Session) -> bytes:
         """Who a session is logged in as."""
-        return b"default"
+        return DEFAULT if session.user is None else bytes(session.user.name)
 
     def redirect_of(self, session: Session) -> int:
         """The client that gets a session's invalidations; -1: it does not track, 0: itself."""
@@ -187,15 +189,15 @@ class Server:
 
     def log_in(self, session: Session, name: bytes, password: bytes) -> None:
         """Raises: ClientError WRONGPASS."""
-        if name != b"default" or (self.config.requirepass and password != self.config.requirepass):
+        if not self.acl.log_in(session, name, password):
             raise ClientError("WRONGPASS invalid username-password pair or user is disabled.")
         session.authenticated = session.parser.authenticated = True
         session.refresh_special()
 
     def log_out(self, session: Session) -> None:
         """Back to the state of a new connection."""
-        session.user = None
-        session.authenticated = session.parser.authenticated = not self.config.requirepass
+        session.user = self.acl.default
+        session.authenticated = session.parser.authenticated = self.acl.is_open()
         session.refresh_special()
 
     # -- sessions
@@ -205,7 +207,7 @@ class Server:
         if connected >= self.config.maxclients:
             self.stats.rejected_connections += 1
             return b"-ERR max number of clients reached\r\n"
-        if self.config.is_protected_mode and not self.config.requirepass and not is_local(sock):
+        if self.config.is_protected_mode and not self.has_passwords() and not is_local(sock):
             self.stats.rejected_connections += 1
             return PROTECTED_MODE_TEXT
         return None
@@ -214,10 +216,7 @@ class Server:
         self._next_session_id += 1
         self.stats.connections_received += 1
         session = Session(self._next_session_id, sock, address, laddress, self.now)
-        if self.config.requirepass:
-            session.authenticated = False
-            session.parser.authenticated = False
-            session.refresh_special()
+        self.log_out(session)
         self.by_id[session.id] = session
         return session
 

@@ -17,12 +17,14 @@ import shlex
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 Connect = Callable[[], socket.socket]
 
 _QUIET_SECONDS = 0.02
 """The real server sends pushes in the turn of the request that caused them: nothing comes later than this."""
 _PATIENCE_SECONDS = 10.0
+_CLOSED = b"<closed>"
 
 
 class _Side:
@@ -44,7 +46,9 @@ class _Side:
         sock = self.client(name)
         for index, word in enumerate(words):
             words[index] = re.sub(rb"\{id (\w+)\}", lambda found: b"%d" % self.id_of(found[1].decode()), word)
-        sock.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words))
+        data = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+        with suppress(ConnectionError):  # the server has closed it, which is what will be heard
+            sock.sendall(data)
 
     def id_of(self, name: str) -> int:
         self.client(name)
@@ -102,7 +106,8 @@ class Duet:
         if name != "sleep":
             heard[name] = _read_some(theirs.clients[name])
         for each, sock in theirs.clients.items():
-            heard[each] += _read_ready(sock)
+            if not heard[each].endswith(_CLOSED):
+                heard[each] += _read_ready(sock)
         if not is_compared:
             _read_some(ours.clients[name])
             _read_ready(ours.clients[name])
@@ -138,17 +143,17 @@ def _read_ready(sock: socket.socket) -> bytes:
     data = b""
     while _is_readable(sock, _QUIET_SECONDS):
         piece = _receive(sock)
-        if not piece or piece == b"<closed>":
-            return data + piece
         data += piece
+        if piece == _CLOSED:
+            break
     return data
 
 
 def _receive(sock: socket.socket) -> bytes:
     try:
-        return sock.recv(65536) or b"<closed>"
+        return sock.recv(65536) or _CLOSED
     except ConnectionError:
-        return b"<closed>"
+        return _CLOSED
 
 
 def _read_at_least(sock: socket.socket, expected: bytes, shown: Callable[[bytes], bytes]) -> bytes:
@@ -159,12 +164,12 @@ def _read_at_least(sock: socket.socket, expected: bytes, shown: Callable[[bytes]
         if _is_readable(sock, deadline - time.monotonic()):
             piece = _receive(sock)
             data += piece
-            if piece == b"<closed>":
+            if piece == _CLOSED:
                 break
     return data
 
 
 def _expect_silence(ours: _Side, theirs: _Side) -> None:
     for name, sock in ours.clients.items():
-        left = _read_ready(sock).replace(b"<closed>", b"")
+        left = _read_ready(sock).replace(_CLOSED, b"")
         assert not left, f"client {name} heard too much: {left!r}"

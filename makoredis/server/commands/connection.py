@@ -108,7 +108,7 @@ def checked_name(name: bytes) -> bytes:
 def auth(server: "Server", session: Session, *arguments: bytes) -> Any:
     if len(arguments) > 2:
         raise SYNTAX_ERROR
-    if len(arguments) == 1 and not server.config.requirepass and not server.has_passwords():
+    if len(arguments) == 1 and not server.has_passwords():
         raise ClientError(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
             "configuration is correct?"

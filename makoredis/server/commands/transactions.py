@@ -7,6 +7,7 @@ same serial execution as everything else, so nothing can come in between.
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
+from makoredis.server.acl import EXEC_REASONS
 from makoredis.server.dispatch import EXEC_ABORTED
 from makoredis.server.routes import NO_REPLY, Route, session_command
 from makoredis.server.session import ForwardKind, Session
@@ -68,11 +69,30 @@ def _write_refusal(server: "Server", session: Session, queued: list[tuple[Route,
     return None
 
 
+def _permission_refusal(server: "Server", session: Session, route: Route, argv: list[bytes]) -> Error | None:
+    """Permissions may have changed since the command was queued."""
+    if session.user is None or session.user.is_unrestricted:
+        return None
+    denied = server.acl.check(session, route.row, argv, "multi")
+    if denied is None:
+        return None
+    return server.error_reply(
+        ClientError(
+            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This "
+            f"command is no longer allowed for the following reason: {EXEC_REASONS[denied]}"
+        )
+    )
+
+
 def _forward(server: "Server", session: Session, queued: list[tuple[Route, list[bytes]]]) -> None:
     """Has another node execute the transaction. What was watched here, when this node led, has lost its guard."""
     lost_guard, guard_term = bool(session.watched), session.guard_term
     end_transaction(server, session)
-    if lost_guard:
+    refusals = [_permission_refusal(server, session, route, argv) for route, argv in queued]
+    refused = next((refusal for refusal in refusals if refusal is not None), None)
+    if refused is not None:
+        server.dispatcher.answer(session, Error(b"EXECABORT Transaction discarded because of: " + refused.text), None)
+    elif lost_guard:
         server.dispatcher.answer(session, NULL_ARRAY, None)
     else:
         commands = [argv for _, argv in queued]
@@ -103,7 +123,10 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
         if server.monitors and "skip_monitor" not in route.row.flags:
             server.feed_monitors(session, argv)
         route.calls += 1
-        if route.is_data:
+        refusal = _permission_refusal(server, session, route, argv)
+        if refusal is not None:
+            replies.append(refusal)
+        elif route.is_data:
             replies.append(dispatcher.invoke(access, route, argv))
         else:
             replies.append(dispatcher.call_session(session, route, argv)[0])
