@@ -97,7 +97,12 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
     Raises: ConfigError for what one node can do and several cannot.
     """
     if len(file.nodes) < 2:
-        return NodeSettings(id=NodeId(node.id), cluster=file.cluster, members=(NodeId(node.id),))
+        return NodeSettings(
+            id=NodeId(node.id),
+            cluster=file.cluster,
+            members=(NodeId(node.id),),
+            log_bytes_per_checkpoint=file.checkpoint_log_bytes,
+        )
     if file.durability == "memory":
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
     if file.shards != 1:
@@ -112,6 +117,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         tick_seconds=file.heartbeat_ms / 1000,
         election_ticks=max(4, file.election_ms // file.heartbeat_ms),
         peer_delay_seconds=file.peer_delay_ms / 1000,
+        log_bytes_per_checkpoint=file.checkpoint_log_bytes,
+        log_bytes_keep=file.log_keep_bytes,
     )
 
 

@@ -54,6 +54,10 @@ class FileConfig:
     max_staleness_ms: int = 10_000
     max_clock_offset_ms: int = 250
     prefer_spread_leaders: bool = True
+    checkpoint_log_bytes: int = 64 * 1024 * 1024
+    """A checkpoint is made when so much log was written since the last one."""
+    log_keep_bytes: int = 64 * 1024 * 1024
+    """Log kept in memory for nodes that were away; one that misses more gets a snapshot."""
     peer_delay_ms: int = 0
     """Injected between nodes, for tests and benchmarks only."""
     parameters: dict[str, str] = field(default_factory=dict)
@@ -82,6 +86,8 @@ _RANGES = {
     "watermark_interval_ms": (1, 10_000),
     "max_staleness_ms": (0, 86_400_000),
     "max_clock_offset_ms": (1, 60_000),
+    "checkpoint_log_bytes": (4096, 1 << 40),
+    "log_keep_bytes": (4096, 1 << 40),
     "peer_delay_ms": (0, 10_000),
     "id": (1, 65_535),
     "port": (0, 65_535),

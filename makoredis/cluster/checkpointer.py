@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from makoredis.base.ids import Index, Slot
-from makoredis.base.record import Wire, field, record, wire_decoder, wire_encode
+from makoredis.base.record import record, wire_encode
 from makoredis.cluster.host import ShardHost
+from makoredis.cluster.loading import StateBlob
 from makoredis.consensus.types import SnapshotMetadata
 from makoredis.data.encoding import encode_value
 from makoredis.data.slots import slot_of
@@ -33,21 +34,6 @@ from makoredis.storage.store import Store
 CAPTURE_SECONDS_PER_TICK = 0.02
 """Share of a tick (0.1 s) that capturing may take from serving."""
 CAPTURE_KEYS_BETWEEN_LOOKS = 64
-
-
-class StateBlob(Wire):
-    """What belongs to a shard's state beside its keys, as of `index`."""
-
-    index: int
-    numbers: list[int]
-    """Which database id each number stands for."""
-    libraries: dict[bytes, bytes]
-    last_ts: int
-    requests: list[tuple[int, int, dict[int, bytes]]] = field(default_factory=list)
-    """Answers that may be asked for again (`RequestTable.dump`)."""
-
-
-decode_blob = wire_decoder(StateBlob)
 
 
 @record
@@ -95,7 +81,8 @@ class Checkpointer:
     def tick(self, log_bytes_max: int) -> None:
         """Goes on with the checkpoint under way, or begins one if it is due."""
         host = self.host
-        if not self.is_running and (self.is_requested or host.log_bytes > log_bytes_max):
+        is_due = self.is_requested or host.log_bytes > log_bytes_max
+        if not self.is_running and is_due and host.is_consistent():
             self.begin()
         if self.is_running:
             self._continue(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
@@ -132,6 +119,22 @@ class Checkpointer:
         self._final = None
         self.is_requested = True
         self.host.executor.is_all_dirty = True
+
+    def stop_for_snapshot(self) -> None:
+        """A snapshot takes the state's place: what was captured of the old one is of no use."""
+        if self._final is not None or self._writer is not None:
+            self.is_running = False
+        self.is_requested = False
+        self._captured.clear()
+        self._keys = iter(())
+        self._final = self._writer = None
+        for ops in self.table.garbage_ops(self.store.engine):
+            self._submit(ops)
+
+    def restart_after_snapshot(self) -> None:
+        """The state is another one now, and a checkpoint by itself; or what was received was no good."""
+        self.version = self.host.executor.version
+        self._garbage = self.table.garbage_ops(self.store.engine)
 
     def capture_at_once(self) -> None:
         """Durability `memory`: begins a checkpoint and captures all of it; `release` finishes it."""

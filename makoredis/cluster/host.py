@@ -45,7 +45,16 @@ class _EntriesWritten:
 class Disk(Protocol):
     """Where writes go (`makoredis.storage.disk.DiskThread`)."""
 
+    @property
+    def queued_bytes(self) -> int: ...
+
     def submit(self, ops: Ops, token: Token) -> None: ...
+
+
+class SnapshotTransfer(Protocol):
+    """Who sends and receives snapshots (`makoredis.cluster.snapshots`)."""
+
+    def perform(self, ready: Ready) -> None: ...
 
 
 class ShardHost:
@@ -78,6 +87,9 @@ class ShardHost:
         """Bytes of entries written since the last checkpoint began."""
         self.disk = disk
         self.send = send
+        self.snapshots: SnapshotTransfer | None = None
+        self.announcements: list[Announcement] = []
+        """What else is to be announced, beside what entries say."""
 
     def serves(self) -> bool:
         """Whether transactions may run here now: this replica leads, nobody else can, and all before it is applied."""
@@ -95,7 +107,7 @@ class ShardHost:
 
     def perform(self) -> list[Announcement]:
         """Does everything that the core has ready. Returns what has become final and is to be announced."""
-        announcements: list[Announcement] = []
+        announcements, self.announcements = self.announcements, []
         while self.core.has_ready():
             announcements += self._perform(self.core.take_ready())
         return announcements
@@ -109,6 +121,9 @@ class ShardHost:
             self._write(ready)
         elif ready.messages_after_persist:
             self.disk.submit([], _EntriesWritten(self, None, list(ready.messages_after_persist)))
+        if ready.chunk_requests or ready.closed_transfers or ready.chunk_writes or ready.install is not None:
+            assert self.snapshots is not None
+            self.snapshots.perform(ready)
         return self._apply(ready)
 
     def _change_role(self, change: RoleChange) -> None:
@@ -145,6 +160,11 @@ class ShardHost:
         self.core.applied(self.applied_index)
         return announcements + executor.chosen(self.applied_index)
 
+    def is_consistent(self) -> bool:
+        """Whether the state is that of one moment: everything is applied that rows of the checkpoint include."""
+        executor = self.executor
+        return self.applied_index >= executor.rows_until and self.applied_index >= executor.state_index
+
     # -- for checkpoints
 
     def last_index(self) -> Index:
@@ -161,6 +181,11 @@ class ShardHost:
         return self.core.snapshot_metadata(self.applied_index)
 
     def truncate_log(self, index: Index) -> Iterator[Ops]:
-        """Forgets the log up to an index, here and (by the operations returned) on the disk."""
-        self.core.compact(index)
+        """Forgets the log up to an index on the disk, by the operations returned.
+
+        Memory keeps as much of it as the core's limits say, so that a replica which was away for a moment gets what it
+        missed and not a snapshot. Where there are no others, nobody will ask.
+        """
+        if not self.executor.is_replicated:
+            self.core.compact(index)
         yield from self.log.truncate_prefix_ops(index)

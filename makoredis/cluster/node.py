@@ -7,30 +7,36 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Protocol
 
-from makoredis.base.errors import Fatal
 from makoredis.base.ids import NodeId, ShardId
 from makoredis.base.record import record
-from makoredis.cluster.checkpointer import Checkpointer, decode_blob
+from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.host import ShardHost, Token
+from makoredis.cluster.loading import Loader
 from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage
+from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
 from makoredis.cluster.transport import Poller, Transport
-from makoredis.consensus.core import CoreConfig, Outgoing
+from makoredis.consensus.core import CoreConfig, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, HardState
 from makoredis.data.config import DataConfig
-from makoredis.data.encoding import decode_value
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.disk import DiskState, DiskThread, Durability
 from makoredis.storage.log import load_hard_states, load_log
 from makoredis.storage.space import SpaceState
-from makoredis.storage.state import TOMBSTONE, StateTable
+from makoredis.storage.state import StateTable
 from makoredis.storage.store import Store, open_store
 from makoredis.txn.executor import Announcement, Executor
 
 SOLE_SHARD = ShardId(0)
 LOG_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024
 """A checkpoint begins when so much log was written since the last one; it bounds recovery."""
+LOG_BYTES_KEEP = 64 * 1024 * 1024
+"""Of the log in memory, for replicas that were away for a moment; one that misses more gets a snapshot."""
+LOG_BYTES_MAX = 512 * 1024 * 1024
+"""Of the log in memory while a live replica is behind or receives a snapshot: half a minute of full load."""
+SNAPSHOT_CHUNK_BYTES = 256 * 1024
+"""Read and sent within one turn: some milliseconds."""
 PROGRESS_SECONDS = 1.0
 DISK_FULL_TEXT = (
     "MISCONF Errors writing to the log: no space left on the disk. Commands that may modify the data set are refused "
@@ -58,6 +64,8 @@ class NodeSettings:
     election_ticks: int = 10
     preferred: NodeId | None = None
     peer_delay_seconds: float = 0.0
+    log_bytes_per_checkpoint: int = LOG_BYTES_PER_CHECKPOINT
+    log_bytes_keep: int = LOG_BYTES_KEEP
 
     @property
     def is_replicated(self) -> bool:
@@ -96,12 +104,13 @@ class Node:
         self.disk_fd: int = self.disk.wakeup_fd
         self.write_refusal: str | None = None
         """The error for every write while the disk cannot take one."""
-        self.log_bytes_per_checkpoint = LOG_BYTES_PER_CHECKPOINT
+        self.log_bytes_per_checkpoint = settings.log_bytes_per_checkpoint
         self._table = StateTable(store.engine, SOLE_SHARD)
         self._space = Keyspace(databases, config)
         self._executor = Executor(self._space, is_durable=writes_log, is_replicated=self.is_replicated)
         self.host: ShardHost
         self.checkpointer: Checkpointer
+        self.snapshots: Snapshots
 
     # -- starting
 
@@ -114,37 +123,25 @@ class Node:
         self._sweep()
         self.host = self._load_host()
         self.checkpointer = Checkpointer(self.host, self.store, self._table)
+        self.snapshots = Snapshots(
+            SnapshotSender(self.host, self.store, self.checkpointer),
+            SnapshotReceiver(self.host, self.store, self._table, self.checkpointer),
+        )
+        self.host.snapshots = self.snapshots
         self.host.applied_index = self._table.checkpoint.index
         if not self.is_replicated:
             self._replay(progress)
 
     def _load_state(self, progress: Progress) -> None:
-        executor, space = self._executor, self._space
-        checkpoint = self._table.checkpoint
-        if checkpoint.blob:
-            blob = decode_blob(checkpoint.blob)
-            if len(blob.numbers) > len(space.by_id):
-                raise Fatal(f"the data has {len(blob.numbers)} databases, the configuration only {len(space.by_id)}")
-            space.databases[: len(blob.numbers)] = [space.by_id[id] for id in blob.numbers]
-            space.libraries.update(blob.libraries)
-            executor.clock.observe(blob.last_ts)
-            executor.state_index = blob.index
-            executor.requests.load(blob.requests)
-        later = checkpoint.index
-        row_indexes = executor.row_indexes
+        loader = Loader(self._space, self._table.checkpoint.index)
+        loader.load_blob(self._table.checkpoint.blob)
         next_report = time.monotonic() + PROGRESS_SECONDS
-        for count, (db, _, key, index, deadline, tag, value) in enumerate(self._table.rows(self.store.engine)):
-            if index > later:
-                row_indexes[db, key] = index
-                executor.rows_until = max(executor.rows_until, index)
-            if tag != TOMBSTONE:
-                database = space.by_id[db]
-                database.put(key, decode_value(bytes((tag,)) + value))
-                if deadline is not None:
-                    database.set_deadline(key, deadline)
+        for count, row in enumerate(self._table.rows(self.store.engine)):
+            loader.put(row)
             if count & 0xFFF == 0 and time.monotonic() > next_report:
                 next_report = time.monotonic() + PROGRESS_SECONDS
                 progress(f"loading the checkpoint: {count:,} keys")
+        loader.hand_over(self._executor)
 
     def _sweep(self) -> None:
         """Deletes what interrupted checkpoints have left on the disk, before anything else is written."""
@@ -166,6 +163,11 @@ class Node:
                 Configuration(voters=settings.members, witnesses=settings.witnesses),
                 election_ticks=settings.election_ticks,
                 preferred=settings.preferred,
+                limits=Limits(
+                    log_bytes_keep=settings.log_bytes_keep,
+                    log_bytes_max=max(LOG_BYTES_MAX, 2 * settings.log_bytes_keep),
+                    snapshot_chunk_bytes=SNAPSHOT_CHUNK_BYTES,
+                ),
             ),
             Random(SystemRandom().getrandbits(64)),
             hard_state,
@@ -279,7 +281,10 @@ class Node:
         if self.transport is not None:
             self.transport.tick()
         self._look_at_disk()
+        self.snapshots.tick()
         checkpointer = self.checkpointer
+        if self.snapshots.receiver.is_installing:
+            return
         if self.durability is not Durability.MEMORY:
             checkpointer.tick(self.log_bytes_per_checkpoint)
         elif checkpointer.is_running:
@@ -306,6 +311,7 @@ class Node:
             self.checkpoint_and_wait()
         if self.transport is not None:
             self.transport.close()
+        self.snapshots.close()
         self.disk.close()
         self.store.close()
 

@@ -75,7 +75,8 @@ class Forwarding:
     def may_read_here(self, session: Session) -> bool:
         """Whether a READONLY session's read may be answered from this follower's state, which is always final."""
         host = self.server.node.host
-        return not session.remote_count and host.applied_index >= session.seen_index and not self.is_stale()
+        is_recent = host.applied_index >= session.seen_index and host.is_consistent()
+        return not session.remote_count and is_recent and not self.is_stale()
 
     def is_stale(self) -> bool:
         """Whether the leader has not been heard of for longer than `max_staleness_ms`."""

@@ -1,0 +1,79 @@
+"""From rows and blob of a checkpoint to a state in memory: at a start, and when a snapshot takes the state's place.
+
+What was loaded is *fuzzy*: a row may include effects of entries behind the checkpoint's index. `rows_until` and
+`state_index` say how far; until everything up to there is applied, the state is no state that ever was.
+"""
+
+from makoredis.base.errors import Fatal
+from makoredis.base.ids import Index
+from makoredis.base.record import Wire, field, wire_decoder
+from makoredis.data.encoding import decode_value
+from makoredis.data.keyspace import Keyspace
+from makoredis.storage.state import TOMBSTONE, Row
+from makoredis.txn.executor import Executor
+
+
+class StateBlob(Wire):
+    """What belongs to a shard's state beside its keys, as of `index`."""
+
+    index: int
+    numbers: list[int]
+    """Which database id each number stands for."""
+    libraries: dict[bytes, bytes]
+    last_ts: int
+    requests: list[tuple[int, int, dict[int, bytes]]] = field(default_factory=list)
+    """Answers that may be asked for again (`RequestTable.dump`)."""
+
+
+decode_blob = wire_decoder(StateBlob)
+
+
+class Loader:
+    """Fills an empty keyspace with a checkpoint."""
+
+    def __init__(self, space: Keyspace, index: Index) -> None:
+        """
+        Args:
+            index: the checkpoint's; replay begins behind it.
+        """
+        self.space = space
+        self.index = index
+        self.row_indexes: dict[tuple[int, bytes], int] = {}
+        """Rows that go further than the checkpoint: what replay has to skip."""
+        self.rows_until = 0
+        self.blob: StateBlob | None = None
+
+    def load_blob(self, encoded: bytes) -> None:
+        """Raises: Fatal when the data has more databases than the configuration."""
+        if not encoded:
+            return
+        blob: StateBlob = decode_blob(encoded)
+        space = self.space
+        if len(blob.numbers) > len(space.by_id):
+            raise Fatal(f"the data has {len(blob.numbers)} databases, the configuration only {len(space.by_id)}")
+        space.databases[: len(blob.numbers)] = [space.by_id[id] for id in blob.numbers]
+        space.libraries.update(blob.libraries)
+        self.blob = blob
+
+    def put(self, row: Row) -> None:
+        """Takes one row over."""
+        db, _, key, index, deadline, tag, value = row
+        if index > self.index:
+            self.row_indexes[db, key] = index
+            if index > self.rows_until:
+                self.rows_until = index
+        if tag != TOMBSTONE:
+            database = self.space.by_id[db]
+            database.put(key, decode_value(bytes((tag,)) + value))
+            if deadline is not None:
+                database.set_deadline(key, deadline)
+
+    def hand_over(self, executor: Executor) -> None:
+        """Tells the executor what replay has to know."""
+        executor.row_indexes = self.row_indexes
+        executor.rows_until = self.rows_until
+        blob = self.blob
+        executor.state_index = 0 if blob is None else blob.index
+        executor.requests.load([] if blob is None else blob.requests)
+        if blob is not None:
+            executor.clock.observe(blob.last_ts)

@@ -1,0 +1,195 @@
+"""A cluster of real makoredis processes on free ports: each node started, stopped, killed and started again alone."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import redis
+import yaml
+
+ROOT = Path(__file__).parents[2]
+WAIT_SECONDS = 60.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
+    """The condition's value once it is true. A node that does not answer counts as not true."""
+    deadline = time.monotonic() + seconds
+    last: object = None
+    while True:
+        try:
+            if value := condition():
+                return value
+        except redis.RedisError as error:
+            last = error
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s ({last})"
+        time.sleep(0.02)
+
+
+class Node:
+    """One process of a cluster."""
+
+    def __init__(self, cluster: "Cluster", id: int, ports: list[int], *, join: bool) -> None:
+        self.cluster = cluster
+        self.id = id
+        self.name = f"n{id}"
+        self.port, self.peer_port = ports
+        self.join = join
+        self.data = cluster.folder / self.name
+        self.log_path = cluster.folder / f"{self.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Node":
+        assert self.process is None
+        words = [sys.executable, "-u", "-m", "makoredis", "--config", str(self.cluster.config), "--node", self.name]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                words,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+        return self
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> int:
+        """An orderly stop. Returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(WAIT_SECONDS)
+        self.process = None
+        return status
+
+    def client(self, **options: Any) -> "redis.Redis[bytes]":
+        settings: dict[str, Any] = {"socket_timeout": 60, "retry": None, "single_connection_client": False, **options}
+        return redis.Redis(host="127.0.0.1", port=self.port, **settings)
+
+    def info(self, section: str) -> dict[str, Any]:
+        with self.client() as client:
+            found: dict[str, Any] = client.info(section)
+            return found
+
+    def contents(self) -> dict[bytes, bytes]:
+        """All strings of database 0 as this replica has them, without asking the leader."""
+        with self.client(single_connection_client=True) as client:
+            client.execute_command("READONLY")
+            keys = [key for key in client.scan_iter(count=1000)]
+            values: list[Any] = []
+            for at in range(0, len(keys), 500):
+                values += client.mget(keys[at : at + 500])
+            return dict(zip(keys, values))
+
+
+class Cluster:
+    """Several nodes, and the configuration file that they share. As a context manager it leaves no process behind."""
+
+    def __init__(self, folder: Path, count: int = 3, joining: int = 0, settings: Mapping[str, Any] | None = None) -> None:
+        """
+        Args:
+            joining: nodes that start without data and wait to be added.
+            settings: keys of the configuration file.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.config = folder / "cluster.yml"
+        ports = free_ports(2 * (count + joining))
+        self.nodes = {
+            id: Node(self, id, ports[2 * id - 2 : 2 * id], join=id > count) for id in range(1, count + joining + 1)
+        }
+        self.settings = dict(settings or {})
+        self.write_config()
+
+    def write_config(self) -> None:
+        nodes = {}
+        for node in self.nodes.values():
+            nodes[node.name] = {
+                "id": node.id,
+                "port": node.port,
+                "peer_port": node.peer_port,
+                "dir": str(node.data),
+            }
+            if node.join:
+                nodes[node.name]["join"] = True
+        self.config.write_text(yaml.safe_dump({"nodes": nodes, **self.settings}), encoding="utf-8")
+
+    def __getitem__(self, id: int) -> Node:
+        return self.nodes[id]
+
+    def start(self, ids: Iterable[int] | None = None) -> "Cluster":
+        """Starts nodes (those that do not wait to be added), and waits until they have a leader."""
+        chosen = [self.nodes[id] for id in ids] if ids else [node for node in self.nodes.values() if not node.join]
+        for node in chosen:
+            node.start()
+        for node in chosen:
+            wait_for(lambda node=node: self._answers(node), f"{node.name} is ready")
+        return self
+
+    def _answers(self, node: Node) -> bool:
+        with node.client() as client:
+            return client.get("no such key") is None
+
+    def leader(self) -> Node:
+        """The node that leads now."""
+        found: Node = wait_for(self._find_leader, "a leader is elected")
+        return found
+
+    def _find_leader(self) -> Node | None:
+        for node in self.nodes.values():
+            if node.process is None or node.process.poll() is not None:
+                continue
+            try:
+                with node.client(socket_timeout=2) as client:
+                    if client.info("replication")["role"] == "master":
+                        return node
+            except redis.RedisError:
+                continue
+        return None
+
+    def followers(self) -> list[Node]:
+        leader = self.leader()
+        return [node for node in self.nodes.values() if node is not leader and node.process is not None]
+
+    def wait_equal(self, ids: Iterable[int] | None = None) -> dict[bytes, bytes]:
+        """Waits until every running replica holds the same strings, and returns them."""
+        nodes = [self.nodes[id] for id in ids] if ids else [node for node in self.nodes.values() if node.process]
+
+        def equal() -> list[dict[bytes, bytes]] | None:
+            found = [node.contents() for node in nodes]
+            return found if all(each == found[0] for each in found) else None
+
+        contents: list[dict[bytes, bytes]] = wait_for(equal, "all replicas are equal")
+        return contents[0]
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for node in self.nodes.values():
+            node.kill()
