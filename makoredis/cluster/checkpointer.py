@@ -145,6 +145,8 @@ class Checkpointer:
     # -- capturing
 
     def _continue(self, until: float) -> None:
+        if self._writer is None:
+            return  # all is handed to the disk, which will say when it is written
         if self._final is None:
             if self._interrupted():
                 return

@@ -79,6 +79,9 @@ class ShardHost:
         self.term = Term(0)
         self.is_leader = False
         self.leader: NodeId | None = None
+        self.leaders_seen = 0
+        """Leaderships that this replica has heard of since start, its own included."""
+        self.elections_won = 0
         self.applied_index = Index(0)
         self.undone_gates: list[Gate] = []
         """Gates that will never open, because this replica lost the leadership; whoever waits there has to ask anew."""
@@ -128,6 +131,8 @@ class ShardHost:
 
     def _change_role(self, change: RoleChange) -> None:
         was_leader, old_term = self.is_leader, self.term
+        if change.leader is not None and (self.leader is None or change.term != old_term):
+            self.leaders_seen += 1
         self.term = change.term
         self.leader = change.leader
         self.is_leader = change.role is Role.LEADER
@@ -136,6 +141,7 @@ class ShardHost:
         if self.is_leader and (not was_leader or self.term != old_term):
             # What is in its log already, the first entry of its own term included, comes before anything it executes.
             self._serves_from = self.core.status().last_index
+            self.elections_won += 1
 
     def _write(self, ready: Ready) -> None:
         ops: Ops = []

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from makoredis.server.info_cluster import mako, raft, replication
 from makoredis.version import VERSION
 
 if TYPE_CHECKING:
@@ -198,22 +199,6 @@ def _stats(server: "Server") -> Lines:
     }
 
 
-def _replication(server: "Server") -> Lines:
-    return {
-        "role": "master",
-        "connected_slaves": 0,
-        "master_failover_state": "no-failover",
-        "master_replid": server.run_id,
-        "master_replid2": "0" * 40,
-        "master_repl_offset": server.node.host.applied_index,
-        "second_repl_offset": -1,
-        "repl_backlog_active": 0,
-        "repl_backlog_size": server.config.table["repl-backlog-size"],
-        "repl_backlog_first_byte_offset": 0,
-        "repl_backlog_histlen": 0,
-    }
-
-
 def _cpu(server: "Server") -> Lines:
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -279,7 +264,9 @@ _SECTIONS: dict[str, tuple[str, Callable[["Server"], Lines]]] = {
     "memory": ("Memory", _memory),
     "persistence": ("Persistence", _persistence),
     "stats": ("Stats", _stats),
-    "replication": ("Replication", _replication),
+    "replication": ("Replication", replication),
+    "raft": ("Raft", raft),
+    "mako": ("Mako", mako),
     "cpu": ("CPU", _cpu),
     "modules": ("Modules", _modules),
     "commandstats": ("Commandstats", _commandstats),

@@ -98,7 +98,7 @@ class Node:
         """All strings of database 0 as this replica has them, without asking the leader."""
         with self.client(single_connection_client=True) as client:
             client.execute_command("READONLY")
-            keys = [key for key in client.scan_iter(count=1000)]
+            keys = list(client.scan_iter(count=1000))
             values: list[Any] = []
             for at in range(0, len(keys), 500):
                 values += client.mget(keys[at : at + 500])
@@ -108,7 +108,9 @@ class Node:
 class Cluster:
     """Several nodes, and the configuration file that they share. As a context manager it leaves no process behind."""
 
-    def __init__(self, folder: Path, count: int = 3, joining: int = 0, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, count: int = 3, joining: int = 0, settings: Mapping[str, Any] | None = None
+    ) -> None:
         """
         Args:
             joining: nodes that start without data and wait to be added.

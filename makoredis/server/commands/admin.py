@@ -7,6 +7,7 @@ from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import SYNTAX_ERROR, double, int64
 from makoredis.server.commands.help import help_reply
 from makoredis.server.info import info_text
+from makoredis.server.info_cluster import role_reply
 from makoredis.server.routes import NO_REPLY, session_command
 from makoredis.server.session import Session
 from makoredis.version import VERSION
@@ -87,7 +88,7 @@ def monitor(server: "Server", session: Session) -> Any:
 
 @session_command("ROLE", "Returns the replication role.")
 def role(server: "Server", session: Session) -> Any:
-    return [b"master", server.node.host.applied_index, []]
+    return role_reply(server)
 
 
 @session_command("LOLWUT", "Displays computer art and the Redis version")

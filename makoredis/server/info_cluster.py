@@ -1,0 +1,177 @@
+"""INFO's sections on replication, with Redis's names where Redis has a word for it, and ROLE.
+
+To a Redis client the leader is a master and every other node one of its slaves. `raft` is the consensus core as it is,
+`mako` what execution ahead of the log does.
+"""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from makoredis.base.ids import NodeId
+from makoredis.consensus.core import PeerStatus
+from makoredis.storage.layout import shard_range
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+Lines = dict[str, object]
+
+_LINK_STATES = {"probe": "wait_bgsave", "replicate": "online", "snapshot": "send_bulk"}
+"""What Redis calls the states of a leader's link to a follower."""
+
+
+def replication(server: "Server") -> Lines:
+    """Roles as Redis shows them; offsets are log indexes."""
+    host = server.node.host
+    is_follower = server.node.is_replicated and not host.is_leader
+    lines = _follower(server) if is_follower else _leader(server)
+    return {
+        **lines,
+        "master_failover_state": "no-failover",
+        "master_replid": server.run_id,
+        "master_replid2": "0" * 40,
+        "master_repl_offset": host.applied_index,
+        "second_repl_offset": -1,
+        "repl_backlog_active": int(server.node.is_replicated),
+        "repl_backlog_size": server.config.table["repl-backlog-size"],
+        "repl_backlog_first_byte_offset": 0,
+        "repl_backlog_histlen": 0,
+    }
+
+
+def _leader(server: "Server") -> Lines:
+    peers = _peers(server)
+    lines: Lines = {"role": "master", "connected_slaves": sum(peer.is_live for peer in peers.values())}
+    applied = server.node.host.applied_index
+    for number, (node, peer) in enumerate(sorted(peers.items())):
+        host, port = _address(server, node)
+        state = _LINK_STATES[peer.state] if peer.is_live else "disconnected"
+        lag = max(0, applied - peer.match_index)
+        lines[f"slave{number}"] = f"ip={host},port={port},state={state},offset={peer.match_index},lag={lag}"
+    return lines
+
+
+def _follower(server: "Server") -> Lines:
+    node = server.node
+    host, port = _address(server, node.host.leader)
+    is_up = _is_link_up(server)
+    return {
+        "role": "slave",
+        "master_host": host,
+        "master_port": port,
+        "master_link_status": "up" if is_up else "down",
+        "master_last_io_seconds_ago": int(time.monotonic() - node.heard_at) if node.heard_at else -1,
+        "master_sync_in_progress": int(node.snapshots.receiver.is_installing),
+        "slave_read_repl_offset": node.host.applied_index,
+        "slave_repl_offset": node.host.applied_index,
+        "slave_priority": 100,
+        "slave_read_only": 1,
+        "replica_announced": 1,
+        "connected_slaves": 0,
+    }
+
+
+def raft(server: "Server") -> Lines:
+    """The consensus core."""
+    host = server.node.host
+    status = host.core.status()
+    configuration = status.configuration
+    lines: Lines = {
+        "raft_node": status.node,
+        "raft_role": status.role.name.lower(),
+        "raft_term": status.term,
+        "raft_leader": status.leader or 0,
+        "raft_vote": status.vote or 0,
+        "raft_voters": _joined(configuration.voters),
+        "raft_outgoing": _joined(configuration.outgoing),
+        "raft_learners": _joined(configuration.learners),
+        "raft_witnesses": _joined(configuration.witnesses),
+        "raft_configuration_index": status.configuration_index,
+        "raft_transferring_to": status.transferring_to or 0,
+        "raft_first_index": status.first_index,
+        "raft_last_index": status.last_index,
+        "raft_persisted_index": status.persisted_index,
+        "raft_commit_index": status.commit_index,
+        "raft_applied_index": status.applied_index,
+        "raft_log_memory_bytes": status.log_bytes,
+        "raft_leaders_seen": host.leaders_seen,
+        "raft_elections_won": host.elections_won,
+        "raft_is_quiesced": int(status.is_quiesced),
+    }
+    for node, peer in sorted(status.peers.items()):
+        lines[f"raft_peer{node}"] = (
+            f"state={peer.state},live={int(peer.is_live)},caught_up={int(peer.is_caught_up)},"
+            f"match={peer.match_index},next={peer.next_index},lag={max(0, status.commit_index - peer.match_index)}"
+        )
+    return lines
+
+
+def mako(server: "Server") -> Lines:
+    """Speculation, snapshots and what goes between nodes."""
+    node = server.node
+    executor = node.host.executor
+    receiver, sender = node.snapshots.receiver, node.snapshots.sender
+    transport = node.transport
+    return {
+        "role": "leader" if node.host.is_leader else "follower",
+        "node_id": node.settings.id,
+        "leader_id": node.host.leader or 0,
+        "serves": int(node.host.serves()),
+        "executed_transactions": executor.version,
+        "pending_transactions": executor.pending_count,
+        "undone_transactions": executor.undone_count,
+        "released_index": node.host.chosen_index(),
+        "executed_index": max(executor.last_proposed, node.host.applied_index),
+        "watermark_us": executor.last_ts(),
+        "watermark_lag_us": max(0, server.wall_us - executor.last_ts()) if executor.pending_count else 0,
+        "forwarded_requests": server.forwarding.forwarded_count,
+        "waiting_for_leader": len(server.forwarding.waiting),
+        "proxies": len(server.forwarding.proxies),
+        "remembered_sessions": len(executor.requests.sessions),
+        "dropped_messages": 0 if transport is None else transport.dropped,
+        "connected_peers": 0 if transport is None else sum(transport.is_up(peer) for peer in transport.links),
+        "snapshots_sent": sender.sent_count,
+        "snapshots_sending": sender.active_count,
+        "snapshot_bytes_sent": sender.sent_bytes,
+        "snapshots_installed": receiver.installed_count,
+        "snapshot_installing": int(receiver.is_installing),
+        "snapshot_bytes_received": receiver.received_bytes,
+        "checkpoints": node.checkpointer.count,
+        "log_bytes_since_checkpoint": node.host.log_bytes,
+        "log_disk_bytes": node.store.engine.approximate_size(*shard_range(b"l", node.host.shard)),
+    }
+
+
+def role_reply(server: "Server") -> Any:
+    """ROLE's reply."""
+    node = server.node
+    if node.is_replicated and not node.host.is_leader:
+        host, port = _address(server, node.host.leader)
+        state = b"connect" if not _is_link_up(server) else b"connected"
+        if node.snapshots.receiver.is_installing:
+            state = b"sync"
+        return [b"slave", host.encode(), port, state, node.host.applied_index]
+    slaves = []
+    for peer, status in sorted(_peers(server).items()):
+        host, port = _address(server, peer)
+        slaves.append([host.encode(), b"%d" % port, b"%d" % status.match_index])
+    return [b"master", node.host.applied_index, slaves]
+
+
+def _peers(server: "Server") -> dict[NodeId, PeerStatus]:
+    return server.node.host.core.status().peers
+
+
+def _address(server: "Server", node: NodeId | None) -> tuple[str, int]:
+    """Where a node listens for clients; unknown: `?` and 0, which are no address."""
+    return ("?", 0) if node is None else server.node.settings.clients.get(node, ("?", 0))
+
+
+def _is_link_up(server: "Server") -> bool:
+    node = server.node
+    leader = node.host.leader
+    return leader is not None and node.transport is not None and node.transport.is_up(leader)
+
+
+def _joined(nodes: tuple[NodeId, ...]) -> str:
+    return ",".join(map(str, nodes))
