@@ -57,6 +57,11 @@ class NodeSettings:
     witnesses: tuple[NodeId, ...] = ()
     addresses: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where the others listen for their peers."""
+    clients: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
+    """Where every node listens for clients."""
+    redirects: bool = False
+    """Whether a command for another leader is answered with MOVED instead of being forwarded."""
+    max_staleness_seconds: float = 10.0
     listen: tuple[str, int] | None = None
     """Where this node does; None: it has no peers."""
     tick_seconds: float = 0.1

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from makoredis.base.errors import ClientError
 from makoredis.commands.registry import WouldBlock
 from makoredis.data.access import Access
+from makoredis.data.slots import slot_of
+from makoredis.server.commands.cluster import moved
 from makoredis.server.routes import NO_REPLY, Route, Routes
 from makoredis.server.session import ForwardKind, Request, Session
 from makoredis.txn.gate import Gate
@@ -196,10 +198,7 @@ class Dispatcher:
         """Runs a request and sends its reply, with all that is common to every command."""
         server = self.server
         if route.is_data and server.node.is_replicated and not self._may_run_here(session, route):
-            if session.tracking is not None:
-                server.tracking.remember(session, route, argv)
-            kind = ForwardKind.SINGLE
-            server.forwarding.submit(session, kind, [argv], may_block="blocking" in route.row.flags)
+            self._elsewhere(session, route, argv)
             return
         if server.monitors and "skip_monitor" not in route.row.flags:
             server.feed_monitors(session, argv)
@@ -219,6 +218,24 @@ class Dispatcher:
             server.blocking.park(session, route, argv, reply)
         elif reply is not NO_REPLY:
             self.answer(session, reply, gate, self.present_request(session, [argv]) if route.is_data else None)
+
+    def _elsewhere(self, session: Session, route: Route, argv: list[bytes]) -> None:
+        """What becomes of a request that this node may not execute itself."""
+        server = self.server
+        if session.reads_here and "readonly" in route.row.flags and server.forwarding.is_stale():
+            limit_ms = int(server.node.settings.max_staleness_seconds * 1000)
+            stale = ClientError(f"STALE this replica has not heard of its leader for more than {limit_ms} ms")
+            session.send_reply(server.error_reply(stale))
+            return
+        if server.node.settings.redirects and not server.node.host.is_leader and not session.remote_count:
+            keys = route.row.keys(argv)
+            redirection = moved(server, slot_of(keys[0])) if keys else None
+            if redirection is not None:
+                session.send_reply(server.error_reply(redirection))
+                return
+        if session.tracking is not None:
+            server.tracking.remember(session, route, argv)
+        server.forwarding.submit(session, ForwardKind.SINGLE, [argv], may_block="blocking" in route.row.flags)
 
     def _may_run_here(self, session: Session, route: Route) -> bool:
         forwarding = self.server.forwarding

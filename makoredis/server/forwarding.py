@@ -81,7 +81,7 @@ class Forwarding:
     def is_stale(self) -> bool:
         """Whether the leader has not been heard of for longer than `max_staleness_ms`."""
         node = self.server.node
-        return not node.host.is_leader and time.monotonic() - node.heard_at > self.server.max_staleness_seconds
+        return not node.host.is_leader and time.monotonic() - node.heard_at > node.settings.max_staleness_seconds
 
     def submit(
         self,

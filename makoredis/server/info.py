@@ -38,7 +38,7 @@ def _server(server: "Server") -> Lines:
         "redis_git_sha1": "00000000",
         "redis_git_dirty": 0,
         "redis_build_id": "0",
-        "redis_mode": "standalone",
+        "redis_mode": "cluster" if server.node.is_replicated else "standalone",
         "makoredis_version": VERSION,
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "arch_bits": 64 if sys.maxsize > 2**32 else 32,
@@ -238,7 +238,7 @@ def _latencystats(server: "Server") -> Lines:
 
 
 def _cluster(server: "Server") -> Lines:
-    return {"cluster_enabled": 0}
+    return {"cluster_enabled": int(server.node.is_replicated)}
 
 
 def _keyspace(server: "Server") -> Lines:

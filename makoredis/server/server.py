@@ -53,7 +53,6 @@ class Server:
         self.reactor = Reactor(self)
         self.forwarding = Forwarding(self)
         node.forwarding = self.forwarding
-        self.max_staleness_seconds = 10.0
         self.watches = WatchTable()
         self.blocking = Blocking(self)
         self.pause = Pause(self)

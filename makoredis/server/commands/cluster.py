@@ -1,0 +1,197 @@
+"""CLUSTER and READONLY: the topology for clients that want to go straight to the leader, or read from followers."""
+
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any
+
+from makoredis.base.errors import ClientError
+from makoredis.base.ids import SLOT_COUNT, NodeId
+from makoredis.commands.arguments import int64
+from makoredis.data.slots import slot_of
+from makoredis.server.commands.help import help_reply
+from makoredis.server.routes import session_command
+from makoredis.server.session import Session
+from resp.replies import OK, Map, Verbatim
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+_DISABLED = ClientError("ERR This instance has cluster support disabled")
+_BUS_PORT_OFFSET = 10_000
+
+
+def node_name(server: "Server", node: int) -> bytes:
+    """The 40 hexadecimal digits by which Redis's clients know a node."""
+    return sha1(f"{server.node.settings.cluster}/{node}".encode(), usedforsecurity=False).hexdigest().encode()
+
+
+def moved(server: "Server", slot: int) -> ClientError | None:
+    """The redirection to the leader, None while there is none."""
+    leader = server.node.host.leader
+    address = None if leader is None else server.node.settings.clients.get(leader)
+    return None if address is None else ClientError(f"MOVED {slot} {address[0]}:{address[1]}")
+
+
+def _need_cluster(server: "Server") -> None:
+    if not server.node.is_replicated:
+        raise _DISABLED
+
+
+def _nodes(server: "Server") -> list[tuple[NodeId, str, int]]:
+    """Id, host and port for clients of every node, the leader first."""
+    leader = server.node.host.leader
+    clients = server.node.settings.clients
+    order = sorted(clients, key=lambda node: (node != leader, node))
+    return [(node, *clients[node]) for node in order]
+
+
+@session_command("READONLY", "Enables read-only queries for a connection to a Redis Cluster replica node.")
+def readonly(server: "Server", session: Session) -> Any:
+    _need_cluster(server)
+    session.reads_here = True
+    session.refresh_special()
+    return OK
+
+
+@session_command("READWRITE", "Enables read-write queries for a connection to a Redis Cluster replica node.")
+def readwrite(server: "Server", session: Session) -> Any:
+    _need_cluster(server)
+    session.reads_here = False
+    session.refresh_special()
+    return OK
+
+
+@session_command("ASKING", "Signals that a cluster client is following an -ASK redirect.")
+def asking(server: "Server", session: Session) -> Any:
+    _need_cluster(server)
+    return OK
+
+
+@session_command("CLUSTER|MYID", "Returns the ID of a node.")
+def cluster_myid(server: "Server", session: Session) -> Any:
+    _need_cluster(server)
+    return node_name(server, server.node.settings.id)
+
+
+@session_command("CLUSTER|KEYSLOT", "Returns the hash slot for a key.")
+def cluster_keyslot(server: "Server", session: Session, key: bytes) -> Any:
+    _need_cluster(server)
+    return slot_of(key)
+
+
+@session_command("CLUSTER|COUNTKEYSINSLOT", "Returns the number of keys in a hash slot.")
+def cluster_countkeysinslot(server: "Server", session: Session, slot: bytes) -> Any:
+    _need_cluster(server)
+    return len(server.node.host.space.databases[0].slots[_slot(slot)])
+
+
+@session_command("CLUSTER|GETKEYSINSLOT", "Returns the key names in a hash slot.")
+def cluster_getkeysinslot(server: "Server", session: Session, slot: bytes, count: bytes) -> Any:
+    _need_cluster(server)
+    limit = int64(count)
+    if limit < 0:
+        raise ClientError("ERR Invalid number of keys")
+    keys = server.node.host.space.databases[0].slots[_slot(slot)]
+    return [key for key, _ in zip(keys, range(limit))]
+
+
+def _slot(raw: bytes) -> int:
+    slot = int64(raw, ClientError("ERR Invalid or out of range slot"))
+    if not 0 <= slot < SLOT_COUNT:
+        raise ClientError("ERR Invalid slot")
+    return slot
+
+
+@session_command("CLUSTER|INFO", "Returns information about the state of a node.")
+def cluster_info(server: "Server", session: Session) -> Any:
+    _need_cluster(server)
+    host = server.node.host
+    is_ok = host.leader is not None
+    lines = {
+        "cluster_enabled": 1,
+        "cluster_state": "ok" if is_ok else "fail",
+        "cluster_slots_assigned": SLOT_COUNT,
+        "cluster_slots_ok": SLOT_COUNT if is_ok else 0,
+        "cluster_slots_pfail": 0,
+        "cluster_slots_fail": 0 if is_ok else SLOT_COUNT,
+        "cluster_known_nodes": len(server.node.settings.clients),
+        "cluster_size": 1,
+        "cluster_current_epoch": host.term,
+        "cluster_my_epoch": host.term,
+        "cluster_stats_messages_sent": 0,
+        "cluster_stats_messages_received": 0,
+        "total_cluster_links_buffer_limit_exceeded": 0,
+    }
+    return Verbatim(b"txt", "".join(f"{name}:{value}\r\n" for name, value in lines.items()).encode())
+
+
+@session_command("CLUSTER|SLOTS", "Returns the mapping of cluster slots to nodes.")
+def cluster_slots(server: "Server", session: Session) -> Any:
+    _need_cluster(server)
+    if server.node.host.leader is None:
+        return []
+    nodes = [[host.encode(), port, node_name(server, node), []] for node, host, port in _nodes(server)]
+    return [[0, SLOT_COUNT - 1, *nodes]]
+
+
+@session_command("CLUSTER|SHARDS", "Returns the mapping of cluster slots to shards.")
+def cluster_shards(server: "Server", session: Session) -> Any:
+    _need_cluster(server)
+    leader = server.node.host.leader
+    nodes = [
+        Map(
+            [
+                (b"id", node_name(server, node)),
+                (b"port", port),
+                (b"ip", host.encode()),
+                (b"endpoint", host.encode()),
+                (b"role", b"master" if node == leader else b"replica"),
+                (b"replication-offset", server.node.host.applied_index),
+                (b"health", b"online"),
+            ]
+        )
+        for node, host, port in _nodes(server)
+    ]
+    return [Map([(b"slots", [0, SLOT_COUNT - 1]), (b"nodes", nodes)])]
+
+
+@session_command("CLUSTER|NODES", "Returns the cluster configuration for a node.")
+def cluster_nodes(server: "Server", session: Session) -> Any:
+    _need_cluster(server)
+    leader, me = server.node.host.leader, server.node.settings.id
+    transport = server.node.transport
+    lines = []
+    for node, host, port in _nodes(server):
+        is_up = node == me or (transport is not None and transport.is_up(node))
+        role = "master" if node == leader else "slave"
+        flags = ("myself," if node == me else "") + role + ("" if is_up else ",fail")
+        master = "-" if node == leader or leader is None else node_name(server, leader).decode()
+        link = "connected" if is_up else "disconnected"
+        slots = f" 0-{SLOT_COUNT - 1}" if node == leader else ""
+        lines.append(
+            f"{node_name(server, node).decode()} {host}:{port}@{port + _BUS_PORT_OFFSET} {flags} {master} 0 0 "
+            f"{server.node.host.term} {link}{slots}\n"
+        )
+    return Verbatim(b"txt", "".join(lines).encode())
+
+
+@session_command("CLUSTER|HELP", "Returns helpful text about the different subcommands.")
+def cluster_help(server: "Server", session: Session) -> Any:
+    return help_reply(
+        "CLUSTER",
+        "COUNTKEYSINSLOT <slot>",
+        "    Return the number of keys in <slot>.",
+        "GETKEYSINSLOT <slot> <count>",
+        "    Return key names stored by current node in a slot.",
+        "INFO",
+        "    Return information about the cluster.",
+        "KEYSLOT <key>",
+        "    Return the hash slot for <key>.",
+        "MYID",
+        "    Return the node id.",
+        "NODES",
+        "    Return cluster configuration seen by node.",
+        "SLOTS",
+        "    Return information about slots range mappings.",
+        "SHARDS",
+        "    Return information about slot range mappings and the nodes associated with them.",
+    )
