@@ -11,7 +11,7 @@ from typing import Protocol
 from makoredis.base.errors import Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import record
-from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
+from makoredis.consensus.core import Core, Outgoing, ReadState, Ready, RoleChange
 from makoredis.consensus.types import Entry, EntryKind, Role, SnapshotMetadata
 from makoredis.data.access import Access
 from makoredis.data.keyspace import Keyspace
@@ -85,6 +85,12 @@ class ShardHost:
         self.applied_index = Index(0)
         self.undone_gates: list[Gate] = []
         """Gates that will never open, because this replica lost the leadership; whoever waits there has to ask anew."""
+        self.is_held = False
+        """Whether the log takes no entries for a moment (a hand-over, no room); until the next tick."""
+        self.confirmed = 0
+        """The last of this leader's quorum rounds (`confirm`) that was answered."""
+        self._rounds = 0
+        self._confirmations: list[ReadState] = []
         self._serves_from = Index(0)
         self.log_bytes = 0
         """Bytes of entries written since the last checkpoint began."""
@@ -96,7 +102,24 @@ class ShardHost:
 
     def serves(self) -> bool:
         """Whether transactions may run here now: this replica leads, nobody else can, and all before it is applied."""
-        return self.is_leader and self.applied_index >= self._serves_from and self.core.lease_valid()
+        return self._is_complete() and self.core.lease_valid()
+
+    def _is_complete(self) -> bool:
+        return self.is_leader and self.applied_index >= self._serves_from and not self.is_held
+
+    def confirm(self) -> int:
+        """Asks a quorum whether this replica still leads, for want of a lease.
+
+        Returns: the number that `confirmed` will reach; 0 if it cannot be asked now.
+        """
+        if not self._is_complete():
+            return 0
+        try:
+            self.core.read_index(self._rounds + 1)
+        except Retryable:
+            return 0
+        self._rounds += 1
+        return self._rounds
 
     def propose(self, *, even_if_empty: bool = False) -> None:
         """Turns what was executed in this turn into an entry. What cannot be proposed is taken back."""
@@ -104,6 +127,7 @@ class ShardHost:
             try:
                 index = self.core.propose(self.executor.encode_entry(self.term))
             except Retryable:
+                self.is_held = True
                 self.undone_gates.append(self.executor.undo_turn())
             else:
                 self.executor.proposed(index)
@@ -127,7 +151,12 @@ class ShardHost:
         if ready.chunk_requests or ready.closed_transfers or ready.chunk_writes or ready.install is not None:
             assert self.snapshots is not None
             self.snapshots.perform(ready)
-        return self._apply(ready)
+        if ready.read_states:
+            self._confirmations += ready.read_states
+        announcements = self._apply(ready)
+        while self._confirmations and self._confirmations[0].index <= self.applied_index:
+            self.confirmed = max(self.confirmed, self._confirmations.pop(0).context)
+        return announcements
 
     def _change_role(self, change: RoleChange) -> None:
         was_leader, old_term = self.is_leader, self.term
@@ -135,6 +164,7 @@ class ShardHost:
             self.leaders_seen += 1
         self.term = change.term
         self.leader = change.leader
+        self.is_held = False
         self.is_leader = change.role is Role.LEADER
         if was_leader and (not self.is_leader or self.term != old_term):
             self.undone_gates += self.executor.undo_all()

@@ -46,6 +46,8 @@ class Forward(Wire, tag=3):
     commands: list[list[bytes]]
     guard_term: int = 0
     """The leadership whose watch table guards this transaction; 0 if nothing is watched."""
+    term: int = 0
+    """The leadership that is asked. Another one refuses: it might be asked the same by a younger message."""
 
 
 class Answer(Wire, tag=4):

@@ -85,6 +85,10 @@ class Forwarding(Protocol):
 
     def peer_connected(self, node: NodeId) -> None: ...
 
+    def peer_called(self, node: NodeId, incarnation: int) -> None: ...
+
+    def peer_gone(self, node: NodeId) -> None: ...
+
 
 class Node:
     """The shards that this process hosts. `host` is the only one while there is one shard."""
@@ -99,9 +103,10 @@ class Node:
         self.incarnation = SystemRandom().getrandbits(62)
         self.transport: Transport | None = None
         self.forwarding: Forwarding | None = None
+        self.now = time.monotonic
         self.heard_at = 0.0
         """When the leader was last heard of; monotonic seconds."""
-        self._ticked_at = time.monotonic()
+        self._ticked_at = self.now()
         self._announcements: list[Announcement] = []
         # With durability `memory` the thread writes nothing but checkpoints, and those are to last.
         writes_log = durability is not Durability.MEMORY
@@ -208,7 +213,7 @@ class Node:
         if settings.listen is None:
             return
         hello = Hello(PROTOCOL_VERSION, settings.cluster, settings.id, self.incarnation, time.time_ns() // 1000)
-        self.transport = Transport(hello, poller, self, time.monotonic)
+        self.transport = Transport(hello, poller, self, self.now)
         self.transport.delay_seconds = settings.peer_delay_seconds
         self.transport.listen(*settings.listen)
         self.transport.set_peers({node: at for node, at in settings.addresses.items() if node != settings.id})
@@ -217,7 +222,7 @@ class Node:
         """A peer said something."""
         if type(message) is Consensus:
             if sender == self.host.leader:
-                self.heard_at = time.monotonic()
+                self.heard_at = self.now()
             self.host.core.step(sender, decode_message(message.encoded))
         elif self.forwarding is not None:
             self.forwarding.peer_message(sender, message)
@@ -225,6 +230,14 @@ class Node:
     def peer_connected(self, node: NodeId) -> None:
         if self.forwarding is not None:
             self.forwarding.peer_connected(node)
+
+    def peer_called(self, node: NodeId, incarnation: int) -> None:
+        if self.forwarding is not None:
+            self.forwarding.peer_called(node, incarnation)
+
+    def peer_gone(self, node: NodeId) -> None:
+        if self.forwarding is not None:
+            self.forwarding.peer_gone(node)
 
     def peer_lost(self, node: NodeId) -> None:
         self.host.core.unreachable(node)
@@ -276,13 +289,23 @@ class Node:
         refused = is_low or self.disk.state is DiskState.FULL
         self.write_refusal = DISK_FULL_TEXT if refused and self.durability is not Durability.MEMORY else None
 
-    def tick(self) -> None:
-        """About `tick_seconds` have passed; nothing may have been executed in this turn yet."""
-        now = time.monotonic()
-        elapsed = int((now - self._ticked_at) / self.settings.tick_seconds)
+    def serves(self) -> bool:
+        """Whether transactions may run here now. Asked after a request has come, never before: this process may have
+        been stopped since it last looked at the time, for longer than its lease."""
+        self.account_time()
+        return self.host.serves()
+
+    def account_time(self) -> None:
+        """Tells the core of the time that has passed."""
+        elapsed = int((self.now() - self._ticked_at) / self.settings.tick_seconds)
         if elapsed:
             self._ticked_at += elapsed * self.settings.tick_seconds
             self.host.core.tick(elapsed)
+            self.host.is_held = False
+
+    def tick(self) -> None:
+        """About `tick_seconds` have passed; nothing may have been executed in this turn yet."""
+        self.account_time()
         if self.transport is not None:
             self.transport.tick()
         self._look_at_disk()

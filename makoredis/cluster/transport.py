@@ -1,8 +1,9 @@
 """Connections between nodes: every node dials every other, and sends on the connection that it dialled.
 
-All messages of a turn for a peer leave as one frame. Queues are bounded: what does not fit is dropped, because
-consensus repeats what matters and forwarded requests are sent again when a connection is new. A peer that does not
-answer is dialled again after a pause that doubles up to `BACKOFF_SECONDS_MAX`.
+All messages of a turn for a peer leave as one frame. A connection delivers in order and without gaps, or it ends:
+queues are bounded, and a peer whose queue overflows is hung up on. Consensus repeats what matters, and forwarded
+requests are sent again when a connection is new. What is left unread of an older connection of a peer is dropped when
+it calls again. A peer that does not answer is dialled again after a pause that doubles up to `BACKOFF_SECONDS_MAX`.
 """
 
 import errno
@@ -19,7 +20,7 @@ from resp.encode import encode_command
 from resp.parser import RequestParser
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
-"""Waiting for one peer; above it messages to it are dropped until it has caught up."""
+"""Waiting for one peer; above it the connection is given up."""
 READ_BYTES = 256 * 1024
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
@@ -47,6 +48,14 @@ class Receiver(Protocol):
         """A new connection to this node is up: what was sent before may be lost."""
         ...
 
+    def peer_called(self, node: NodeId, incarnation: int) -> None:
+        """A node has connected: what it sent before may be lost."""
+        ...
+
+    def peer_gone(self, node: NodeId) -> None:
+        """A node's connection to this one ended."""
+        ...
+
     def peer_lost(self, node: NodeId) -> None: ...
 
     def log(self, level: str, text: str) -> None: ...
@@ -55,7 +64,19 @@ class Receiver(Protocol):
 class _Link:
     """The connection that this node dialled to one peer."""
 
-    __slots__ = ("address", "backoff", "node", "out", "queue", "queued_bytes", "retry_at", "sock", "state")
+    __slots__ = (
+        "address",
+        "backoff",
+        "is_blocked",
+        "node",
+        "on_event",
+        "out",
+        "queue",
+        "queued_bytes",
+        "retry_at",
+        "sock",
+        "state",
+    )
 
     def __init__(self, node: NodeId, address: tuple[str, int]) -> None:
         self.node = node
@@ -69,6 +90,13 @@ class _Link:
         self.queued_bytes = 0
         self.retry_at = 0.0
         self.backoff = BACKOFF_SECONDS_MIN
+        self.is_blocked = False
+        """Whether the socket takes no more for now, and is watched for when it does."""
+        self.on_event: Callable[[int], None] = _ignore
+
+
+def _ignore(event: int) -> None:
+    """Nothing is watched yet."""
 
 
 class _Inbound:
@@ -99,7 +127,7 @@ class Transport:
         self.links: dict[NodeId, _Link] = {}
         self.inbound: dict[int, _Inbound] = {}
         self.dropped = 0
-        """Messages that did not fit into a queue."""
+        """Messages for a peer that could not be reached."""
         self._listener: socket.socket | None = None
 
     # -- set-up
@@ -141,9 +169,9 @@ class Transport:
     # -- sending
 
     def send(self, node: NodeId, message: PeerMessage) -> None:
-        """Queues a message for this turn's frame; dropped when there is no connection or the queue is full."""
+        """Queues a message for this turn's frame; dropped when there is no connection."""
         link = self.links.get(node)
-        if link is None or link.state != "up" or link.queued_bytes > QUEUE_BYTES_MAX:
+        if link is None or link.state != "up":
             self.dropped += 1
             return
         link.out.append(encode_peer_message(message))
@@ -160,7 +188,10 @@ class Transport:
                 link.out.clear()
                 link.queue.append((self.now() + self.delay_seconds if self.delay_seconds else 0.0, frame))
                 link.queued_bytes += len(frame)
-                self._write(link)
+                if link.queued_bytes > QUEUE_BYTES_MAX and len(link.queue) > 1:
+                    self._down(link, "it does not keep up")
+                else:
+                    self._write(link)
 
     def _write(self, link: _Link) -> None:
         sock = link.sock
@@ -173,7 +204,9 @@ class Transport:
             try:
                 sent = sock.send(frame)
             except BlockingIOError:
-                self.poller.watch(sock.fileno(), READABLE | WRITABLE, lambda event: self._link_event(link, event))
+                if not link.is_blocked:
+                    link.is_blocked = True
+                    self.poller.watch(sock.fileno(), READABLE | WRITABLE, link.on_event)
                 return
             except OSError as error:
                 self._down(link, error.strerror or "error")
@@ -183,7 +216,9 @@ class Transport:
                 link.queue[0] = (0.0, frame[sent:])
             else:
                 link.queue.popleft()
-        self.poller.watch(sock.fileno(), READABLE, lambda event: self._link_event(link, event))
+        if link.is_blocked:
+            link.is_blocked = False
+            self.poller.watch(sock.fileno(), READABLE, link.on_event)
 
     def next_due(self) -> float | None:
         """When a delayed frame may leave next."""
@@ -216,7 +251,9 @@ class Transport:
             self._down(link, errno.errorcode.get(code, str(code)))
             return
         link.state = "dialling"
-        self.poller.watch(sock.fileno(), READABLE | WRITABLE, lambda event: self._link_event(link, event))
+        link.is_blocked = True
+        link.on_event = lambda event: self._link_event(link, event)
+        self.poller.watch(sock.fileno(), READABLE | WRITABLE, link.on_event)
 
     def _link_event(self, link: _Link, event: int) -> None:
         sock = link.sock
@@ -306,7 +343,11 @@ class Transport:
     def _handle(self, inbound: _Inbound, message: PeerMessage) -> None:
         if isinstance(message, Hello):
             self._check_hello(message)
-            inbound.node = NodeId(message.node)
+            node = NodeId(message.node)
+            for earlier in [each for each in self.inbound.values() if each.node == node]:
+                self._hang_up(earlier)
+            inbound.node = node
+            self.receiver.peer_called(node, message.incarnation)
         elif inbound.node is None:
             raise _BadPeer("no hello")
         else:
@@ -323,6 +364,8 @@ class Transport:
         if self.inbound.pop(fd, None) is not None:
             self.poller.unwatch(fd)
             inbound.sock.close()
+            if inbound.node is not None:
+                self.receiver.peer_gone(inbound.node)
 
 
 class _BadPeer(Exception):

@@ -104,8 +104,11 @@ class Blocking:
         server = self.server
         reply, gate = server.dispatcher.call_data(parked.session, parked.route, parked.argv)
         if not isinstance(reply, WouldBlock):
+            request = server.dispatcher.present_request(parked.session, [parked.argv])
+            if request is not None:
+                request.may_block = True
             self.unpark(parked.session)
-            server.dispatcher.answer(parked.session, reply, gate)
+            server.dispatcher.answer(parked.session, reply, gate, request)
             parked.session.want_flush()
 
     def is_parked(self, session: Session) -> bool:

@@ -217,7 +217,10 @@ class Dispatcher:
         if isinstance(reply, WouldBlock):
             server.blocking.park(session, route, argv, reply)
         elif reply is not NO_REPLY:
-            self.answer(session, reply, gate, self.present_request(session, [argv]) if route.is_data else None)
+            request = self.present_request(session, [argv]) if route.is_data else None
+            if request is not None:
+                request.may_block = "blocking" in route.row.flags
+            self.answer(session, reply, gate, request)
 
     def _elsewhere(self, session: Session, route: Route, argv: list[bytes]) -> None:
         """What becomes of a request that this node may not execute itself."""
@@ -235,7 +238,13 @@ class Dispatcher:
                 return
         if session.tracking is not None:
             server.tracking.remember(session, route, argv)
-        server.forwarding.submit(session, ForwardKind.SINGLE, [argv], may_block="blocking" in route.row.flags)
+        server.forwarding.submit(
+            session,
+            ForwardKind.SINGLE,
+            [argv],
+            may_block="blocking" in route.row.flags,
+            is_silent=session.reply_mode in ("off", "skip"),
+        )
 
     def _may_run_here(self, session: Session, route: Route) -> bool:
         forwarding = self.server.forwarding

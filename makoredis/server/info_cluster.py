@@ -126,7 +126,7 @@ def mako(server: "Server") -> Lines:
         "watermark_lag_us": max(0, server.wall_us - executor.last_ts()) if executor.pending_count else 0,
         "forwarded_requests": server.forwarding.forwarded_count,
         "waiting_for_leader": len(server.forwarding.waiting),
-        "proxies": len(server.forwarding.proxies),
+        "proxies": len(server.forwarding.proxies.by_origin),
         "remembered_sessions": len(executor.requests.sessions),
         "dropped_messages": 0 if transport is None else transport.dropped,
         "connected_peers": 0 if transport is None else sum(transport.is_up(peer) for peer in transport.links),

@@ -201,7 +201,7 @@ class Reactor:
             for session in resumed:
                 if session.proxy is not None:
                     if session.closed_reason is None:
-                        self.server.forwarding.resume(session)
+                        self.server.forwarding.proxies.resume(session)
                 elif session.closed_reason is None and session.blocked is None and session.backlog:
                     requests = list(session.backlog)
                     session.backlog.clear()
@@ -228,7 +228,7 @@ class Reactor:
             if session.closed_reason is not None:
                 continue
             if session.proxy is not None:
-                self.server.forwarding.flush(session)
+                self.server.forwarding.proxies.flush(session)
                 continue
             try:
                 done = session.flush()

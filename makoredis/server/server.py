@@ -95,27 +95,34 @@ class Server:
         self.now_ms = now_ns // 1_000_000
         self.wall_us = now_ns // 1000
         self.stats.turns += 1
+        if self.node.is_replicated:
+            self.node.account_time()
 
     def end_turn(self) -> None:
         """Proposes what was executed, and tells the world what has become final."""
+        self._end_node_turn()
+        if self.node.is_replicated:
+            self._end_replicated_turn()
+        if self.tracking.sessions:
+            self.tracking.end_turn()
+
+    def _end_node_turn(self) -> None:
         for announcement in self.node.end_turn():
             self.pubsub.announce(announcement)
             if self.tracking.sessions:
                 self.tracking.announce(announcement)
-        if self.tracking.sessions:
-            self.tracking.end_turn()
-        if self.node.is_replicated:
-            self._end_replicated_turn()
 
     def _end_replicated_turn(self) -> None:
+        """What clients wait for is asked again or goes on, until nothing of it makes work for the shard."""
         host = self.node.host
-        if host.undone_gates:
-            gates, host.undone_gates = host.undone_gates, []
-            self.forwarding.leadership_lost(gates)
-        self.forwarding.serve_deferred()
-        while host.executor.has_entry():
-            for announcement in self.node.end_turn():
-                self.pubsub.announce(announcement)
+        while True:
+            if host.undone_gates:
+                gates, host.undone_gates = host.undone_gates, []
+                self.forwarding.leadership_lost(gates)
+            self.forwarding.end_turn()
+            if not host.executor.has_entry() and not host.core.has_ready():
+                return
+            self._end_node_turn()
 
     def after_commit(self, effects: Sequence[Effect]) -> None:
         """A transaction has changed something that somebody here watches or waits for."""
@@ -403,7 +410,7 @@ class Server:
     def expire_keys(self) -> None:
         """Deletes keys and fields of hashes past their deadline, a bounded number of keys at a time."""
         host = self.node.host
-        if not host.is_leader or not self.active_expire:
+        if not self.active_expire or not (self.node.serves() if self.node.is_replicated else host.is_leader):
             return
         access = host.access
         access.now_ms, access.origin = self.now_ms, 0

@@ -44,6 +44,8 @@ class Request:
     may_block: bool = False
     guard_term: int = 0
     """The leadership whose watch table guards a transaction; 0 if nothing is watched."""
+    is_silent: bool = False
+    """CLIENT REPLY OFF or SKIP: the answer is not shown."""
 
 
 class Held:
@@ -115,6 +117,7 @@ class Session:
         "unsent_bytes",
         "user",
         "watched",
+        "watches_elsewhere",
         "writable_wanted",
     )
 
@@ -166,6 +169,8 @@ class Session:
         self.in_exec = False
         """Whether EXEC is running the queued commands: their replies are elements of one array."""
         self.watched: dict[tuple[int, bytes], int] = {}
+        self.watches_elsewhere = False
+        """Whether the leader's proxy of this session watches keys."""
         self.is_dirty_watch = False
         self.is_monitor = False
         self.no_evict = False

@@ -46,8 +46,10 @@ def exec_(server: "Server", session: Session) -> Any:
     if server.node.is_replicated and not server.forwarding.may_run_here(session):
         _forward(server, session, queued)
         return NO_REPLY
-    is_stale = not server.watches.is_current(server, session)
     guard_term = session.guard_term
+    is_stale = session.watches_elsewhere or not server.watches.is_current(server, session)
+    if session.watched and guard_term != server.node.host.term:
+        is_stale = True  # others led in between, and nobody counted their changes
     end_transaction(server, session)
     if is_stale:
         # That a watched key changed is something the client sees: it must not hear of it before it is final.
@@ -110,7 +112,7 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
             of it, so there the transaction is refused as if a watched key had changed.
     """
     if session.proxy is not None:
-        is_stale = guard_term not in (0, server.node.host.term) or not server.watches.is_current(server, session)
+        is_stale = guard_term != 0 and not _is_guarded(server, session, guard_term)
         server.watches.forget(session)
         if is_stale:
             session.send_reply(NULL_ARRAY, server.node.host.executor.gate_of_everything())
@@ -141,11 +143,19 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
     dispatcher.answer(session, answer, gate, request)
 
 
+def _is_guarded(server: "Server", session: Session, guard_term: int) -> bool:
+    """Whether a proxy's watched keys are unchanged since WATCH. If nothing is watched, the guard was lost."""
+    if not session.watched or guard_term != server.node.host.term:
+        return False
+    return server.watches.is_current(server, session)
+
+
 def end_transaction(server: "Server", session: Session) -> None:
     """Leaves MULTI and forgets watched keys."""
     session.multi = None
     session.multi_failed = False
     session.guard_term = 0
+    session.watches_elsewhere = False
     server.watches.forget(session)
     session.refresh_special()
 
@@ -156,6 +166,7 @@ def watch(server: "Server", session: Session, *keys: bytes) -> Any:
         raise ClientError("ERR WATCH inside MULTI is not allowed")
     session.guard_term = session.guard_term or server.node.host.term
     if server.node.is_replicated and not server.forwarding.may_run_here(session):
+        session.watches_elsewhere = True
         server.forwarding.submit(session, ForwardKind.WATCH, [list(keys)], guard_term=session.guard_term)
         return NO_REPLY
     for key in keys:
@@ -166,6 +177,7 @@ def watch(server: "Server", session: Session, *keys: bytes) -> Any:
 @session_command("UNWATCH", "Forgets about watched keys of a transaction.")
 def unwatch(server: "Server", session: Session) -> Any:
     server.watches.forget(session)
+    session.watches_elsewhere = False
     if session.guard_term and server.node.is_replicated and not server.forwarding.may_run_here(session):
         session.guard_term = 0
         server.forwarding.submit(session, ForwardKind.UNWATCH, [])
