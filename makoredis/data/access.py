@@ -36,6 +36,7 @@ class Access:
         notices: keyspace notifications to send when final: (class, event, key, database number).
         messages: published messages to deliver when final: (channel, message, is_sharded, how many notices go first).
         origin: the client whose transaction this is; 0 = the server's own (active expiry).
+        leaves_no_trace: whether using keys is not to count as a use (CLIENT NO-TOUCH).
         notes_new: whether a key that comes into being is worth a notification (the class is wanted).
         notes_misses: whether a read of a missing key is worth a notification (a reading command; the class is wanted).
         may_block: whether a blocking command may wait (not inside MULTI or a script).
@@ -48,6 +49,7 @@ class Access:
         "effects",
         "in_script",
         "is_replica",
+        "leaves_no_trace",
         "may_block",
         "messages",
         "notes_misses",
@@ -76,6 +78,7 @@ class Access:
         self.origin = 0
         self.notes_new = bool(space.config.notify_events & events.NEW)
         self.notes_misses = False
+        self.leaves_no_trace = False
         self.may_block = False
         self.in_script = False
         self.is_replica = False

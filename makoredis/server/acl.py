@@ -415,6 +415,13 @@ class AccessControl:
         self.log.add(session, reason.name.lower(), context, shown, user.name)
         return reason
 
+    def script_refusal(self, session: Session, row: CommandRow, argv: list[bytes]) -> str | None:
+        """Which permission the caller of a script lacks for one of its commands."""
+        if session.user is None or session.user.is_unrestricted:
+            return None
+        denied = self.check(session, row, argv, "lua")
+        return None if denied is None else SCRIPT_REASONS[denied]
+
     def log_in(self, session: Session, name: bytes, password: bytes) -> bool:
         """Makes a session that user's. False, and noted in the log, if name or password are wrong."""
         user = self.users.get(name)

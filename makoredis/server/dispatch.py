@@ -200,8 +200,8 @@ class Dispatcher:
         if route.is_data and server.node.is_replicated and not self._may_run_here(session, route):
             self._elsewhere(session, route, argv)
             return
-        if server.monitors and "skip_monitor" not in route.row.flags:
-            server.feed_monitors(session, argv)
+        if server.monitors and route.row.group == "scripting":
+            server.feed_monitors(session, route.row, argv)  # ahead of what the script does
         started = perf_counter()
         if route.name == "PING" and session.protocol == 2 and session.subscription_count():
             reply, gate = _pong_to_subscriber(argv), None
@@ -210,6 +210,8 @@ class Dispatcher:
         else:
             reply, gate = self.call_session(session, route, argv)
         elapsed = (perf_counter() - started) * 1e6
+        if server.monitors and route.row.group != "scripting":
+            server.feed_monitors(session, route.row, argv)
         route.calls += 1
         route.seconds += elapsed / 1e6
         if elapsed > server.slowlog_threshold_us >= 0 and "skip_slowlog" not in route.row.flags:
@@ -293,16 +295,29 @@ class Dispatcher:
         access.protocol = session.protocol
         access.is_replica = not self.server.node.host.is_leader
         access.origin = session.id
+        access.leaves_no_trace = session.no_touch
         return access
 
     def invoke(self, access: Access, route: Route, argv: list[bytes]) -> Any:
         """The reply of one command within a transaction; errors become replies, and do not undo what was done."""
         access.notes_misses = self.server.notes_misses and route.reads
+        if access.leaves_no_trace and route.name != "TOUCH":
+            return self._invoke_without_trace(access, route, argv)
         try:
             return route.handler(access, *argv[route.skip :])
         except ClientError as error:
             route.failed += 1
             return self.server.error_reply(error)
+
+    def _invoke_without_trace(self, access: Access, route: Route, argv: list[bytes]) -> Any:
+        database = access.database
+        touched, database.touched = database.touched, {}
+        access.leaves_no_trace = False
+        try:
+            return self.invoke(access, route, argv)
+        finally:
+            database.touched = touched
+            access.leaves_no_trace = True
 
     def finish(
         self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]], reply: Any

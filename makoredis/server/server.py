@@ -11,6 +11,7 @@ import trio
 
 from makoredis.base.errors import ClientError
 from makoredis.cluster.node import Node
+from makoredis.commands.table import CommandRow
 from makoredis.data import events
 from makoredis.data.effects import Effect
 from makoredis.server.acl import DEFAULT, AccessControl
@@ -23,11 +24,13 @@ from makoredis.server.pause import Pause
 from makoredis.server.pubsub import PubSub
 from makoredis.server.rates import Rates
 from makoredis.server.reactor import Reactor
+from makoredis.server.redaction import redacted
 from makoredis.server.routes import Route, Routes
 from makoredis.server.session import Session
 from makoredis.server.slowlog import SlowLog
 from makoredis.server.stats import Stats
 from makoredis.server.tracking import TrackingTable
+from makoredis.server.waits import Waits
 from makoredis.server.watches import WatchTable
 from resp.replies import OK, Error
 
@@ -59,6 +62,7 @@ class Server:
         self.pubsub = PubSub(self)
         self.tracking = TrackingTable(self)
         self.acl = AccessControl(self)
+        self.waits = Waits(self)
         self.slowlog = SlowLog()
         self.slowlog_threshold_us = 10_000
         self.latency = LatencyMonitor()
@@ -105,6 +109,8 @@ class Server:
             self._end_replicated_turn()
         if self.tracking.sessions:
             self.tracking.end_turn()
+        if self.waits.waiting:
+            self.waits.end_turn()
 
     def _end_node_turn(self) -> None:
         for announcement in self.node.end_turn():
@@ -258,22 +264,28 @@ class Server:
 
     # -- monitors, slow log, log
 
-    def feed_monitors(self, session: Session, argv: list[bytes]) -> None:
-        """Shows a request to everybody who said MONITOR."""
-        words = b" ".join(b'"' + _escape(argument) + b'"' for argument in argv)
-        line = b"+%d.%06d [%d %s] %s\r\n" % (
-            self.wall_us // 1_000_000,
-            self.wall_us % 1_000_000,
-            session.database,
-            session.address.encode(),
-            words,
-        )
+    def feed_monitors(self, session: Session, row: CommandRow, argv: Sequence[bytes], *, script_db: int = -1) -> None:
+        """Shows a request to everybody who said MONITOR.
+
+        Args:
+            script_db: for a command of a script, the number of the database that it runs on.
+        """
+        if "admin" in row.flags or ("skip_monitor" in row.flags and row.group != "scripting"):
+            return
+        seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+        words = b" ".join(b'"' + _escape(argument) + b'"' for argument in redacted(argv))
+        number, source = session.database, session.address
+        if script_db >= 0:
+            number, source = script_db, "lua"
+        elif session.sock is not None and session.sock.family == socket.AF_UNIX:
+            source = "unix:" + str(session.sock.getsockname())
+        line = b"+%d.%06d [%d %b] %b\r\n" % (seconds, microseconds, number, source.encode(), words)
         for monitor in self.monitors.values():
             monitor.push(line)
 
     def slowlog_add(self, session: Session, argv: list[bytes], duration_us: float) -> None:
         """Takes note of a slow request."""
-        self.slowlog.add(int(self.now), int(duration_us), argv, session.address, session.name)
+        self.slowlog.add(int(self.now), int(duration_us), list(redacted(argv)), session.address, session.name)
 
     def slowlog_resize(self, length: int) -> None:
         """CONFIG SET slowlog-max-len."""
@@ -371,7 +383,8 @@ class Server:
         """Runs `on_timer` at `wake_at`'s times, and `tick` ten times a second."""
         next_tick = trio.current_time()
         while True:
-            deadline = self.blocking.next_deadline_ms()
+            deadlines = (self.blocking.next_deadline_ms(), self.waits.next_deadline_ms())
+            deadline = min((each for each in deadlines if each is not None), default=None)
             at = next_tick
             if self.node.transport is not None:
                 due = self.node.transport.next_due()

@@ -122,8 +122,6 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
     replies = []
     session.in_exec = True
     for route, argv in queued:
-        if server.monitors and "skip_monitor" not in route.row.flags:
-            server.feed_monitors(session, argv)
         route.calls += 1
         refusal = _permission_refusal(server, session, route, argv)
         if refusal is not None:
@@ -134,6 +132,8 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
             replies.append(dispatcher.call_session(session, route, argv)[0])
             if access.number != session.database:
                 access.select(session.database)
+        if server.monitors and refusal is None:
+            server.feed_monitors(session, route.row, argv)
     session.in_exec = False
     answer = [reply for reply in replies if reply is not NO_REPLY]
     gate = dispatcher.finish(session, access, queued, answer)

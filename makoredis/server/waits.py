@@ -1,0 +1,75 @@
+"""WAIT and WAITAOF: clients that want to know how far their writes have come.
+
+A client hears of its own write only when it is on the disks of a majority. So there is nothing to wait for with less
+than a majority in mind; more than that is what WAIT tells.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from makoredis.server.session import Session
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One client. `index`: the last entry that may hold a write of its, 0 until this turn's is proposed."""
+
+    session: Session
+    replicas: int
+    deadline_ms: int
+    """0 = never."""
+    wants_local: bool
+    """WAITAOF: the reply says of the own disk, too."""
+    index: int = 0
+
+    def reply(self, count: int) -> Any:
+        return [1, count] if self.wants_local else count
+
+
+class Waits:
+    """All clients of this node that wait for replicas."""
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.waiting: list[Waiting] = []
+
+    def count_now(self, index: int) -> int:
+        """How many other replicas have the log up to an index on their disks, as far as this node knows."""
+        status = self.server.node.host.core.status()
+        if status.peers:
+            return sum(peer.match_index >= index for peer in status.peers.values())
+        return len(status.configuration.voters) // 2
+
+    def park(self, session: Session, waiting: Waiting) -> None:
+        """Makes a session wait; its further requests go to its backlog."""
+        session.blocked = waiting
+        session.refresh_special()
+        self.waiting.append(waiting)
+        if waiting.deadline_ms:
+            self.server.wake_at(waiting.deadline_ms)
+
+    def end_turn(self) -> None:
+        """Answers those who have waited enough: for replicas, or for their time."""
+        now_ms = self.server.now_ms
+        host = self.server.node.host
+        for waiting in self.waiting[:]:
+            session = waiting.session
+            waiting.index = waiting.index or max(host.applied_index, host.executor.last_proposed)
+            count = self.count_now(waiting.index)
+            is_over = bool(waiting.deadline_ms) and waiting.deadline_ms <= now_ms
+            if session.closed_reason is not None or session.blocked is not waiting:
+                self.waiting.remove(waiting)
+            elif count >= waiting.replicas or is_over:
+                self.waiting.remove(waiting)
+                session.blocked = None
+                session.refresh_special()
+                self.server.dispatcher.answer(session, waiting.reply(count), None)
+                session.want_flush()
+                self.server.reactor.resume(session)
+
+    def next_deadline_ms(self) -> int | None:
+        """When somebody's time is over."""
+        return min((waiting.deadline_ms for waiting in self.waiting if waiting.deadline_ms), default=None)
