@@ -15,6 +15,7 @@ from makoredis.base.errors import Fatal
 from makoredis.base.ids import NodeId
 from makoredis.cluster.node import NodeSettings, open_node
 from makoredis.server.config import Config
+from makoredis.server.memory import MemoryMeter
 from makoredis.server.parameters import BadValue, ParameterTable
 from makoredis.server.server import Server
 from makoredis.version import VERSION
@@ -128,12 +129,13 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
 def serve(config: Config, settings: NodeSettings) -> int:
     """Opens the data, recovers, and serves until told to stop."""
     started = time.monotonic()
+    memory = MemoryMeter()
     node = open_node(Path(config.directory), config.durability, config.databases, config.data, _progress, settings)
-    server = Server(config, node)
+    server = Server(config, node, memory)
     node.connect(server.reactor)
-    ports = {server.reactor.listen(address, config.port) for address in config.bind}
+    server.listeners.move(config.bind, config.port)
     keys = sum(database.size for database in node.host.space.by_id)
-    addresses = ", ".join(f"{address}:{max(ports)}" for address in config.bind)
+    addresses = ", ".join(f"{address}:{server.listeners.bound_port()}" for address in config.bind)
     print(
         f"makoredis {VERSION}: ready on {addresses}; data in {config.directory}; durability {config.durability}; "
         f"{keys:,} keys recovered in {time.monotonic() - started:.2f} s",

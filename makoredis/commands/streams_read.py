@@ -118,7 +118,10 @@ def _history_start(access: Access, key: bytes, group: bytes, id: bytes) -> Strea
         raise no_group(key, group, " in XREADGROUP with GROUP option")
     if id == b"$":
         raise DOLLAR_IN_GROUP
-    return None if id == NEW_ENTRIES else strict_id(id)
+    if id == NEW_ENTRIES:
+        return None
+    start = strict_id(id)
+    return None if start == ID_MAX else start  # as in Redis, where the highest id stands for `>`
 
 
 def _touch_consumer(access: Access, key: bytes, group: Group, request: _Request, is_served: bool) -> None:

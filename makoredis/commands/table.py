@@ -6,7 +6,7 @@ on the connection or the server). A name with `|` is a subcommand; its arity cou
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -42,6 +42,8 @@ class KeySpec:
     first: int
     flags: tuple[str, ...]
     is_unknown: bool
+    notes: str = ""
+    """A remark for COMMAND."""
 
 
 @record
@@ -76,7 +78,47 @@ class CommandRow:
 
     def key_positions(self, argv: Sequence[bytes]) -> list[tuple[int, KeySpec]]:
         """Where the keys stand, each with the rule that found it."""
-        return [(at, spec) for spec in self.key_specs for at in _positions(spec, argv)]
+        refine = _REFINEMENTS.get(self.name)
+        found = [(at, spec) for spec in self.key_specs for at in _positions(spec, argv)]
+        return found if refine is None else refine(found, argv)
+
+
+KeyPositions = list[tuple[int, KeySpec]]
+
+
+def _flagged(*flags: str) -> KeySpec:
+    return KeySpec(0, b"", 0, 1, 0, False, 0, 0, flags, True)
+
+
+_READS = _flagged("RO", "ACCESS")
+_OVERWRITES = _flagged("OW", "UPDATE")
+
+
+def _refine_set(found: KeyPositions, argv: Sequence[bytes]) -> KeyPositions:
+    """Only SET … GET looks at the old value."""
+    if any(word.upper() == b"GET" for word in argv[3:]):
+        return found
+    return [(at, _OVERWRITES) for at, _ in found]
+
+
+def _refine_bitfield(found: KeyPositions, argv: Sequence[bytes]) -> KeyPositions:
+    """BITFIELD with nothing but GET reads."""
+    if any(word.upper() in (b"SET", b"INCRBY") for word in argv[2:]):
+        return found
+    return [(at, _READS) for at, _ in found]
+
+
+def _refine_migrate(found: KeyPositions, argv: Sequence[bytes]) -> KeyPositions:
+    """MIGRATE with KEYS has "" where its only key would stand."""
+    return [(at, spec) for at, spec in found if at != 3 or argv[3]]
+
+
+_REFINEMENTS: dict[str, Callable[[KeyPositions, Sequence[bytes]], KeyPositions]] = {
+    "SET": _refine_set,
+    "BITFIELD": _refine_bitfield,
+    "MIGRATE": _refine_migrate,
+}
+"""What the rules of the table cannot say: Redis has a function for each of these, too."""
 
 
 _SORT_OPTION_WORDS = {b"LIMIT": 2, b"GET": 1, b"BY": 1}
@@ -147,6 +189,7 @@ def _key_spec(raw: dict[str, Any]) -> KeySpec:
         first=counted.get("firstkey", 0),
         flags=tuple(raw["flags"]),
         is_unknown="unknown" in find or "unknown" in begin,
+        notes=raw.get("notes", ""),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class DataConfig:
     """Thresholds for what OBJECT ENCODING reports, and limits that commands enforce. Sizes in bytes."""
 
-    hash_max_listpack_entries: int = 128
+    hash_max_listpack_entries: int = 512
     hash_max_listpack_value: int = 64
     list_max_listpack_size: int = -2
     set_max_intset_entries: int = 512

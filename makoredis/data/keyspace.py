@@ -234,5 +234,12 @@ class Keyspace:
         self.scripting: object | None = None
         """What this node has compiled of scripts and libraries (a `ScriptEngine`); no part of the state."""
 
+    def numbers(self) -> list[int]:
+        """By database id, the number that clients know it by."""
+        numbers = [0] * len(self.by_id)
+        for number, database in enumerate(self.databases):
+            numbers[database.id] = number
+        return numbers
+
     def is_empty(self) -> bool:
         return not any(database.size for database in self.by_id)

@@ -7,32 +7,38 @@ served, and nothing can take the element in between.
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from makoredis.commands.registry import WouldBlock
 from makoredis.data.effects import WAKES_NOBODY, Effect
 from makoredis.server.routes import Route
 from makoredis.server.session import Session
+from resp.replies import Error
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
 Key = tuple[int, bytes]
-"""Database id and key."""
+"""Database number and key."""
 
 
 class Parked:
     """One waiting request."""
 
-    __slots__ = ("argv", "block", "database", "deadline_ms", "is_done", "keys", "route", "session")
+    __slots__ = ("argv", "block", "database", "deadline_ms", "given", "is_done", "keys", "route", "seconds", "session")
 
-    def __init__(self, session: Session, route: Route, argv: list[bytes], block: WouldBlock, db: int) -> None:
+    def __init__(self, session: Session, route: Route, argv: list[bytes], block: WouldBlock, seconds: float) -> None:
         self.session = session
         self.route = route
+        self.given = argv
+        """As the client said it; `argv` is how it is repeated."""
         self.argv = block.argv or argv
+        self.seconds = seconds
+        """Spent running it, as often as it ran."""
         self.block = block
         self.database = session.database
-        self.keys: list[Key] = [(db, key) for key in dict.fromkeys(block.keys)]
+        self.keys: list[Key] = [(session.database, key) for key in dict.fromkeys(block.keys)]
         self.deadline_ms = 0
         self.is_done = False
 
@@ -45,15 +51,15 @@ class Blocking:
         self.queues: dict[Key, dict[int, Parked]] = {}
         """Per key the parked requests by session id, in order of arrival."""
         self.count = 0
-        self._ready: dict[Key, None] = {}
+        self.ready: dict[Key, None] = {}
+        """Keys that were changed since `serve`, in the order of the changes."""
         self._deadlines: list[tuple[int, int, Parked]] = []
         self._is_serving = False
 
-    def park(self, session: Session, route: Route, argv: list[bytes], block: WouldBlock) -> None:
-        """Makes a session wait; its further requests go to its backlog."""
+    def park(self, session: Session, route: Route, argv: list[bytes], block: WouldBlock, seconds: float = 0.0) -> None:
+        """Makes a session wait; its further requests go to its backlog. `seconds`: how long it ran."""
         server = self.server
-        db = server.node.host.space.databases[session.database].id
-        parked = Parked(session, route, argv, block, db)
+        parked = Parked(session, route, argv, block, seconds)
         for key in parked.keys:
             self.queues.setdefault(key, {})[session.id] = parked
         if block.timeout_ms > 0:
@@ -67,16 +73,17 @@ class Blocking:
 
     def note(self, effects: Sequence[Effect]) -> None:
         """Remembers which waited-for keys a transaction changed."""
+        numbers = self.server.node.host.space.numbers()
         for effect in effects:
             if type(effect) in WAKES_NOBODY:
                 continue
             key = effect.key
             if key is None:
-                self._ready.update(dict.fromkeys(self.queues))
+                self.ready.update(dict.fromkeys(self.queues))
             else:
-                name = (effect.db, key)
+                name = (numbers[effect.db], key)
                 if name in self.queues:
-                    self._ready[name] = None
+                    self.ready[name] = None
 
     def serve(self) -> None:
         """Runs what became ready, and what that makes ready in turn."""
@@ -84,8 +91,8 @@ class Blocking:
             return
         self._is_serving = True
         try:
-            while self._ready:
-                ready, self._ready = self._ready, {}
+            while self.ready:
+                ready, self.ready = self.ready, {}
                 for name in ready:
                     for parked in list(self.queues.get(name, {}).values()):
                         if not parked.is_done and self._may_serve(parked, name):
@@ -97,19 +104,31 @@ class Blocking:
         kinds = parked.block.wakes_for
         if not kinds:
             return True
-        value = self.server.node.host.space.by_id[name[0]].get(name[1])
+        value = self.server.node.host.space.databases[name[0]].get(name[1])
         return isinstance(value, kinds)
 
     def _retry(self, parked: Parked) -> None:
         server = self.server
+        started = perf_counter()
         reply, gate = server.dispatcher.call_data(parked.session, parked.route, parked.argv)
+        parked.seconds += perf_counter() - started
         if not isinstance(reply, WouldBlock):
             request = server.dispatcher.present_request(parked.session, [parked.argv])
             if request is not None:
                 request.may_block = True
             self.unpark(parked.session)
+            self._count(parked)
             server.dispatcher.answer(parked.session, reply, gate, request)
             parked.session.want_flush()
+
+    def _count(self, parked: Parked) -> None:
+        """A request that had to wait is counted when it ends."""
+        self.server.dispatcher.count(parked.session, parked.route, parked.given, parked.seconds)
+
+    def keys_without_value(self) -> int:
+        """How many of the keys are waited for by requests that also want to hear that the key is gone."""
+        waited = (queue.values() for queue in self.queues.values())
+        return sum(any(not parked.block.wakes_for for parked in queue) for queue in waited)
 
     def is_parked(self, session: Session) -> bool:
         """Whether a session waits for keys (and not for the end of a pause)."""
@@ -132,7 +151,11 @@ class Blocking:
 
     def finish(self, session: Session, reply: Any) -> None:
         """Ends a session's waiting with this reply (a timeout, CLIENT UNBLOCK)."""
+        parked: Parked = session.blocked
         self.unpark(session)
+        if isinstance(reply, Error):
+            parked.route.failed += 1
+        self._count(parked)
         self.server.dispatcher.answer(session, reply, None)
         session.want_flush()
 

@@ -37,10 +37,19 @@ def client_flags(server: "Server", session: Session) -> str:
     return letters or "N"
 
 
-def client_line(server: "Server", session: Session) -> str:
-    """`id=… addr=… …`, fields in Redis 7.2's order. Sizes in bytes; what has no counterpart here is 0."""
+def request_bytes(argv: list[bytes]) -> int:
+    """How long a request is on the wire."""
+    return len(str(len(argv))) + 3 + sum(len(str(len(argument))) + len(argument) + 5 for argument in argv)
+
+
+def client_line(server: "Server", session: Session, asks: Session | None = None) -> str:
+    """`id=… addr=… …`, fields in Redis 7.2's order. Sizes in bytes; what has no counterpart here is 0.
+
+    Args:
+        asks: whose request this answers; in Redis its query buffer still holds that request.
+    """
     queued = -1 if session.multi is None else len(session.multi)
-    held = session.parser.held_bytes
+    held = session.parser.held_bytes + (request_bytes(session.last_command) if session is asks else 0)
     waiting = session.output_bytes()
     fields = {
         "id": session.id,

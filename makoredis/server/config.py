@@ -1,6 +1,6 @@
 """What the parameters with a meaning here do when they are set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from makoredis.data import events
@@ -14,6 +14,8 @@ OutputLimits = dict[str, tuple[int, int, int]]
 """Per class of client: hard limit and soft limit in bytes, seconds that the soft one may be exceeded; 0 = none."""
 
 _CLIENT_CLASSES = {"normal": "normal", "slave": "replica", "replica": "replica", "pubsub": "pubsub"}
+
+_BIND_REFUSED = "Failed to bind to specified addresses."
 
 
 class Config:
@@ -73,6 +75,8 @@ class Config:
         table.hooks["requirepass"] = lambda value: server.acl.set_default_password(
             value.encode("utf-8", "surrogateescape")
         )
+        table.hooks["bind"] = lambda value: self._listen(server, value.split(), server.listeners.port)
+        table.hooks["port"] = lambda value: self._listen(server, server.listeners.hosts, int(value))
         table.hooks["save"] = _save_points
         table.hooks["slowlog-max-len"] = lambda value: server.slowlog_resize(int(value))
 
@@ -81,6 +85,15 @@ class Config:
         self.table.set_many(pairs)
         self._refresh()
         self.on_change()
+
+    def _listen(self, server: "Server", hosts: Sequence[str], port: int) -> None:
+        """Raises: BadValue, and listens where it did before."""
+        is_port = port != server.listeners.port
+        try:
+            server.listeners.move(hosts, port)
+        except OSError:
+            refusal = "Unable to listen on this port. Check server logs." if is_port else _BIND_REFUSED
+            raise BadValue(refusal) from None
 
     def _output_limits(self, value: str) -> str:
         self.output_limits = parse_output_limits(value, self.output_limits)

@@ -95,6 +95,9 @@ class Dispatcher:
             route.seconds += elapsed
             if elapsed > slow_seconds:
                 server.slowlog_add(session, argv, elapsed * 1e6)
+            if server.blocking.ready:
+                server.blocking.serve()
+                self.begin(session)
             started = ended
 
     def _prepare(self, session: Session) -> bool:
@@ -209,20 +212,20 @@ class Dispatcher:
             reply, gate = self.call_data(session, route, argv)
         else:
             reply, gate = self.call_session(session, route, argv)
-        elapsed = (perf_counter() - started) * 1e6
+        elapsed = perf_counter() - started
         if server.monitors and route.row.group != "scripting":
             server.feed_monitors(session, route.row, argv)
-        route.calls += 1
-        route.seconds += elapsed / 1e6
-        if elapsed > server.slowlog_threshold_us >= 0 and "skip_slowlog" not in route.row.flags:
-            server.slowlog_add(session, argv, elapsed)
         if isinstance(reply, WouldBlock):
-            server.blocking.park(session, route, argv, reply)
-        elif reply is not NO_REPLY:
-            request = self.present_request(session, [argv]) if route.is_data else None
-            if request is not None:
-                request.may_block = "blocking" in route.row.flags
-            self.answer(session, reply, gate, request)
+            server.blocking.park(session, route, argv, reply, elapsed)
+        else:
+            self.count(session, route, argv, elapsed)
+            if reply is not NO_REPLY:
+                request = self.present_request(session, [argv]) if route.is_data else None
+                if request is not None:
+                    request.may_block = "blocking" in route.row.flags
+                self.answer(session, reply, gate, request)
+        if server.blocking.ready:
+            server.blocking.serve()
 
     def _elsewhere(self, session: Session, route: Route, argv: list[bytes]) -> None:
         """What becomes of a request that this node may not execute itself."""
@@ -247,6 +250,14 @@ class Dispatcher:
             may_block="blocking" in route.row.flags,
             is_silent=session.reply_mode in ("off", "skip"),
         )
+
+    def count(self, session: Session, route: Route, argv: list[bytes], seconds: float) -> None:
+        """Statistics and slow log of a request that has run, or that has waited for keys and is answered now."""
+        route.calls += 1
+        route.seconds += seconds
+        threshold = self.server.slowlog_threshold_us
+        if seconds * 1e6 > threshold >= 0 and "skip_slowlog" not in route.row.flags:
+            self.server.slowlog_add(session, argv, seconds * 1e6)
 
     def _may_run_here(self, session: Session, route: Route) -> bool:
         forwarding = self.server.forwarding

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from makoredis.server.info_cluster import mako, raft, replication
+from makoredis.server.memory import STARTUP_BYTES, resident_bytes
 from makoredis.version import VERSION
 
 if TYPE_CHECKING:
@@ -74,32 +75,36 @@ def _clients(server: "Server") -> Lines:
         "blocked_clients": server.blocking.count,
         "tracking_clients": sum(each.tracking is not None for each in sessions),
         "clients_in_timeout_table": 0,
+        "total_blocking_keys": len(server.blocking.queues),
+        "total_blocking_keys_on_nokey": server.blocking.keys_without_value(),
     }
 
 
 def _memory(server: "Server") -> Lines:
-    used = server.used_memory()
-    peak = max(used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    used, resident = server.memory.used(), resident_bytes()
+    peak = server.memory.peak
+    dataset = used - STARTUP_BYTES
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = server.config.maxmemory_bytes
     lines: Lines = {
         "used_memory": used,
         "used_memory_human": human_bytes(used),
-        "used_memory_rss": used,
-        "used_memory_rss_human": human_bytes(used),
+        "used_memory_rss": resident,
+        "used_memory_rss_human": human_bytes(resident),
         "used_memory_peak": peak,
         "used_memory_peak_human": human_bytes(peak),
         "used_memory_peak_perc": f"{100 * used / peak:.2f}%",
-        "used_memory_overhead": 0,
-        "used_memory_startup": server.memory_at_start,
-        "used_memory_dataset": max(0, used - server.memory_at_start),
-        "used_memory_dataset_perc": f"{100 * max(0, used - server.memory_at_start) / used:.2f}%",
+        "used_memory_overhead": STARTUP_BYTES,
+        "used_memory_startup": STARTUP_BYTES,
+        "used_memory_dataset": dataset,
+        "used_memory_dataset_perc": f"{100 * dataset / used:.2f}%",
+        "interpreter_memory": server.memory.interpreter_bytes,
         "total_system_memory": total,
         "total_system_memory_human": human_bytes(total),
         "maxmemory": limit,
         "maxmemory_human": human_bytes(limit),
         "maxmemory_policy": server.config.table["maxmemory-policy"],
-        "mem_fragmentation_ratio": "1.00",
+        "mem_fragmentation_ratio": f"{resident / used:.2f}",
         "mem_allocator": "python",
         "active_defrag_running": 0,
         "lazyfree_pending_objects": 0,

@@ -34,6 +34,8 @@ class Parameter:
     choices: tuple[str, ...]
     access: str
     """mutable, immutable (only at start) or protected (only with enable-protected-configs)."""
+    is_hidden: bool
+    """Not shown for a pattern, only when its name is said: what programs that set back all they got don't expect."""
 
     def normalise(self, value: str) -> str:
         """The value as CONFIG GET shows it.
@@ -70,7 +72,9 @@ def _memory(parameter: Parameter, value: str) -> str:
 
 
 def _memory_or_percent(parameter: Parameter, value: str) -> str:
-    if value.endswith("%") and value[:-1].isdigit() and int(value[:-1]) <= 100:
+    if value.endswith("%") and value[:-1].isdigit():
+        if int(value[:-1]) > 100:
+            raise BadValue("percentage argument must be less or equal to 100")
         return value
     size = memory_bytes(value)
     if size is None:
@@ -122,6 +126,7 @@ def _load() -> tuple[dict[str, Parameter], dict[str, str]]:
             row.get("high", 2**63 - 1),
             tuple(row.get("choices", ())),
             row.get("access", "mutable"),
+            row.get("hidden", False),
         )
     return parameters, aliases
 
@@ -196,10 +201,16 @@ class ParameterTable:
 
     def matching(self, patterns: tuple[bytes, ...]) -> Iterator[tuple[str, str]]:
         """CONFIG GET: names (aliases too, when asked for) and values."""
-        names = [*PARAMETERS, *ALIASES]
-        for name in names:
-            if any(matches(pattern.lower(), name.encode()) for pattern in patterns):
-                yield name, self.values[ALIASES.get(name, name)]
+        wanted = [pattern.lower() for pattern in patterns]
+        for name in (*PARAMETERS, *ALIASES):
+            said = name.encode()
+            target = ALIASES.get(name, name)
+            if PARAMETERS[target].is_hidden:
+                found = said in wanted
+            else:
+                found = any(matches(pattern, said) for pattern in wanted)
+            if found:
+                yield name, self.values[target]
 
 
 def _failed(name: str, reason: str) -> ClientError:

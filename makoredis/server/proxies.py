@@ -171,6 +171,7 @@ class Proxies:
         elif message.kind == ForwardKind.TRANSACTION:
             queued: list[tuple[Route, list[bytes]]] = [(server.routes.find(argv), argv) for argv in message.commands]
             transactions.run(server, session, queued, message.guard_term)
+            server.blocking.serve()
         elif message.kind == ForwardKind.WATCH:
             for key in message.commands[0]:
                 server.watches.watch(server, session, key)

@@ -28,7 +28,6 @@ READ_BYTES = 64 * 1024
 TURNS_PER_VISIT = 16
 """Turns in a row before trio's other tasks get their turn."""
 ACCEPTS_PER_TURN = 64
-BACKLOG = 511
 
 
 class Reactor:
@@ -45,30 +44,16 @@ class Reactor:
         self._watched: dict[int, Callable[[int], None]] = {}
         self._is_paused_accepting = False
 
-    def listen(self, host: str, port: int) -> int:
-        """Opens a listener. Returns the port (of use when 0 was asked for).
-
-        Raises: OSError when the address is taken or not ours.
-        """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            listener.bind((host, port))
-        except OSError:
-            listener.close()
-            raise
-        listener.listen(BACKLOG)
-        self.add_listener(listener)
-        bound: int = listener.getsockname()[1]
-        return bound
-
     def add_listener(self, listener: socket.socket) -> None:
         listener.setblocking(False)
         self.listeners[listener.fileno()] = listener
         self.epoll.register(listener.fileno(), select.EPOLLIN)
+
+    def remove_listener(self, listener: socket.socket) -> None:
+        """Stops listening; connections that were taken go on."""
+        del self.listeners[listener.fileno()]
+        self.epoll.unregister(listener.fileno())
+        listener.close()
 
     def watch(self, fd: int, events: int, on_event: Callable[[int], None]) -> None:
         """Has a function called with what is ready at a descriptor that is no client's (the nodes' connections)."""

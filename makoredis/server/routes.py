@@ -124,7 +124,7 @@ class Routes:
     def find_any_arity(self, argv: Sequence[bytes]) -> Route:
         """The same without looking at the number of arguments."""
         name = argv[0].decode("latin-1").upper()
-        route = self.by_name.get(name)
+        route = None if "|" in name else self.by_name.get(name)
         if name in self.containers and (route is None or len(argv) > 1):
             route = self._subcommand(name, argv)
         if route is None:

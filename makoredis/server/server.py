@@ -1,6 +1,5 @@
 """The server: one node, its clients, and what is common to them."""
 
-import resource
 import secrets
 import socket
 import time
@@ -20,6 +19,8 @@ from makoredis.server.config import Config
 from makoredis.server.dispatch import Dispatcher
 from makoredis.server.forwarding import Forwarding
 from makoredis.server.latency import LatencyMonitor
+from makoredis.server.listeners import Listeners
+from makoredis.server.memory import MemoryMeter
 from makoredis.server.pause import Pause
 from makoredis.server.pubsub import PubSub
 from makoredis.server.rates import Rates
@@ -35,7 +36,6 @@ from makoredis.server.watches import WatchTable
 from resp.replies import OK, Error
 
 TICK_SECONDS = 0.1
-PAGE_BYTES = resource.getpagesize()
 EXPIRE_KEYS_PER_TICK = 2000
 """Deadlines that one tick works off; more are left for the next, so that a mass expiry doesn't stop the loop."""
 
@@ -43,7 +43,11 @@ EXPIRE_KEYS_PER_TICK = 2000
 class Server:
     """Ties node, sessions and reactor together, and knows the time of the turn."""
 
-    def __init__(self, config: Config, node: Node) -> None:
+    def __init__(self, config: Config, node: Node, memory: MemoryMeter | None = None) -> None:
+        """
+        Args:
+            memory: made before the node was opened, so that it counts what was recovered as data.
+        """
         self.config = config
         self.node = node
         self.stats = Stats()
@@ -54,6 +58,7 @@ class Server:
         self.routes = Routes()
         self.dispatcher = Dispatcher(self, self.routes)
         self.reactor = Reactor(self)
+        self.listeners = Listeners(self.reactor)
         self.forwarding = Forwarding(self)
         node.forwarding = self.forwarding
         self.watches = WatchTable()
@@ -68,7 +73,7 @@ class Server:
         self.latency = LatencyMonitor()
         self.rates = Rates()
         self.run_id = secrets.token_hex(20)
-        self.memory_at_start = self.used_memory()
+        self.memory = MemoryMeter() if memory is None else memory
         self.keys_loaded = sum(database.size for database in node.host.space.by_id)
         self.active_expire = True
         self.checkpoint_waiters: list[Session] = []
@@ -131,12 +136,12 @@ class Server:
             self._end_node_turn()
 
     def after_commit(self, effects: Sequence[Effect]) -> None:
-        """A transaction has changed something that somebody here watches or waits for."""
+        """A transaction has changed something that somebody here watches or waits for. Who waits is served by
+        `Blocking.serve`, once the transaction is counted and before the next one."""
         if self.watches.keys:
             self.watches.note(effects, self.node.host.space)
         if self.blocking.queues:
             self.blocking.note(effects)
-            self.blocking.serve()
 
     def refresh_observers(self) -> None:
         """To be called when somebody begins or stops to watch or to wait for keys."""
@@ -270,7 +275,8 @@ class Server:
         Args:
             script_db: for a command of a script, the number of the database that it runs on.
         """
-        if "admin" in row.flags or ("skip_monitor" in row.flags and row.group != "scripting"):
+        is_skipped = "skip_monitor" in row.flags and row.group != "scripting" and row.name != "EXEC"
+        if "admin" in row.flags or is_skipped:
             return
         seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
         words = b" ".join(b'"' + _escape(argument) + b'"' for argument in redacted(argv))
@@ -358,13 +364,7 @@ class Server:
     def check_memory(self) -> None:
         """Looks whether more memory is used than `maxmemory` allows."""
         limit = self.config.maxmemory_bytes
-        self.is_out_of_memory = limit > 0 and self.used_memory() > limit
-
-    def used_memory(self) -> int:
-        """Resident bytes of this process."""
-        with open("/proc/self/statm", "rb") as file:
-            pages = int(file.read().split()[1])
-        return pages * PAGE_BYTES
+        self.is_out_of_memory = limit > 0 and self.memory.used() > limit
 
     def log(self, level: str, text: str) -> None:
         """One line on the console."""
@@ -444,6 +444,7 @@ class Server:
             host.executor.commit(access, self.wall_us)
             if self.observes_effects:
                 self.after_commit(effects)
+                self.blocking.serve()
 
     def _close_idle(self) -> None:
         timeout = self.config.timeout_seconds

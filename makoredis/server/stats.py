@@ -18,4 +18,3 @@ class Stats:
     errors: dict[str, int] = field(default_factory=dict)
     """Error replies by their code."""
     turns: int = 0
-    peak_memory: int = 0

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from makoredis.data.effects import Effect
-from makoredis.data.effects.databases import EVERY_DATABASE
+from makoredis.data.effects import Effect, FlushDatabase, SwapDatabases
 from makoredis.data.keyspace import Keyspace
 from makoredis.server.session import Session
 
@@ -24,7 +23,7 @@ class _Watched:
 
 
 class WatchTable:
-    """Counts effects on watched keys, by database id and key. Holds nothing for keys that nobody watches."""
+    """Counts effects on watched keys, by database number and key. Holds nothing for keys that nobody watches."""
 
     def __init__(self) -> None:
         self.keys: dict[tuple[int, bytes], _Watched] = {}
@@ -32,7 +31,7 @@ class WatchTable:
     def watch(self, server: "Server", session: Session, key: bytes) -> None:
         """Remembers the key's present version for this session; again is the same as once."""
         database = server.node.host.space.databases[session.database]
-        name = (database.id, key)
+        name = (session.database, key)
         if name in session.watched:
             return
         entry = self.keys.get(name)
@@ -46,13 +45,14 @@ class WatchTable:
 
     def is_current(self, server: "Server", session: Session) -> bool:
         """Whether none of the session's watched keys has changed or expired."""
-        for (db, key), version in session.watched.items():
+        databases = server.node.host.space.databases
+        for (number, key), version in session.watched.items():
             if version >= 0:
-                if self.keys[db, key].version != version:
+                if self.keys[number, key].version != version:
                     return False
-                if server.node.host.space.by_id[db].is_expired(key, server.now_ms):
+                if databases[number].is_expired(key, server.now_ms):
                     return False
-            elif server.node.host.space.by_id[db].get(key) is not None and self.keys[db, key].version > 0:
+            elif databases[number].get(key) is not None and self.keys[number, key].version > 0:
                 return False
         return True
 
@@ -67,20 +67,29 @@ class WatchTable:
 
     def note(self, effects: Sequence[Effect], space: Keyspace) -> None:
         """Counts what a transaction has just changed. One on a whole database counts for its watched keys."""
+        numbers = space.numbers()
         for effect in effects:
             key = effect.key
             if key is None:
-                self._note_databases(effect, space)
+                self._note_databases(effect, space, numbers)
             else:
-                entry = self.keys.get((effect.db, key))
+                name = (numbers[effect.db], key)
+                entry = self.keys.get(name)
                 if entry is not None:
                     entry.version += 1
-                    entry.exists = space.by_id[effect.db].get(key) is not None
+                    entry.exists = space.databases[name[0]].get(key) is not None
 
-    def _note_databases(self, effect: Effect, space: Keyspace) -> None:
-        db = effect.db
-        for (watched_db, key), entry in self.keys.items():
-            if db in (EVERY_DATABASE, watched_db):
-                if entry.exists:
+    def _note_databases(self, effect: Effect, space: Keyspace, numbers: list[int]) -> None:
+        """A key that exists neither before nor after has not changed. The other database of an exchange may have it."""
+        if isinstance(effect, SwapDatabases):
+            touched: tuple[int, ...] = (effect.first, effect.second)
+        elif isinstance(effect, FlushDatabase):
+            touched = (numbers[effect.db],)
+        else:
+            return
+        for (number, key), entry in self.keys.items():
+            if number in touched:
+                exists = space.databases[number].get(key) is not None
+                if entry.exists or exists:
                     entry.version += 1
-                entry.exists = space.by_id[watched_db].get(key) is not None
+                entry.exists = exists

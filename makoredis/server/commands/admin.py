@@ -8,6 +8,7 @@ from makoredis.commands.arguments import SYNTAX_ERROR, double, int64
 from makoredis.server.commands.help import help_reply
 from makoredis.server.info import info_text
 from makoredis.server.info_cluster import role_reply
+from makoredis.server.memory import STARTUP_BYTES
 from makoredis.server.routes import NO_REPLY, session_command
 from makoredis.server.session import Session
 from makoredis.version import VERSION
@@ -212,7 +213,7 @@ def latency_help(server: "Server", session: Session) -> Any:
 
 @session_command("MEMORY|DOCTOR", "Outputs a memory problems report.")
 def memory_doctor(server: "Server", session: Session) -> Any:
-    limit, used = server.config.maxmemory_bytes, server.used_memory()
+    limit, used = server.config.maxmemory_bytes, server.memory.used()
     if limit and used > limit:
         text = f"{used} bytes are used, maxmemory allows {limit}: writes are refused until keys are deleted."
     else:
@@ -224,9 +225,9 @@ def memory_doctor(server: "Server", session: Session) -> Any:
 
 @session_command("MEMORY|STATS", "Returns details about memory usage.")
 def memory_stats(server: "Server", session: Session) -> Any:
-    used = server.used_memory()
+    used = server.memory.used()
     keys = sum(database.size for database in server.node.host.space.databases)
-    dataset = max(0, used - server.memory_at_start)
+    dataset = used - STARTUP_BYTES
     databases = [
         (
             b"db.%d" % number,
@@ -237,9 +238,9 @@ def memory_stats(server: "Server", session: Session) -> Any:
     ]
     return Map(
         [
-            (b"peak.allocated", max(used, server.stats.peak_memory)),
+            (b"peak.allocated", server.memory.peak),
             (b"total.allocated", used),
-            (b"startup.allocated", server.memory_at_start),
+            (b"startup.allocated", STARTUP_BYTES),
             (b"replication.backlog", 0),
             (b"clients.slaves", 0),
             (b"clients.normal", sum(each.output_bytes() for each in server.by_id.values())),

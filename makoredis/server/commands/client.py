@@ -49,7 +49,7 @@ def client_setinfo(server: "Server", session: Session, attribute: bytes, value: 
 
 @session_command("CLIENT|INFO", "Returns information about the connection.")
 def client_info(server: "Server", session: Session) -> Any:
-    return Verbatim(b"txt", client_line(server, session).encode() + b"\n")
+    return Verbatim(b"txt", client_line(server, session, session).encode() + b"\n")
 
 
 @session_command("CLIENT|LIST", "Lists open connections.")
@@ -65,7 +65,7 @@ def client_list(server: "Server", session: Session, *options: bytes) -> Any:
             chosen = [each for each in chosen if each.id in ids]
         else:
             raise SYNTAX_ERROR
-    return Verbatim(b"txt", "".join(client_line(server, each) + "\n" for each in chosen).encode())
+    return Verbatim(b"txt", "".join(client_line(server, each, session) + "\n" for each in chosen).encode())
 
 
 def _type(raw: bytes) -> str:

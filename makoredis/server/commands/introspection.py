@@ -7,7 +7,7 @@ from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import SYNTAX_ERROR
 from makoredis.commands.glob import matches
 from makoredis.commands.table import CommandRow, KeySpec
-from makoredis.server.acl_categories import categories_of
+from makoredis.server.acl_categories import ALL_CATEGORIES, categories_of
 from makoredis.server.commands.help import help_reply
 from makoredis.server.routes import Route, session_command
 from makoredis.server.session import Session
@@ -61,19 +61,13 @@ def command_list(server: "Server", session: Session, *options: bytes) -> Any:
 @session_command("COMMAND|GETKEYS", "Extracts the key names from an arbitrary command.")
 def command_getkeys(server: "Server", session: Session, *argv: bytes) -> Any:
     row = _row_with_keys(server, argv)
-    keys = [argv[at] for at, _ in row.key_positions(argv)]
-    if not keys:
-        raise ClientError("ERR The command has no key arguments")
-    return keys
+    return [argv[at] for at, _ in _key_positions(row, argv)]
 
 
 @session_command("COMMAND|GETKEYSANDFLAGS", "Extracts the key names and access flags for an arbitrary command.")
 def command_getkeysandflags(server: "Server", session: Session, *argv: bytes) -> Any:
     row = _row_with_keys(server, argv)
-    found = row.key_positions(argv)
-    if not found:
-        raise ClientError("ERR The command has no key arguments")
-    return [[argv[at], SetReply([Simple(flag.encode()) for flag in spec.flags])] for at, spec in found]
+    return [[argv[at], _key_flags(spec)] for at, spec in _key_positions(row, argv)]
 
 
 @session_command("COMMAND|HELP", "Returns helpful text about the different subcommands.")
@@ -113,6 +107,13 @@ def _row_with_keys(server: "Server", argv: Sequence[bytes]) -> CommandRow:
     return route.row
 
 
+def _key_positions(row: CommandRow, argv: Sequence[bytes]) -> list[tuple[int, KeySpec]]:
+    found = row.key_positions(argv)
+    if not found and "no_mandatory_keys" not in row.flags:
+        raise ClientError("ERR Invalid arguments specified for command")
+    return found
+
+
 def _table_name(raw: bytes) -> str:
     return raw.decode("latin-1").upper()
 
@@ -145,15 +146,44 @@ def _info(server: "Server", name: str) -> Any:
     return [
         name.lower().encode(),
         row.arity,
-        SetReply([Simple(flag.encode()) for flag in sorted(row.flags)]),
+        SetReply([Simple(flag.encode()) for flag in _shown_flags(row)]),
         first,
         last,
         step,
-        SetReply([Simple(b"@" + category.encode()) for category in sorted(categories_of(row))]),
+        SetReply([Simple(b"@" + category.encode()) for category in _shown_categories(row)]),
         [tip.lower().encode() for tip in row.row.get("command_tips", ())],
         [_key_spec(spec) for spec in row.key_specs],
         [_info(server, sub) for sub in sorted(server.routes.by_name) if sub.startswith(name + "|")],
     ]
+
+
+_FLAGS = (
+    *("write", "readonly", "denyoom", "module", "admin", "pubsub", "noscript", "blocking", "loading", "stale"),
+    *("skip_monitor", "skip_slowlog", "asking", "fast", "no_auth", "no_mandatory_keys", "no_async_loading", "no_multi"),
+    *("movablekeys", "allow_busy"),
+)
+"""Those that COMMAND shows, in Redis's order."""
+
+
+def _shown_flags(row: CommandRow) -> list[str]:
+    flags = row.flags | {"movablekeys"} if _has_movable_keys(row) else row.flags
+    return [flag for flag in _FLAGS if flag in flags]
+
+
+def _shown_categories(row: CommandRow) -> list[str]:
+    categories = categories_of(row)
+    return [category for category in ALL_CATEGORIES if category in categories]
+
+
+def _has_movable_keys(row: CommandRow) -> bool:
+    """Whether first key, last key and step don't say where all the keys are."""
+    return any(
+        spec.keyword or spec.is_counted or spec.is_unknown or "INCOMPLETE" in spec.flags for spec in row.key_specs
+    )
+
+
+def _key_flags(spec: KeySpec) -> SetReply:
+    return SetReply([Simple((flag if len(flag) == 2 else flag.lower()).encode()) for flag in spec.flags])
 
 
 def _legacy_range(row: CommandRow) -> tuple[int, int, int]:
@@ -180,8 +210,8 @@ def _key_spec(spec: KeySpec) -> Any:
     else:
         body = [(b"lastkey", spec.last), (b"keystep", spec.step), (b"limit", spec.limit)]
         find = Map([(b"type", b"range"), (b"spec", Map(body))])
-    flags = SetReply([Simple(flag.encode()) for flag in spec.flags])
-    return Map([(b"flags", flags), (b"begin_search", begin), (b"find_keys", find)])
+    rule: list[tuple[Any, Any]] = [(b"flags", _key_flags(spec)), (b"begin_search", begin), (b"find_keys", find)]
+    return Map([(b"notes", spec.notes.encode()), *rule] if spec.notes else rule)
 
 
 def _docs(server: "Server", name: str) -> Any:

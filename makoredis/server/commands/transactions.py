@@ -4,6 +4,7 @@ WATCH remembers the version of each key, which `WatchTable` counts up with every
 same serial execution as everything else, so nothing can come in between.
 """
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
@@ -122,17 +123,19 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
     replies = []
     session.in_exec = True
     for route, argv in queued:
-        route.calls += 1
+        started = perf_counter()
         refusal = _permission_refusal(server, session, route, argv)
         if refusal is not None:
             replies.append(refusal)
-        elif route.is_data:
+            continue
+        if route.is_data:
             replies.append(dispatcher.invoke(access, route, argv))
         else:
             replies.append(dispatcher.call_session(session, route, argv)[0])
             if access.number != session.database:
                 access.select(session.database)
-        if server.monitors and refusal is None:
+        dispatcher.count(session, route, argv, perf_counter() - started)
+        if server.monitors:
             server.feed_monitors(session, route.row, argv)
     session.in_exec = False
     answer = [reply for reply in replies if reply is not NO_REPLY]

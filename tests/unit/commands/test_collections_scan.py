@@ -52,6 +52,7 @@ changes = st.lists(
 def test_nothing_that_stays_is_missed(kind: str, changes: list[tuple[str, list[int]]], count: int) -> None:
     """Members below 200 stay; the others come and go, and some removals are rolled back."""
     space = Keyspace()
+    space.config.hash_max_listpack_entries = space.config.set_max_listpack_entries = 128
     add(space, kind, list(range(0, 200)) + list(range(200, 400, 2)))
     cursor, seen = b"0", set()
     pending = list(changes)

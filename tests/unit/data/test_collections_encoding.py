@@ -76,7 +76,7 @@ def test_a_set_goes_from_integers_to_listpack_to_hash_table_and_stays(client: Cl
 
 
 def test_hashes(client: Client) -> None:
-    client("HSET", "k", *range(256))
+    client("HSET", "k", *range(1024))
     assert client.encoding() == b"listpack"
     client("HSET", "k", "one", "more")
     assert client.encoding() == b"hashtable"

@@ -1,0 +1,165 @@
+"""What clients and tools look at: CONFIG, COMMAND, CLIENT LIST, MONITOR, SLOWLOG, INFO, against what Redis answers."""
+
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from tests.conftest import ServerFactory
+from tests.server_process import ServerProcess
+
+
+@pytest.fixture
+def client(makoredis_server: ServerProcess) -> redis.Redis:
+    connection = redis.Redis(port=makoredis_server.port)
+    connection.flushall()
+    return connection
+
+
+def raw(port: int) -> redis.Connection:
+    connection = redis.Connection(port=port, decode_responses=True)
+    connection.connect()
+    return connection
+
+
+def ask(connection: redis.Connection, *words: object) -> object:
+    connection.send_command(*words)
+    return connection.read_response()
+
+
+def test_hidden_parameters_answer_to_their_name_only(client: redis.Redis) -> None:
+    shown = client.config_get("*")
+    for name in ("durability", "redis-version", "key-load-delay"):
+        assert name not in shown
+        assert list(client.config_get(name)) == [name]
+        assert client.config_get(name[:-1] + "?") == {}
+
+
+def test_everything_that_is_shown_can_be_set_back(client: redis.Redis) -> None:
+    before = client.config_get("*")
+    for name, value in before.items():
+        try:
+            client.config_set(name, value)
+        except redis.ResponseError as error:
+            assert "immutable" in str(error) or "protected" in str(error), (name, error)
+    assert client.config_get("*") == before
+
+
+def test_the_port_moves_or_is_refused(new_server: ServerFactory) -> None:
+    server = new_server(durability="memory").start()
+    first = redis.Redis(port=server.port)
+    first.ping()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(redis.ResponseError, match=r"argument 'port'.*Unable to listen on this port"):
+            first.config_set("port", port)
+    assert redis.Redis(port=server.port).ping()
+    first.config_set("port", port)
+    assert redis.Redis(port=port).ping(), "it listens there now"
+    assert first.ping(), "connections stay"
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis(port=server.port).ping()
+    with pytest.raises(redis.ResponseError, match=r"argument 'bind'.*Failed to bind"):
+        first.config_set("bind", "192.0.2.1")
+    assert redis.Redis(port=port).ping()
+
+
+def test_monitor_shows_what_was_executed_in_order(makoredis_server: ServerProcess, client: redis.Redis) -> None:
+    monitor, worker = raw(makoredis_server.port), raw(makoredis_server.port)
+    assert ask(monitor, "MONITOR") == "OK"
+    ask(worker, "MULTI")
+    ask(worker, "SET", "foo", "bar")
+    ask(worker, "CONFIG", "SET", "requirepass", "")
+    ask(worker, "EXEC")
+    with pytest.raises(redis.AuthenticationError):
+        ask(worker, "AUTH", "somebody", "secret")
+    lines = [str(monitor.read_response()) for _ in range(4)]
+    shown = [line.split("] ", 1)[1].lower() for line in lines]
+    assert shown == ['"multi"', '"set" "foo" "bar"', '"exec"', '"auth" "(redacted)" "(redacted)"']
+    assert ask(monitor, "RESET") == "RESET"
+
+
+def test_a_swapped_database_touches_watched_keys_and_wakes_waiting_clients(makoredis_server: ServerProcess) -> None:
+    worker, other = raw(makoredis_server.port), raw(makoredis_server.port)
+    ask(worker, "FLUSHALL")
+    ask(worker, "SELECT", 1)
+    ask(worker, "RPUSH", "list", "a")
+    ask(worker, "SELECT", 0)
+    ask(worker, "WATCH", "list")
+    ask(other, "WATCH", "elsewhere")
+    blocked = raw(makoredis_server.port)
+    blocked.send_command("BRPOP", "list", 10)
+    wait_until(lambda: "blocked_clients:1" in str(ask(other, "INFO", "clients")))
+    assert "total_blocking_keys:1\r\n" in str(ask(other, "INFO", "clients"))
+    ask(worker, "SWAPDB", 0, 1)
+    assert blocked.read_response() == ["list", "a"]
+    for connection, expected in ((worker, None), (other, ["PONG"])):
+        ask(connection, "MULTI")
+        ask(connection, "PING")
+        assert ask(connection, "EXEC") == expected
+
+
+def test_the_slow_log_has_blocking_commands_once_they_end(makoredis_server: ServerProcess, client: redis.Redis) -> None:
+    blocked = raw(makoredis_server.port)
+    client.config_set("slowlog-log-slower-than", 0)
+    try:
+        blocked.send_command("BLPOP", "list", 10)
+        wait_until(lambda: client.info("clients")["blocked_clients"] == 1)
+        client.slowlog_reset()
+        client.rpush("list", "a")
+        assert blocked.read_response() == ["list", "a"]
+        commands = [entry["command"] for entry in client.slowlog_get()]
+        assert commands == [b"BLPOP list 10", b"RPUSH list a", b"SLOWLOG RESET"]
+    finally:
+        client.config_set("slowlog-log-slower-than", 10000)
+
+
+def test_used_memory_follows_the_data(new_server: ServerFactory) -> None:
+    """Without a log, whose buffers would count too."""
+    client = redis.Redis(port=new_server(durability="memory").start().port)
+
+    def used() -> int:
+        return int(client.info("memory")["used_memory"])
+
+    before = used()
+    for number in range(200):
+        client.mset({b"key:%d:%d" % (number, each): b"x" * 1000 for each in range(100)})
+    assert 18_000_000 < used() - before < 40_000_000
+    client.flushall()
+    wait_until(lambda: used() - before < 5_000_000)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("set", "k", "v"), [["k", ["OW", "update"]]]),
+        (("set", "k", "v", "get"), [["k", ["RW", "access", "update"]]]),
+        (("bitfield", "k", "get", "u8", "0"), [["k", ["RO", "access"]]]),
+        (("sort", "a", "by", "store", "store", "b"), [["a", ["RO", "access"]], ["b", ["OW", "update"]]]),
+    ],
+)
+def test_flags_of_keys(makoredis_server: ServerProcess, words: tuple[str, ...], expected: object) -> None:
+    found = ask(raw(makoredis_server.port), "COMMAND", "GETKEYSANDFLAGS", *words)
+    assert [[key, [flag for flag in flags if flag != "variable_flags"]] for key, flags in found] == expected
+
+
+def test_command_info_is_redis_own(makoredis_server: ServerProcess) -> None:
+    info = ask(raw(makoredis_server.port), "COMMAND", "INFO", "zunionstore", "config|get|more", "get")
+    assert info[0][2] == ["write", "denyoom", "movablekeys"]
+    assert info[0][6] == ["@write", "@sortedset", "@slow"]
+    assert info[1] is None
+    assert info[2][:6] == ["get", 2, ["readonly", "fast"], 1, 1, 1]
+
+
+def test_subcommands_are_not_commands(makoredis_server: ServerProcess) -> None:
+    with pytest.raises(redis.ResponseError, match=r"unknown command 'CONFIG\|GET'"):
+        ask(raw(makoredis_server.port), "CONFIG|GET", "port")
