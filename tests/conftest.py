@@ -1,5 +1,6 @@
 """Real makoredis servers for all tests that want one."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import settings
 from tests.server_process import ServerProcess
 
 # A deadline per example measures how busy the machine is, not whether the code is right.
-settings.register_profile("makoredis", deadline=None)
+# The same examples in every run: a run must not fail by chance. DIFFERENTIAL_EXAMPLES asks for new ones, and more.
+settings.register_profile("makoredis", deadline=None, derandomize="DIFFERENTIAL_EXAMPLES" not in os.environ)
 settings.load_profile("makoredis")
 
 ServerFactory = Callable[..., ServerProcess]

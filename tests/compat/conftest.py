@@ -23,6 +23,7 @@ from tests.compat.harness import Differential, InProcessSide, NetworkSide
 settings.register_profile(
     "differential",
     deadline=None,
+    derandomize="DIFFERENTIAL_EXAMPLES" not in os.environ,
     max_examples=int(os.environ.get("DIFFERENTIAL_EXAMPLES", "60")),
     # One server for all examples is the point: every sequence starts by emptying it.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
