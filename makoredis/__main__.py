@@ -103,6 +103,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
             cluster=file.cluster,
             members=(NodeId(node.id),),
             log_bytes_per_checkpoint=file.checkpoint_log_bytes,
+            disk_free_bytes_min=file.disk_free_bytes_min,
+            disk_ballast_bytes=file.disk_ballast_bytes,
         )
     if file.durability == "memory":
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
@@ -123,6 +125,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         peer_delay_seconds=file.peer_delay_ms / 1000,
         log_bytes_per_checkpoint=file.checkpoint_log_bytes,
         log_bytes_keep=file.log_keep_bytes,
+        disk_free_bytes_min=file.disk_free_bytes_min,
+        disk_ballast_bytes=file.disk_ballast_bytes,
     )
 
 
@@ -142,9 +146,25 @@ def serve(config: Config, settings: NodeSettings) -> int:
         flush=True,
     )
     _tame_collector()
-    trio.run(_run, server)
+    try:
+        trio.run(_run, server)
+    except BaseExceptionGroup as group:
+        fatal, rest = group.split(Fatal)
+        if fatal is None or rest is not None:
+            raise
+        # The node stops with one line, not with a trace: what is wrong is outside of the program.
+        raise _first(fatal) from None
     server.close()
     return 0
+
+
+def _first(group: BaseExceptionGroup[Fatal]) -> Fatal:
+    """One of the errors that several tasks ended with."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Fatal)
+    return error
 
 
 def _tame_collector() -> None:

@@ -58,6 +58,10 @@ class FileConfig:
     """A checkpoint is made when so much log was written since the last one."""
     log_keep_bytes: int = 64 * 1024 * 1024
     """Log kept in memory for nodes that were away; one that misses more gets a snapshot."""
+    disk_free_bytes_min: int = 256 * 1024 * 1024
+    """Writes are refused while less than this is free below the data directory."""
+    disk_ballast_bytes: int = 128 * 1024 * 1024
+    """Reserved in the data directory, to be given up when the disk is full: reopening the store takes some space."""
     peer_delay_ms: int = 0
     """Injected between nodes, for tests and benchmarks only."""
     parameters: dict[str, str] = field(default_factory=dict)
@@ -88,6 +92,8 @@ _RANGES = {
     "max_clock_offset_ms": (1, 60_000),
     "checkpoint_log_bytes": (4096, 1 << 40),
     "log_keep_bytes": (4096, 1 << 40),
+    "disk_free_bytes_min": (0, 1 << 50),
+    "disk_ballast_bytes": (0, 1 << 40),
     "peer_delay_ms": (0, 10_000),
     "id": (1, 65_535),
     "port": (0, 65_535),

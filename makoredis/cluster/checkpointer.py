@@ -6,18 +6,23 @@ only once that entry is chosen, because until then it could still be undone. Rep
 has the effect's index or a higher one.
 
 * An *incremental* checkpoint captures the keys changed since the last one began.
-* After a whole database was emptied or exchanged, a *full* one captures all keys into a new generation of rows.
+* After a whole database was emptied, a *full* one captures all keys into a new generation of rows. Those with changes
+  since it began that do not exist when the keys are listed get a row that says so, or replay would apply to nothing
+  what was meant for the value of before.
+* A database that is emptied while rows are captured needs nothing special: replay empties it except for newer rows.
 
 Invariant: the checkpoint's index is what was chosen when capturing began. Every key with a chosen change up to there is
 captured after that moment, and everything later is still in the log.
 
-With durability `memory` there is no log to make rows of different moments fit together: everything is captured at once
-and written as one batch. An empty entry is proposed before, so that every checkpoint has an index of its own.
+With durability `memory` there is no log to make rows of different moments fit together: everything is captured at once,
+and becomes valid with the last batch. An empty entry is proposed before, so that every checkpoint has an index of its
+own.
 
 Left out: large collections are written whole, in pieces, whenever they have changed.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from makoredis.base.ids import Index, Slot
@@ -27,13 +32,17 @@ from makoredis.cluster.loading import StateBlob
 from makoredis.consensus.types import SnapshotMetadata
 from makoredis.data.encoding import encode_value
 from makoredis.data.slots import slot_of
-from makoredis.storage.engine import Ops
+from makoredis.storage.engine import Ops, Reader
 from makoredis.storage.state import CheckpointWriter, StateTable
 from makoredis.storage.store import Store
 
 CAPTURE_SECONDS_PER_TICK = 0.02
 """Share of a tick (0.1 s) that capturing may take from serving."""
-CAPTURE_KEYS_BETWEEN_LOOKS = 64
+CAPTURE_KEYS_BETWEEN_LOOKS = 16
+CAPTURED_BATCHES_MAX = 64
+"""Capturing pauses while so many batches (of 1 MiB) wait for their entries or for the disk."""
+QUEUE_BYTES_MAX = 16 * 1024 * 1024
+"""No more is handed to the disk while so much waits for it, so that checkpoints don't hold up the turns' entries."""
 
 
 @record
@@ -65,11 +74,16 @@ class Checkpointer:
         self._next_version = 0
         self._keys: Iterator[tuple[int, bytes]] = iter(())
         self._writer: CheckpointWriter | None = None
-        self._captured: list[tuple[Index, Ops]] = []
+        self._captured: deque[tuple[Index, Ops]] = deque()
         self._metadata: SnapshotMetadata | None = None
         self._final: tuple[Index, bytes] | None = None
         self._is_full = False
-        self._garbage: Iterator[Ops] = iter(())
+        self._cuts: deque[Iterator[Ops]] = deque()
+        """Deletions of truncated entries that are not handed to the disk yet."""
+        self._has_garbage = False
+        self._garbage: Iterator[Ops] | None = None
+        self._garbage_of: Reader | None = None
+        """The engine that they are read from: it is another one after a full disk."""
         self._started = 0.0
 
     # -- deciding
@@ -85,9 +99,9 @@ class Checkpointer:
         if not self.is_running and is_due and host.is_consistent():
             self.begin()
         if self.is_running:
-            self._continue(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
+            self.proceed(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
         else:
-            self._collect_garbage()
+            self.clean_up(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
 
     def begin(self) -> None:
         """Starts a checkpoint of what is chosen now."""
@@ -100,12 +114,10 @@ class Checkpointer:
         self._is_full = executor.is_all_dirty
         dirty, executor.dirty = executor.dirty, [set() for _ in executor.dirty]
         executor.is_all_dirty = False
-        self._metadata = self.host.checkpoint_metadata()
+        self._metadata = self.host.checkpoint_metadata(self.host.chosen_index())
         if self._is_full:
-            for ops in self.table.garbage_ops(self.store.engine):
-                self._submit(ops)
             self._writer = self.table.replacement_writer()
-            self._keys = ((database.id, key) for database in self.host.space.by_id for key in list(database.keys()))
+            self._keys = self._all_keys()
         else:
             self._writer = self.table.writer()
             self._keys = ((db, key) for db, keys in enumerate(dirty) for key in keys)
@@ -124,6 +136,8 @@ class Checkpointer:
         """A snapshot takes the state's place: what was captured of the old one is of no use."""
         if self._final is not None or self._writer is not None:
             self.is_running = False
+            # If the snapshot turns out to be no good, what was captured is lost for the next checkpoint.
+            self.host.executor.is_all_dirty = True
         self.is_requested = False
         self._captured.clear()
         self._keys = iter(())
@@ -134,32 +148,30 @@ class Checkpointer:
     def restart_after_snapshot(self) -> None:
         """The state is another one now, and a checkpoint by itself; or what was received was no good."""
         self.version = self.host.executor.version
-        self._garbage = self.table.garbage_ops(self.store.engine)
+        self._garbage, self._has_garbage = None, True
 
     def capture_at_once(self) -> None:
         """Durability `memory`: begins a checkpoint and captures all of it; `release` finishes it."""
         self.host.propose(even_if_empty=True)
         self.begin()
-        self._continue(float("inf"))
+        self.proceed(float("inf"))
 
     # -- capturing
 
-    def _continue(self, until: float) -> None:
+    def proceed(self, until: float) -> None:
+        """Captures keys until this moment of the monotonic clock, and writes what may be written."""
         if self._writer is None:
             return  # all is handed to the disk, which will say when it is written
-        if self._final is None:
-            if self._interrupted():
-                return
-            if self._capture(until):
-                self._capture_end()
+        if self._final is None and len(self._captured) < CAPTURED_BATCHES_MAX and self._capture(until):
+            self._capture_end()
         self.release()
 
-    def _interrupted(self) -> bool:
-        """A database was emptied or exchanged meanwhile: what was captured is of no use."""
-        if not self.host.executor.is_all_dirty or not self.is_running:
-            return False
-        self.abandon()
-        return True
+    def _all_keys(self) -> Iterator[tuple[int, bytes]]:
+        """For a full checkpoint. Database by database, as of when the database's turn comes."""
+        for database in self.host.space.by_id:
+            gone = {key for key in self.host.executor.touched_keys(database.id) if database.get(key) is None}
+            for key in [*database.keys(), *gone]:
+                yield database.id, key
 
     def _capture(self, until: float) -> bool:
         """Captures keys until the time is over. Returns whether all are done."""
@@ -191,14 +203,8 @@ class Checkpointer:
             self._captured.append((index, ops))
 
     def _capture_end(self) -> None:
-        """What else belongs to the state, and (full) the keys that were deleted while capturing."""
+        """Captures what else belongs to the state."""
         index = self.host.last_index()
-        if self._is_full:
-            for db, keys in enumerate(self.host.executor.dirty):
-                for key in keys:
-                    if self.host.space.by_id[db].get(key) is None:
-                        self._capture_key(db, key, index)
-            self._take_batches(index)
         space = self.host.space
         blob = StateBlob(
             index,
@@ -212,21 +218,33 @@ class Checkpointer:
     # -- writing
 
     def release(self) -> None:
-        """Hands to the disk what can no longer be undone."""
+        """Hands to the disk what can no longer be undone, as much as the disk can take now."""
+        if self._writer is None:
+            return
         chosen = self.host.chosen_index()
-        if not self.host.executor.is_durable and (self._final is None or self._final[0] > chosen):
+        is_durable = self.host.executor.is_durable
+        is_complete = self._final is not None and self._final[0] <= chosen
+        if not (is_complete or is_durable):
             return
         joined: Ops = []
         while self._captured and self._captured[0][0] <= chosen:
-            ops = self._captured.pop(0)[1]
-            if self.host.executor.is_durable:
-                self._submit(ops)
+            if is_durable or self._is_full:
+                if self.host.disk.queued_bytes > QUEUE_BYTES_MAX:
+                    return
+                self._submit(self._captured.popleft()[1])
             else:
-                joined += ops
-        if self._captured or self._final is None or self._final[0] > chosen:
-            return
-        assert self._writer is not None and self._metadata is not None
-        ops = joined + self._writer.finish(self._metadata, self._final[1])
+                joined += self._captured.popleft()[1]
+        if is_complete:
+            self._finish(joined)
+
+    def _finish(self, joined: Ops) -> None:
+        """Hands over the last batch, which makes the checkpoint valid."""
+        assert self._writer is not None and self._metadata is not None and self._final is not None
+        index, blob = self._final
+        if not self.host.executor.is_durable:
+            # Nothing in the log between the two: with this one no row is ahead.
+            self._metadata = self.host.checkpoint_metadata(index)
+        ops = joined + self._writer.finish(self._metadata, blob)
         self._final = None
         self._writer = None
         self.host.disk.submit(ops, _Written(self._done))
@@ -242,15 +260,35 @@ class Checkpointer:
         self.count += 1
         self.version = self._next_version
         self.last_duration_seconds = time.monotonic() - self._started
-        for ops in self.host.truncate_log(self._metadata.index):
-            self._submit(ops)
-        if self._is_full:
-            self._garbage = self.table.garbage_ops(self.store.engine)
+        self._cuts.append(self.host.truncate_log(self._metadata.index))
+        self._has_garbage = self._has_garbage or self._is_full
 
-    def _collect_garbage(self) -> None:
-        for ops in self._garbage:
+    # -- what is not needed any more
+
+    def clean_up(self, until: float) -> None:
+        """Deletes truncated entries and replaced rows, as long as there is time and the disk can take it."""
+        while time.monotonic() < until and self.host.disk.queued_bytes <= QUEUE_BYTES_MAX:
+            ops = self._next_deletion()
+            if ops is None:
+                return
             self._submit(ops)
-            return
+
+    def _next_deletion(self) -> Ops | None:
+        while self._cuts:
+            ops = next(self._cuts[0], None)
+            if ops is not None:
+                return ops
+            self._cuts.popleft()
+        if not self._has_garbage:
+            return None
+        engine = self.store.engine
+        if self._garbage is None or self._garbage_of is not engine:
+            self._garbage, self._garbage_of = self.table.garbage_ops(engine), engine
+        ops = next(self._garbage, None)
+        if ops is None:
+            self._garbage = self._garbage_of = None
+            self._has_garbage = False
+        return ops
 
 
 def _nothing() -> None:

@@ -212,9 +212,9 @@ class ShardHost:
         """Up to here nothing can be undone."""
         return self.applied_index
 
-    def checkpoint_metadata(self) -> SnapshotMetadata:
-        """What a checkpoint that begins now stands for."""
-        return self.core.snapshot_metadata(self.applied_index)
+    def checkpoint_metadata(self, index: Index) -> SnapshotMetadata:
+        """What a checkpoint up to a chosen index stands for."""
+        return self.core.snapshot_metadata(index)
 
     def truncate_log(self, index: Index) -> Iterator[Ops]:
         """Forgets the log up to an index on the disk, by the operations returned.
@@ -224,4 +224,4 @@ class ShardHost:
         """
         if not self.executor.is_replicated:
             self.core.compact(index)
-        yield from self.log.truncate_prefix_ops(index)
+        return self.log.truncate_prefix_ops(index)

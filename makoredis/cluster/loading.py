@@ -4,13 +4,23 @@ What was loaded is *fuzzy*: a row may include effects of entries behind the chec
 `state_index` say how far; until everything up to there is applied, the state is no state that ever was.
 """
 
+import time
+from collections.abc import Callable, Iterator
+
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import Index
 from makoredis.base.record import Wire, field, wire_decoder
 from makoredis.data.encoding import decode_value
 from makoredis.data.keyspace import Keyspace
-from makoredis.storage.state import TOMBSTONE, Row
+from makoredis.storage.engine import Ops, Reader
+from makoredis.storage.state import TOMBSTONE, Row, StateTable
 from makoredis.txn.executor import Executor
+
+PROGRESS_SECONDS = 1.0
+"""Between lines on how far a start is."""
+KEYS_BETWEEN_LOOKS = 4096
+
+Progress = Callable[[str], None]
 
 
 class StateBlob(Wire):
@@ -50,7 +60,10 @@ class Loader:
         blob: StateBlob = decode_blob(encoded)
         space = self.space
         if len(blob.numbers) > len(space.by_id):
-            raise Fatal(f"the data has {len(blob.numbers)} databases, the configuration only {len(space.by_id)}")
+            raise Fatal(
+                f"the data has {len(blob.numbers)} databases, the configuration only {len(space.by_id)}; set the "
+                "parameter databases to at least that"
+            )
         space.databases[: len(blob.numbers)] = [space.by_id[id] for id in blob.numbers]
         space.libraries.update(blob.libraries)
         self.blob = blob
@@ -68,6 +81,10 @@ class Loader:
             if deadline is not None:
                 database.set_deadline(key, deadline)
 
+    def stored_databases(self) -> int:
+        """How many databases there were when the checkpoint was made; 0 without one."""
+        return 0 if self.blob is None else len(self.blob.numbers)
+
     def hand_over(self, executor: Executor) -> None:
         """Tells the executor what replay has to know."""
         executor.row_indexes = self.row_indexes
@@ -77,3 +94,27 @@ class Loader:
         executor.requests.load([] if blob is None else blob.requests)
         if blob is not None:
             executor.clock.observe(blob.last_ts)
+
+
+def load_table(reader: Reader, table: StateTable, executor: Executor, progress: Progress) -> int:
+    """Fills the executor's empty keyspace with the checkpoint on the disk.
+
+    Returns: how many databases there were when it was made, 0 without one.
+    Raises: StorageError for damage, Fatal when the configuration has fewer databases than the data.
+    """
+    loader = Loader(executor.space, table.checkpoint.index)
+    loader.load_blob(table.checkpoint.blob)
+    next_report = time.monotonic() + PROGRESS_SECONDS
+    for count, row in enumerate(table.rows(reader)):
+        loader.put(row)
+        if count % KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > next_report:
+            next_report = time.monotonic() + PROGRESS_SECONDS
+            progress(f"loading the checkpoint: {count:,} keys")
+    loader.hand_over(executor)
+    return loader.stored_databases()
+
+
+def leftovers(reader: Reader, table: StateTable) -> Iterator[Ops]:
+    """Deletes what interrupted checkpoints have left on the disk. To be written before anything else is."""
+    yield from table.unfinished_ops(reader)
+    yield from table.garbage_ops(reader)

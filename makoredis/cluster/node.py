@@ -1,7 +1,6 @@
 """One node: its shards, its disk, and the start from what is on it."""
 
 import time
-from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 from random import Random, SystemRandom
@@ -11,7 +10,7 @@ from makoredis.base.ids import NodeId, ShardId
 from makoredis.base.record import record
 from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.host import ShardHost, Token
-from makoredis.cluster.loading import Loader
+from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, leftovers, load_table
 from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
 from makoredis.cluster.transport import Poller, Transport
@@ -23,7 +22,7 @@ from makoredis.data.config import DataConfig
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.disk import DiskState, DiskThread, Durability
 from makoredis.storage.log import load_hard_states, load_log
-from makoredis.storage.space import SpaceState
+from makoredis.storage.space import BALLAST_BYTES, DISK_FREE_BYTES_MIN, SpaceState
 from makoredis.storage.state import StateTable
 from makoredis.storage.store import Store, open_store
 from makoredis.txn.executor import Announcement, Executor
@@ -37,13 +36,13 @@ LOG_BYTES_MAX = 512 * 1024 * 1024
 """Of the log in memory while a live replica is behind or receives a snapshot: half a minute of full load."""
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 """Read and sent within one turn: some milliseconds."""
-PROGRESS_SECONDS = 1.0
+CONGESTED_BYTES = 64 * 1024 * 1024
+"""While so much waits for the disk, clients' requests are left in their sockets. A turn may still add what it has read
+and what commands make of that; the disk thread refuses more than 256 MiB."""
 DISK_FULL_TEXT = (
     "MISCONF Errors writing to the log: no space left on the disk. Commands that may modify the data set are refused "
     "until there is space again; reads go on."
 )
-
-Progress = Callable[[str], None]
 
 
 @record
@@ -71,6 +70,10 @@ class NodeSettings:
     peer_delay_seconds: float = 0.0
     log_bytes_per_checkpoint: int = LOG_BYTES_PER_CHECKPOINT
     log_bytes_keep: int = LOG_BYTES_KEEP
+    disk_free_bytes_min: int = DISK_FREE_BYTES_MIN
+    """With less free space writes are refused."""
+    disk_ballast_bytes: int = BALLAST_BYTES
+    """Reserved for the moment when there is none."""
 
     @property
     def is_replicated(self) -> bool:
@@ -129,8 +132,10 @@ class Node:
 
         Raises: StorageError when what is on the disk is not what was written.
         """
-        self._load_state(progress)
-        self._sweep()
+        reader = self.store.engine
+        stored_databases = load_table(reader, self._table, self._executor, progress)
+        for ops in leftovers(reader, self._table):
+            self.store.write_ops(ops, sync=False)
         self.host = self._load_host()
         self.checkpointer = Checkpointer(self.host, self.store, self._table)
         self.snapshots = Snapshots(
@@ -141,24 +146,9 @@ class Node:
         self.host.applied_index = self._table.checkpoint.index
         if not self.is_replicated:
             self._replay(progress)
-
-    def _load_state(self, progress: Progress) -> None:
-        loader = Loader(self._space, self._table.checkpoint.index)
-        loader.load_blob(self._table.checkpoint.blob)
-        next_report = time.monotonic() + PROGRESS_SECONDS
-        for count, row in enumerate(self._table.rows(self.store.engine)):
-            loader.put(row)
-            if count & 0xFFF == 0 and time.monotonic() > next_report:
-                next_report = time.monotonic() + PROGRESS_SECONDS
-                progress(f"loading the checkpoint: {count:,} keys")
-        loader.hand_over(self._executor)
-
-    def _sweep(self) -> None:
-        """Deletes what interrupted checkpoints have left on the disk, before anything else is written."""
-        reader = self.store.engine
-        for pieces in (self._table.unfinished_ops(reader), self._table.garbage_ops(reader)):
-            for ops in pieces:
-                self.store.write_ops(ops, sync=False)
+        if stored_databases != len(self._space.by_id):
+            # What the log says from now on is about databases that only the configuration knows of so far.
+            self.checkpointer.request()
 
     def _load_host(self) -> ShardHost:
         reader = self.store.engine
@@ -185,7 +175,9 @@ class Node:
             self._table.checkpoint.metadata,
         )
         rng = Random(SystemRandom().getrandbits(64))
-        return ShardHost(SOLE_SHARD, core, self._executor, loaded.log, self.disk, self._send, rng)
+        host = ShardHost(SOLE_SHARD, core, self._executor, loaded.log, self.disk, self._send, rng)
+        host.log_bytes = sum(len(entry.payload) for entry in loaded.entries)
+        return host
 
     def _replay(self, progress: Progress) -> None:
         host = self.host
@@ -286,8 +278,8 @@ class Node:
         is_low = self.store.space.state() is SpaceState.LOW
         if self.disk.state is DiskState.FULL and not is_low:
             self.disk.recover()
-        refused = is_low or self.disk.state is DiskState.FULL
-        self.write_refusal = DISK_FULL_TEXT if refused and self.durability is not Durability.MEMORY else None
+        refused = (is_low or self.disk.state is DiskState.FULL) and self.durability is not Durability.MEMORY
+        self.write_refusal = DISK_FULL_TEXT if refused else None
 
     def serves(self) -> bool:
         """Whether transactions may run here now. Asked after a request has come, never before: this process may have
@@ -311,7 +303,9 @@ class Node:
         self._look_at_disk()
         self.snapshots.tick()
         checkpointer = self.checkpointer
-        if self.snapshots.receiver.is_installing:
+        if self.snapshots.receiver.is_installing or self.disk.state is DiskState.FULL:
+            return
+        if self.write_refusal is not None and not checkpointer.is_running:
             return
         if self.durability is not Durability.MEMORY:
             checkpointer.tick(self.log_bytes_per_checkpoint)
@@ -319,6 +313,10 @@ class Node:
             checkpointer.release()
         elif checkpointer.is_requested:
             checkpointer.capture_at_once()
+
+    def is_congested(self) -> bool:
+        """Whether so much waits for the disk that no more requests should be taken."""
+        return self.disk.queued_bytes > CONGESTED_BYTES and self.durability is not Durability.MEMORY
 
     def checkpoint_and_wait(self) -> None:
         """Writes a checkpoint of what there is now, and returns when it is on the disk (SAVE, shutdown).
@@ -331,6 +329,9 @@ class Node:
             self.tick()
             self._announcements += self.host.perform()
             self.disk_written()
+            if self.disk.state is DiskState.FULL:
+                assert self.disk.failure is not None
+                raise self.disk.failure
             time.sleep(0.0002)
 
     def close(self, *, saves: bool = True) -> None:
@@ -357,7 +358,14 @@ def open_node(
     Raises: StorageError (DirectoryRefused, Damaged) with one line that says what to do.
     """
     settings = settings or NodeSettings()
-    store = open_store(directory, cluster=settings.cluster, node_id=settings.id, now_ms=time.time_ns() // 1_000_000)
+    store = open_store(
+        directory,
+        cluster=settings.cluster,
+        node_id=settings.id,
+        now_ms=time.time_ns() // 1_000_000,
+        disk_free_bytes_min=settings.disk_free_bytes_min,
+        ballast_bytes=settings.disk_ballast_bytes,
+    )
     node = Node(store, Durability(durability), databases, config, settings)
     node.load(progress)
     return node

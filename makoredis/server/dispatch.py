@@ -304,7 +304,9 @@ class Dispatcher:
         access.number = session.database
         access.database = access.space.databases[session.database]
         access.protocol = session.protocol
-        access.is_replica = not self.server.node.host.is_leader
+        node = self.server.node
+        # While nothing can be written, a key past its deadline is hidden instead of deleted, as on a replica.
+        access.is_replica = not node.host.is_leader or node.write_refusal is not None
         access.origin = session.id
         access.leaves_no_trace = session.no_touch
         return access

@@ -27,6 +27,8 @@ READ_BYTES = 64 * 1024
 """Read from one connection per turn; more waits for the next turn, so that no client starves the others."""
 TURNS_PER_VISIT = 16
 """Turns in a row before trio's other tasks get their turn."""
+CONGESTION_SLEEP_SECONDS = 0.001
+"""Between looks at the sockets while the disk has to catch up."""
 ACCEPTS_PER_TURN = 64
 
 
@@ -75,6 +77,9 @@ class Reactor:
             self.epoll.register(disk_fd, select.EPOLLIN)
         while True:
             await trio.lowlevel.wait_readable(self.epoll.fileno())
+            if self.server.node.is_congested():
+                # Requests are left in the sockets, which stay readable: this must not become a busy loop.
+                await trio.sleep(CONGESTION_SLEEP_SECONDS)
             for _ in range(TURNS_PER_VISIT):
                 if not self.turn():
                     break
@@ -87,13 +92,14 @@ class Reactor:
         server = self.server
         server.begin_turn()
         sessions = self.sessions
+        is_congested = server.node.is_congested()
         for fd, event in events:
             session = sessions.get(fd)
             if session is None:
                 self._other_event(fd, event)
                 continue
             try:
-                if event & ~select.EPOLLOUT:
+                if event & ~select.EPOLLOUT and not is_congested:
                     self._readable(session)
                 if event & select.EPOLLOUT:
                     session.want_flush()
@@ -191,7 +197,12 @@ class Reactor:
                     requests = list(session.backlog)
                     session.backlog.clear()
                     session.want_flush()
-                    self.server.dispatcher.run(session, requests)
+                    try:
+                        self.server.dispatcher.run(session, requests)
+                    except Fatal:
+                        raise
+                    except Exception:  # noqa: BLE001 - as in `turn`
+                        self._broken(session)
 
     # -- writing
 

@@ -423,7 +423,9 @@ class Server:
     def expire_keys(self) -> None:
         """Deletes keys and fields of hashes past their deadline, a bounded number of keys at a time."""
         host = self.node.host
-        if not self.active_expire or not (self.node.serves() if self.node.is_replicated else host.is_leader):
+        if not self.active_expire or self.node.write_refusal is not None:
+            return
+        if not (self.node.serves() if self.node.is_replicated else host.is_leader):
             return
         access = host.access
         access.now_ms, access.origin = self.now_ms, 0

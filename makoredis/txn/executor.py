@@ -15,6 +15,7 @@ Invariants:
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from makoredis.base.clock import HybridClock
 from makoredis.base.ids import Index, Timestamp
@@ -22,6 +23,7 @@ from makoredis.base.record import record
 from makoredis.data.access import Access
 from makoredis.data.effects import Effect, FlushDatabase, Undo
 from makoredis.data.keyspace import Keyspace
+from makoredis.data.values import Value
 from makoredis.txn.entries import EntryPayload, TransactionRecord, decode_payload, encode_payload
 from makoredis.txn.gate import Gate
 from makoredis.txn.requests import RequestRecord, RequestTable
@@ -85,7 +87,7 @@ class Executor:
         self.dirty: list[set[bytes]] = [set() for _ in space.by_id]
         """Keys by database id whose final value may differ from the checkpoint's."""
         self.is_all_dirty = False
-        """Whether a whole database was emptied or exchanged since the last checkpoint."""
+        """Whether a whole database was emptied since the last checkpoint began."""
         self.last_proposed = Index(0)
         """The last entry that this replica proposed and executed."""
         self.row_indexes: dict[tuple[int, bytes], int] = {}
@@ -226,12 +228,14 @@ class Executor:
         if self.row_indexes and index > self.rows_until:
             self.row_indexes = {}
         announcements: list[Announcement] = []
+        is_ahead = bool(self.row_indexes) or index <= self.state_index
         for transaction in entry.transactions:
             effects = transaction.effects
-            if self.row_indexes or index <= self.state_index:
-                effects = [effect for effect in effects if not self._is_included(effect, index)]
             for effect in effects:
-                effect.apply(self.space)
+                if is_ahead:
+                    self._apply_unless_included(effect, index)
+                else:
+                    effect.apply(self.space)
             self._mark_dirty(effects)
             self.version += 1
             if transaction.request is not None:
@@ -244,23 +248,29 @@ class Executor:
         self.clock.observe(entry.closed_ts)
         return announcements
 
-    def _is_included(self, effect: Effect, index: int) -> bool:
-        """Whether an effect is in the state already that was loaded from the checkpoint."""
-        key = effect.key
-        if key is not None:
-            return self.row_indexes.get((effect.db, key), 0) >= index
-        if isinstance(effect, FlushDatabase):
-            self._flush_older(effect.db, index)
-            return True
-        return index <= self.state_index
+    def _apply_unless_included(self, effect: Effect, index: int) -> None:
+        """Applies an effect to a state that was loaded from a checkpoint and in parts is ahead of the log."""
+        if effect.key is not None:
+            if self.row_indexes.get((effect.db, effect.key), 0) < index:
+                effect.apply(self.space)
+        elif isinstance(effect, FlushDatabase):
+            self._flush_older(effect, index)
+        elif index > self.state_index:
+            effect.apply(self.space)
 
-    def _flush_older(self, db: int, index: int) -> None:
-        """Empties a database except for what was loaded from rows that are newer than that."""
-        database = self.space.by_id[db]
-        for key in list(database.keys()):
-            if self.row_indexes.get((db, key), 0) < index:
-                database.remove(key)
-        self.is_all_dirty = True
+    def _flush_older(self, effect: FlushDatabase, index: int) -> None:
+        """Empties a database except for what was loaded from rows that are as new as this effect or newer."""
+        database = self.space.by_id[effect.db]
+        newer: list[tuple[bytes, Value, int]] = []
+        for (db, key), row_index in self.row_indexes.items():
+            if db == effect.db and row_index >= index:
+                value = database.get(key)
+                if value is not None:
+                    newer.append((key, value, database.expires.get(key, 0)))
+        effect.apply(self.space)
+        for key, value, deadline_ms in newer:
+            database.put(key, value)
+            database.set_deadline(key, deadline_ms)
 
     def undo_turn(self) -> Gate:
         """Takes back what this turn did, because it cannot be proposed. Returns the gate that will never open."""
@@ -298,6 +308,10 @@ class Executor:
                     else:
                         self._writers[effect.db][effect.key] = proposed.turn.gate
 
+    def touched_keys(self, db: int) -> Iterable[bytes]:
+        """Keys of a database with changes since the last checkpoint began, those that are not chosen yet included."""
+        return chain(self.dirty[db], self._writers[db])
+
     def last_ts(self) -> Timestamp:
         """The latest timestamp given out or observed."""
         return Timestamp(self.clock.last)
@@ -334,6 +348,7 @@ class Executor:
     def _mark_dirty(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if effect.key is None:
-                self.is_all_dirty = True
+                # Libraries and the numbers of databases are part of every checkpoint.
+                self.is_all_dirty = self.is_all_dirty or isinstance(effect, FlushDatabase)
             else:
                 self.dirty[effect.db].add(effect.key)
