@@ -57,15 +57,25 @@ async def _show_output(label: str, child: trio.Process) -> None:
 
 
 async def _stop_on_signal(children: dict[str, trio.Process]) -> None:
+    """The first signal stops the nodes in order, a second one at once."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            break
+        async with trio.open_nursery() as nursery:
+            first = True
+            async for _ in signals:
+                if first:
+                    first = False
+                    nursery.start_soon(_stop, children)
+                else:
+                    _end(children, signal.SIGKILL)
+
+
+async def _stop(children: dict[str, trio.Process]) -> None:
+    _end(children, signal.SIGTERM)
+    await trio.sleep(STOP_SECONDS_MAX)
+    _end(children, signal.SIGKILL)
+
+
+def _end(children: dict[str, trio.Process], number: signal.Signals) -> None:
     for child in children.values():
         if child.poll() is None:
-            child.terminate()
-    with trio.move_on_after(STOP_SECONDS_MAX):
-        for child in children.values():
-            await child.wait()
-    for child in children.values():
-        if child.poll() is None:
-            child.kill()
+            child.send_signal(number)
