@@ -162,6 +162,7 @@ class Transport:
             self.poller.unwatch(self._listener.fileno())
             self._listener.close()
         for link in self.links.values():
+            link.state = "down"  # on purpose: nobody needs to hear of it
             self._down(link, "closing")
         for inbound in list(self.inbound.values()):
             self._hang_up(inbound)

@@ -459,6 +459,7 @@ class Server:
 
     def close(self) -> None:
         """Ends all connections, writes what is left, and releases the directory."""
+        self.node.disconnect()
         self.reactor.close_all()
         self.node.close(saves=self.saves_at_stop)
 
