@@ -37,6 +37,7 @@ class Access:
         messages: published messages to deliver when final: (channel, message, is_sharded, how many notices go first).
         origin: the client whose transaction this is; 0 = the server's own (active expiry).
         leaves_no_trace: whether using keys is not to count as a use (CLIENT NO-TOUCH).
+        script_reads: whether a script has run a reading command in this transaction.
         notes_new: whether a key that comes into being is worth a notification (the class is wanted).
         notes_misses: whether a read of a missing key is worth a notification (a reading command; the class is wanted).
         may_block: whether a blocking command may wait (not inside MULTI or a script).
@@ -60,6 +61,7 @@ class Access:
         "origin",
         "protocol",
         "rng",
+        "script_reads",
         "space",
         "undo",
     )
@@ -79,6 +81,7 @@ class Access:
         self.notes_new = bool(space.config.notify_events & events.NEW)
         self.notes_misses = False
         self.leaves_no_trace = False
+        self.script_reads = False
         self.may_block = False
         self.in_script = False
         self.is_replica = False

@@ -14,7 +14,7 @@ from makoredis.commands.registry import WouldBlock
 from makoredis.data.access import Access
 from makoredis.data.slots import slot_of
 from makoredis.server.commands.cluster import moved
-from makoredis.server.routes import NO_REPLY, Route, Routes
+from makoredis.server.routes import FLUSHES, NO_REPLY, Route, Routes
 from makoredis.server.session import ForwardKind, Request, Session
 from makoredis.txn.gate import Gate
 from makoredis.txn.requests import RequestRecord
@@ -308,6 +308,7 @@ class Dispatcher:
         # While nothing can be written, a key past its deadline is hidden instead of deleted, as on a replica.
         access.is_replica = not node.host.is_leader or node.write_refusal is not None
         access.origin = session.id
+        access.script_reads = False
         access.leaves_no_trace = session.no_touch
         return access
 
@@ -348,8 +349,19 @@ class Dispatcher:
             self.server.tracking.note_own(session, effects)
             for route, argv in requests:
                 self.server.tracking.remember(session, route, argv)
+            if not effects:
+                self._note_flush(session, requests)
             return gate
-        return self._finish(session, access, requests, reply)
+        has_effects = bool(access.effects)
+        gate = self._finish(session, access, requests, reply)
+        if not has_effects and self.server.tracking.sessions:
+            self._note_flush(session, requests)
+        return gate
+
+    def _note_flush(self, session: Session, requests: Sequence[tuple[Route, list[bytes]]]) -> None:
+        """Emptying what is empty changes nothing, but clients are to forget even that there was nothing."""
+        if any(route.name in FLUSHES for route, _ in requests):
+            self.server.tracking.forget_all(session.id)
 
     def _finish(
         self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]], reply: Any

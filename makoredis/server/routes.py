@@ -67,6 +67,7 @@ _SUBSCRIBER_COMMANDS = frozenset(
 _WRITES_THAT_READ = frozenset(
     ("GETDEL", "GETEX", "GETSET", "XREADGROUP", "SORT", "GEORADIUS", "GEORADIUSBYMEMBER", "PFMERGE", "ZRANGESTORE")
 )
+FLUSHES = ("FLUSHALL", "FLUSHDB")
 _SILENT = frozenset(("OBJECT|ENCODING", "OBJECT|FREQ", "OBJECT|IDLETIME", "OBJECT|REFCOUNT", "MEMORY|USAGE"))
 
 _SESSION_COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {}
@@ -101,7 +102,7 @@ class Routes:
         self.direct: dict[bytes, Route] = {}
         """The fast path: plain commands by the spellings that clients use."""
         for name, route in self.by_name.items():
-            if route.is_data and "|" not in name and "blocking" not in route.row.flags:
+            if route.is_data and "|" not in name and "blocking" not in route.row.flags and name not in FLUSHES:
                 self.direct[name.encode()] = route
                 self.direct[name.lower().encode()] = route
 

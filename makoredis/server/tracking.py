@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 CHANNEL = b"__redis__:invalidate"
 """Where a client of RESP2 hears of another client's keys."""
-_NOT_REMEMBERED = frozenset(("EVAL_RO", "EVALSHA_RO", "FCALL_RO"))
-"""They are read-only, but what counts is what the script reads."""
 
 
 class Tracking:
@@ -113,13 +111,24 @@ class TrackingTable:
         session.tracking = None
         del self.sessions[session.id]
         session.refresh_special()
-        self.server.node.host.executor.announces = bool(self.sessions)
+        if not self.sessions:
+            # Nobody hears of changes from now on, so nothing in the table would be current.
+            self.keys.clear()
+            self.item_count = 0
+            self.server.node.host.executor.announces = False
 
     # -- what is read
 
     def remember(self, session: Session, route: Route, argv: Sequence[bytes]) -> None:
-        """Notes that a client was answered with what is in the keys of a reading command."""
-        if "readonly" in route.row.flags and route.name not in _NOT_REMEMBERED:
+        """Notes that a client was answered with what is in the keys of a reading command.
+
+        A script that has read anything counts as having read all keys that it declares.
+        """
+        if route.row.group == "scripting":
+            reads = self.server.node.host.access.script_reads
+        else:
+            reads = "readonly" in route.row.flags
+        if reads:
             self.remember_keys(session, route.row.keys(argv))
 
     def remember_keys(self, session: Session, keys: Iterable[bytes]) -> None:
@@ -172,9 +181,12 @@ class TrackingTable:
         request = announcement.request
         if request is not None and request.incarnation == self.server.node.incarnation:
             author = request.session
+        has_told_all = False
         for effect in announcement.effects:
             if effect.key is None:
-                self._invalidate_all(author, announcement.version)
+                if not has_told_all:
+                    self._invalidate_all(author, announcement.version)
+                has_told_all = True
             else:
                 self._invalidate_key(effect.key, author, announcement.version)
 
@@ -201,11 +213,23 @@ class TrackingTable:
         if not readers:
             del self.keys[key]
 
+    def forget_all(self, author: int) -> None:
+        """Tells all clients to forget everything, at once: nothing has changed that could be undone."""
+        for _id, session in list(self.sessions.items()):
+            if self._hears_with_reply(session, author):
+                session.tracking.own.append(None)
+            else:
+                self._send(session, None)
+        self.keys.clear()
+        self.item_count = 0
+
+    def _hears_with_reply(self, session: Session, author: int) -> bool:
+        return session.id == author and not session.tracking.redirect and not self.server.node.is_replicated
+
     def _invalidate_all(self, author: int, version: int) -> None:
         """A whole database has changed. Keys are remembered without theirs."""
-        for id, session in list(self.sessions.items()):
-            told = id == author and not session.tracking.redirect and not self.server.node.is_replicated
-            if not told:
+        for session in list(self.sessions.values()):
+            if not self._hears_with_reply(session, author):
                 self._send(session, None)
         for key, readers in list(self.keys.items()):
             for id, seen in list(readers.items()):

@@ -104,9 +104,9 @@ STORIES = {
     "expired keys": """
         ~A: HELLO 3
         A: CLIENT TRACKING ON
-        B: SET k 1 PX 50
+        B: SET k 1 PX 700
         A: GET k
-        sleep: 0.4
+        sleep: 1.2
         A: GET k
         B: SET k 1
         B: EXPIRE k 100
@@ -124,6 +124,40 @@ STORIES = {
         A?: CLIENT TRACKINGINFO
         A: CLIENT TRACKING ON REDIRECT {id B}
         A?: CLIENT TRACKINGINFO
+        """,
+    "everything is emptied, even if there is nothing": """
+        ~A: HELLO 3
+        ~C: HELLO 3
+        A: CLIENT TRACKING ON
+        C: CLIENT TRACKING ON
+        A: GET nothing
+        B: FLUSHALL
+        A: GET nothing
+        A: FLUSHDB ASYNC
+        B: SET nothing 1
+        B: SELECT 3
+        B: SET k 1
+        B: FLUSHALL
+        B: SET nothing 2
+        """,
+    "what was read before tracking ended is forgotten": """
+        ~A: HELLO 3
+        A: CLIENT TRACKING ON
+        A: GET k
+        A: CLIENT TRACKING OFF
+        B: FLUSHALL
+        A: CLIENT TRACKING ON
+        B: SET k 1
+        """,
+    "scripts read what they declare, if they read at all": """
+        ~A: HELLO 3
+        A: CLIENT TRACKING ON
+        A: EVAL "return redis.call('set', 'other', '1')" 2 a b
+        B: MSET a 1 b 1
+        A: EVAL "return redis.call('get', 'other')" 2 a b
+        B: MSET b 2 a 2
+        A: EVAL_RO "return redis.call('ping')" 1 a
+        B: SET a 3
         """,
     "errors": """
         A: CLIENT TRACKING

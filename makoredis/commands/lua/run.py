@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import database_number
 from makoredis.commands.registry import COMMANDS
-from makoredis.commands.table import DENY_OOM, NO_SCRIPT, TABLE, CommandRow
+from makoredis.commands.table import DENY_OOM, NO_SCRIPT, READONLY, TABLE, CommandRow
 from makoredis.data.access import Access
 from resp.replies import OK, Error, Reply
 
@@ -189,6 +189,8 @@ class ScriptRun:
         command.counters.calls += 1
         access = self._access
         access.protocol = protocol
+        if READONLY in command.row.flags:
+            access.script_reads = True
         try:
             if command.handler is not None:
                 reply: Reply = command.handler(access, *argv[command.skip :])
