@@ -111,9 +111,16 @@ class Dispatcher:
         """What the log says of the session's present request, so that it is executed only once."""
         if session.request_id is not None:
             incarnation, number, sequence, acknowledged = session.request_id
-            return RequestRecord(incarnation, number, sequence, acknowledged, reply)
-        node = self.server.node
-        return RequestRecord(node.incarnation, session.id, session.sequence, session.acknowledged(), reply)
+        else:
+            incarnation, number, sequence = self.server.node.incarnation, session.id, session.sequence
+            acknowledged = session.acknowledged()
+        earlier: list[tuple[int, bytes]] = []
+        if session.recorded_to < sequence - 1 > acknowledged:
+            is_local = session.proxy is None
+            unrecorded = session.unrecorded() if is_local else self.server.forwarding.proxies.unrecorded(session)
+            earlier = [each for each in unrecorded if acknowledged < each[0] < sequence]
+        session.recorded_to = sequence
+        return RequestRecord(incarnation, number, sequence, acknowledged, reply, earlier)
 
     def _gate_of_read(self, route: Route, argv: list[bytes], access: Access) -> Gate | None:
         executor = self.server.node.host.executor

@@ -16,6 +16,7 @@ Losing the leadership forgets all proxies and tells those who wait to ask anew.
 import traceback
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError, Fatal
@@ -205,6 +206,19 @@ class Proxies:
     def _answer(self, proxy: Proxy, sequence: int, reply: bytes) -> None:
         index = self.server.node.host.applied_index
         self.server.forwarding.send(proxy.node, Answer(proxy.incarnation, proxy.session, sequence, reply, index))
+
+    def unrecorded(self, session: Session) -> list[tuple[int, bytes]]:
+        """Sequences and replies that the client may not have and that are not in the log."""
+        proxy: Proxy = session.proxy
+        found = [each for each in proxy.answered.items() if each[0] > session.recorded_to]
+        sequences = reversed(proxy.expected)
+        next(sequences)  # the present request
+        waiting = chain(*(reversed(held.chunks) for held in reversed(session.held)), reversed(session.out))
+        for sequence, reply in zip(sequences, waiting):
+            if sequence <= session.recorded_to:
+                break
+            found.append((sequence, reply))
+        return found
 
     # -- ends
 

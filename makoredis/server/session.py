@@ -104,6 +104,7 @@ class Session:
         "protocol",
         "proxy",
         "reads_here",
+        "recorded_to",
         "remote_count",
         "reply_mode",
         "request_id",
@@ -136,6 +137,8 @@ class Session:
         """Requests being asked elsewhere."""
         self.request_id: tuple[int, int, int, int] | None = None
         """Of the request being executed: incarnation, session, sequence, acknowledged sequence."""
+        self.recorded_to = 0
+        """The answers up to this sequence that the client may not have are in the log."""
         self.seen_index = 0
         """A read on a follower must not be older than this."""
         self.guard_term = 0
@@ -250,6 +253,17 @@ class Session:
                 if request is not None:
                     return request.sequence - 1
         return self.sequence - 1
+
+    def unrecorded(self) -> list[tuple[int, bytes]]:
+        """Sequences and replies, latest first, that wait to be released and are not in the log."""
+        found: list[tuple[int, bytes]] = []
+        for held in reversed(self.held):
+            for chunk, request in zip(reversed(held.chunks), reversed(held.requests)):
+                if request is not None:
+                    if request.sequence <= self.recorded_to:
+                        return found
+                    found.append((request.sequence, chunk))
+        return found
 
     def push(self, data: bytes) -> None:
         """Sends something that belongs to no request (a message, an invalidation), behind the replies so far.

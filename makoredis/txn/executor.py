@@ -14,7 +14,7 @@ Invariants:
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from makoredis.base.clock import HybridClock
@@ -55,6 +55,7 @@ class _Turn:
     transactions: list[TransactionRecord]
     undo: list[list[Undo]]
     announcements: list[Announcement]
+    closed_sessions: list[tuple[int, int]] = field(default_factory=list)
 
 
 @record
@@ -187,8 +188,7 @@ class Executor:
     def encode_entry(self, epoch: int) -> bytes:
         """The payload of this turn's entry; `proposed` or `undo_turn` says what became of it."""
         closed, self.closed_sessions = self.closed_sessions, []
-        for origin in closed:
-            self.requests.close(origin)
+        self._turn.closed_sessions = closed
         return encode_payload(EntryPayload(epoch, self.clock.last, self._turn.transactions, closed))
 
     def proposed(self, index: Index) -> None:
@@ -208,6 +208,8 @@ class Executor:
             turn = self._pending.popleft().turn
             self.pending_count -= len(turn.transactions)
             self._forget_writers(turn)
+            for origin in turn.closed_sessions:
+                self.requests.close(origin)
             announcements += turn.announcements
             turn.gate.open()
         return announcements
@@ -318,6 +320,7 @@ class Executor:
 
     def _undo(self, turn: _Turn) -> None:
         self.undone_count += len(turn.undo)
+        self.closed_sessions += turn.closed_sessions
         for undo_list in reversed(turn.undo):
             for undo in reversed(undo_list):
                 undo.apply(self.space)

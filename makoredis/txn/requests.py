@@ -1,11 +1,13 @@
 """Exactly-once: which requests have been executed, and what they were answered.
 
 A request is named by where it came from: `(incarnation of the node, session, sequence)`. Its answer is recorded by the
-same transaction that carries its effects, so it is replicated, undone and part of checkpoints together with them. An
-answer is dropped once the client has it; the number of sessions is bounded, oldest out first, alike on every replica.
+same transaction that carries its effects, so it is replicated, undone and part of checkpoints together with them. With
+it go the answers of the client's requests right before it that changed nothing: asked again, they would see what came
+after them. An answer is dropped once the client has it; the number of sessions is bounded, oldest out first, alike on
+every replica.
 """
 
-from makoredis.base.record import Wire, record
+from makoredis.base.record import Wire, field, record
 
 SESSIONS_MAX = 100_000
 """Sessions whose answers are kept; a session beyond that loses its protection against a second execution."""
@@ -22,6 +24,8 @@ class RequestRecord(Wire):
     sequence: int
     acknowledged: int
     reply: bytes
+    earlier: list[tuple[int, bytes]] = field(default_factory=list)
+    """Sequences and answers of requests before this one that the client may not have and no other record has."""
 
 
 class RequestTable:
@@ -41,14 +45,17 @@ class RequestTable:
         """Records an answer, and drops those that the client has. Returns what takes the record back."""
         origin = (request.incarnation, request.session)
         answers = self.sessions.get(origin)
+        is_new = answers is None
         if answers is None:
             answers = self.sessions[origin] = {}
             if len(self.sessions) > SESSIONS_MAX:
                 del self.sessions[next(iter(self.sessions))]
-        answers[request.sequence] = request.reply
         for sequence in [known for known in answers if known <= request.acknowledged]:
             del answers[sequence]
-        return ForgetRequest(self, origin, request.sequence)
+        if request.earlier:
+            answers.update(request.earlier)
+        answers[request.sequence] = request.reply
+        return ForgetRequest(self, origin, request, is_new)
 
     def close(self, origin: Origin) -> None:
         """Forgets a session that is gone."""
@@ -69,9 +76,15 @@ class ForgetRequest:
 
     table: RequestTable
     origin: Origin
-    sequence: int
+    request: RequestRecord
+    is_first: bool
+    """Whether it was the client's first."""
 
     def apply(self, space: object) -> None:
         answers = self.table.sessions.get(self.origin)
         if answers is not None:
-            answers.pop(self.sequence, None)
+            answers.pop(self.request.sequence, None)
+            for sequence, _ in self.request.earlier:
+                answers.pop(sequence, None)
+            if self.is_first:
+                del self.table.sessions[self.origin]
