@@ -295,14 +295,13 @@ class Reactor:
         self.server.session_closed(session)
 
     def close_all(self) -> None:
-        """Ends everything, listeners first."""
+        """Ends everything that concerns clients, listeners first."""
         for listener in self.listeners.values():
             self.epoll.unregister(listener.fileno())
             listener.close()
         self.listeners.clear()
         for session in list(self.sessions.values()):
             self.close(session, "shutdown")
-        self.epoll.close()
 
 
 def _address_text(sock: socket.socket, address: object) -> str:

@@ -462,6 +462,7 @@ class Server:
         self.node.disconnect()
         self.reactor.close_all()
         self.node.close(saves=self.saves_at_stop)
+        self.reactor.epoll.close()  # the node's connections to its peers are in it until then
 
 
 PROTECTED_MODE_TEXT = (

@@ -162,3 +162,8 @@ def test_a_minority_acknowledges_and_shows_nothing(cluster: ClusterProcess) -> N
         cluster.client(leader, socket_timeout=3, retry=None).set("x", "2")
     with pytest.raises(redis.TimeoutError):
         cluster.client(leader, socket_timeout=3, retry=None).get("x")
+
+
+def test_an_orderly_stop_ends_with_status_zero(cluster: ClusterProcess) -> None:
+    cluster.client(cluster.wait_for_leader()).set("x", "1")
+    assert [cluster.terminate(name) for name in list(cluster.names)] == [0, 0, 0]
