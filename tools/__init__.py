@@ -1,0 +1,1 @@
+"""What people run beside the server: benchmarks and the generators of documentation."""

@@ -1,0 +1,211 @@
+"""Side by side with a real redis-server: `python -m tools.bench` (or `make bench`).
+
+Both servers run at the same time on this machine; each row is measured in rounds that take turns between them, and the
+medians are compared. Only the ratios mean something: machines differ, and noise hits both.
+
+    python -m tools.bench                       the standard rows for all durabilities
+    python -m tools.bench --only memory --rounds 5 --requests 200000
+    python -m tools.bench --memory              bytes per small key
+    python -m tools.bench --big                 cost per command at 10, 10 k and 1 M elements
+"""
+
+import argparse
+import csv
+import io
+import random
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+ROOT = Path(__file__).parents[1]
+ROWS = (
+    "ping_inline,ping_mbulk,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,"
+    "lrange_100,lrange_300,lrange_500,lrange_600,mset"
+)
+PEERS = {
+    "memory": ["--appendonly", "no"],
+    "sync": ["--appendonly", "yes", "--appendfsync", "always"],
+    "interval": ["--appendonly", "yes", "--appendfsync", "everysec"],
+}
+"""Durability of makoredis → how redis-server runs to compare."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(words: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process, from when it answers until the end of the block."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                redis.Redis(port=port).ping()
+                break
+            except redis.ConnectionError:
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def both(durability: str) -> Iterator[dict[str, tuple[int, int]]]:
+    """makoredis and redis-server, as name → port and process id."""
+    with tempfile.TemporaryDirectory() as folder:
+        mine, theirs = free_port(), free_port()
+        words = [sys.executable, "-m", "makoredis", "--port", str(mine), "--dir", f"{folder}/mako"]
+        peer = ["redis-server", "--port", str(theirs), "--dir", folder, "--save", "", *PEERS[durability]]
+        with running([*words, "--durability", durability], mine) as first, running(peer, theirs) as second:
+            yield {"makoredis": (mine, first.pid), "redis": (theirs, second.pid)}
+
+
+def measure(port: int, arguments: list[str]) -> dict[str, tuple[float, float]]:
+    """One run of redis-benchmark: row → requests per second and 99th percentile in milliseconds."""
+    command = ["redis-benchmark", "-p", str(port), "--csv", *arguments]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = csv.DictReader(io.StringIO(text))
+    return {row["test"].split(" (")[0]: (float(row["rps"]), float(row["p99_latency_ms"])) for row in rows}
+
+
+def compare(durability: str, arguments: list[str], rounds: int) -> None:
+    """Prints a table of medians and ratios."""
+    results: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    with both(durability) as servers:
+        for _ in range(rounds):
+            for name, (port, _) in servers.items():
+                for row, figures in measure(port, arguments).items():
+                    results.setdefault(row, {}).setdefault(name, []).append(figures)
+    print(f"\n{durability} against redis-server {' '.join(PEERS[durability])}")
+    print(f"redis-benchmark {' '.join(arguments)}, medians of {rounds} rounds taken in turn\n")
+    print(f"{'':14}{'makoredis/s':>12}{'redis/s':>12}{'ratio':>8}{'p99 ms':>9}{'redis':>9}")
+    for row, by_name in results.items():
+        mine, theirs = (_medians(by_name[name]) for name in ("makoredis", "redis"))
+        print(
+            f"{row[:13]:14}{mine[0]:12,.0f}{theirs[0]:12,.0f}{mine[0] / theirs[0]:8.2f}{mine[1]:9.2f}{theirs[1]:9.2f}",
+            flush=True,
+        )
+
+
+def _medians(figures: list[tuple[float, float]]) -> tuple[float, float]:
+    return statistics.median(rate for rate, _ in figures), statistics.median(p99 for _, p99 in figures)
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def memory_per_key(count: int) -> None:
+    """Prints what a small key costs: 16 bytes of key, 3 of value."""
+    print(f"\nresident memory per key, {count:,} keys of 16 bytes with values of 3 bytes")
+    costs = {}
+    with both("memory") as servers:
+        for name, (port, pid) in servers.items():
+            before = resident_bytes(pid)
+            client = redis.Redis(port=port)
+            for start in range(0, count, 10_000):
+                client.mset({f"key:{number:012}": "xxx" for number in range(start, start + 10_000)})
+            costs[name] = (resident_bytes(pid) - before) / count
+            print(f"{name:12}{costs[name]:8.0f} bytes")
+    print(f"{'ratio':12}{costs['makoredis'] / costs['redis']:8.2f}")
+
+
+BIG = {
+    "list": ("RPUSH big {v}", ("LPUSH big x", "RPUSH big x", "LPOP big", "RPOP big", "LINDEX big {i}", "LLEN big")),
+    "hash": ("HSET big f{v} x", ("HSET big f{i} y", "HGET big f{i}", "HDEL big g{i}", "HLEN big", "HRANDFIELD big")),
+    "set": ("SADD big m{v}", ("SADD big m{i}", "SISMEMBER big m{i}", "SRANDMEMBER big", "SCARD big")),
+    "zset": (
+        "ZADD big {v} m{v}",
+        ("ZADD big {i} m{i}", "ZRANK big m{i}", "ZSCORE big m{i}", "ZRANGE big {i} {j}", "ZCOUNT big {i} {j}"),
+    ),
+}
+
+
+def big_values(sizes: list[int], seconds: float) -> None:
+    """Prints microseconds per command, pipelined by 50, on collections of several sizes."""
+    rng = random.Random(1)
+    with both("memory") as servers:
+        for kind, (fill, commands) in BIG.items():
+            for size in sizes:
+                clients = {name: redis.Redis(port=port, socket_timeout=600) for name, (port, _) in servers.items()}
+                for client in clients.values():
+                    _fill(client, fill, size)
+                for command in commands:
+                    cost = {name: _cost(client, command, size, seconds, rng) for name, client in clients.items()}
+                    ratio = cost["redis"] / cost["makoredis"]
+                    print(
+                        f"{kind:6}{size:10,}  {command:22}{cost['makoredis']:9.2f} µs{cost['redis']:9.2f} µs"
+                        f"{ratio:7.2f}",
+                        flush=True,
+                    )
+
+
+def _fill(client: "redis.Redis", template: str, size: int) -> None:
+    client.delete("big")
+    for start in range(0, size, 5_000):
+        pipeline = client.pipeline(transaction=False)
+        for number in range(start, min(start + 5_000, size)):
+            pipeline.execute_command(*template.format(v=number).split())
+        pipeline.execute()
+
+
+def _cost(client: "redis.Redis", template: str, size: int, seconds: float, rng: random.Random) -> float:
+    """Microseconds of wall time per command, as redis-server's own commandstats count them."""
+    name = template.split()[0].lower()
+    client.config_resetstat()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pipeline = client.pipeline(transaction=False)
+        for _ in range(50):
+            at = rng.randrange(size)
+            pipeline.execute_command(*template.format(i=at, j=at + 10).split())
+        pipeline.execute()
+    return float(client.info("commandstats")[f"cmdstat_{name}"]["usec_per_call"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=tuple(PEERS))
+    parser.add_argument("--rows", default=ROWS, help="redis-benchmark's tests")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--pipeline", type=int, help="only this depth, instead of 1 and 16")
+    parser.add_argument("--memory", action="store_true", help="bytes per small key")
+    parser.add_argument("--keys", type=int, default=1_000_000, help="for --memory")
+    parser.add_argument("--big", action="store_true", help="cost per command by size of the collection")
+    options = parser.parse_args()
+    if shutil.which("redis-server") is None or shutil.which("redis-benchmark") is None:
+        sys.exit("redis-server and redis-benchmark must be on the PATH (Debian: redis-server, redis-tools)")
+    if options.memory:
+        memory_per_key(options.keys)
+    if options.big:
+        big_values([10, 10_000, 1_000_000], 0.5)
+    if options.memory or options.big:
+        return
+    for durability in [options.only] if options.only else list(PEERS):
+        for depth in [options.pipeline] if options.pipeline else (1, 16):
+            rows = options.rows if durability == "memory" else "set,get,incr,lpush,hset"
+            arguments = ["-t", rows, "-n", str(options.requests), "-c", str(options.clients), "-P", str(depth)]
+            compare(durability, arguments, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
