@@ -92,7 +92,7 @@ class ScriptCommand:
 
     __slots__ = (
         "arity", "calls", "changes", "counters", "denies_oom", "failed", "handler", "is_container", "is_forbidden",
-        "is_plain", "is_write", "name", "rejected", "row", "skip",
+        "is_plain", "is_write", "name", "reads", "rejected", "row", "skip",
     )  # fmt: skip
 
     def __init__(self, row: CommandRow, handler: Callable[..., Any] | None, counters: Counters | None) -> None:
@@ -104,6 +104,7 @@ class ScriptCommand:
         self.is_forbidden = NO_SCRIPT in row.flags or row.name in _FORBIDDEN_BEFORE_7_2
         self.is_container = bool(row.row.get("has_subcommands"))
         self.is_write = row.is_write
+        self.reads = READONLY in row.flags
         self.changes = row.is_write or "may_replicate" in row.flags
         """Whether read-only scripts may not call it."""
         self.denies_oom = DENY_OOM in row.flags
@@ -184,6 +185,8 @@ class ScriptRun:
         command.counters.calls += 1
         access = self._access
         access.protocol = protocol
+        if command.reads:
+            access.script_reads = True
         try:
             reply: Reply = command.handler(access, *argv[1:])  # type: ignore[misc]  # plain commands have a handler
             return reply
@@ -243,8 +246,7 @@ class ScriptRun:
         if self._is_monitored and surroundings is not None:
             surroundings.monitor(command.row, access.number, argv)
         access.protocol = protocol
-        if READONLY in command.row.flags:
-            access.script_reads = True
+        access.script_reads = access.script_reads or command.reads
         try:
             if command.handler is not None:
                 reply: Reply = command.handler(access, *argv[command.skip :])
