@@ -5,6 +5,7 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import trio
@@ -137,17 +138,19 @@ def serve(config: Config, settings: NodeSettings) -> int:
     node = open_node(Path(config.directory), config.durability, config.databases, config.data, _progress, settings)
     server = Server(config, node, memory)
     node.connect(server.reactor)
-    server.listeners.move(config.bind, config.port)
+    try:
+        server.listeners.move(config.bind, config.port)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {' '.join(config.bind)} port {config.port}: {error.strerror}") from None
     keys = sum(database.size for database in node.host.space.by_id)
     addresses = ", ".join(f"{address}:{server.listeners.bound_port()}" for address in config.bind)
-    print(
+    banner = (
         f"makoredis {VERSION}: ready on {addresses}; data in {config.directory}; durability {config.durability}; "
-        f"{keys:,} keys recovered in {time.monotonic() - started:.2f} s",
-        flush=True,
+        f"{keys:,} keys recovered in {time.monotonic() - started:.2f} s"
     )
     _tame_collector()
     try:
-        trio.run(_run, server)
+        trio.run(_run, server, banner)
     except BaseExceptionGroup as group:
         fatal, rest = group.split(Fatal)
         if fatal is None or rest is not None:
@@ -179,19 +182,21 @@ def _progress(text: str) -> None:
     print(f"makoredis: {text}", flush=True)
 
 
-async def _run(server: Server) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.reactor.run)
-        nursery.start_soon(server.run_timer)
-        nursery.start_soon(_stop_on_signal, server)
-        await server.stop_event.wait()
-        nursery.cancel_scope.cancel()
-
-
-async def _stop_on_signal(server: Server) -> None:
+async def _run(server: Server, banner: str) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            server.stop_event.set()
+        # Only now does a signal stop the server in order, so only now is it ready.
+        print(banner, flush=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.reactor.run)
+            nursery.start_soon(server.run_timer)
+            nursery.start_soon(_stop_on_signal, server, signals)
+            await server.stop_event.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(server: Server, signals: AsyncIterator[int]) -> None:
+    async for _ in signals:
+        server.stop_event.set()
 
 
 if __name__ == "__main__":

@@ -23,19 +23,28 @@ class ServerProcess:
     """One node on one data directory. As a context manager it is killed at the end, whatever happened."""
 
     def __init__(
-        self, folder: Path, *, durability: str = "sync", parameters: Mapping[str, object] | None = None, port: int = 0
+        self,
+        folder: Path,
+        *,
+        durability: str = "sync",
+        parameters: Mapping[str, object] | None = None,
+        settings: Mapping[str, object] | None = None,
+        data: Path | None = None,
+        port: int = 0,
     ) -> None:
         """
         Args:
-            folder: for the data (`folder/data`), the configuration file and the log.
+            folder: for the data (unless `data` says where), the configuration file and the log.
             parameters: what CONFIG SET would take, by name.
+            settings: other keys of the configuration file.
             port: 0 for a free one, which the next start changes.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.data = folder / "data"
+        self.data = data or folder / "data"
         self.durability = durability
         self.parameters = dict(parameters or {})
+        self.settings = dict(settings or {})
         self.asked_port = port
         self.port = 0
         self.output = ""
@@ -53,7 +62,8 @@ class ServerProcess:
         assert self._process is None, "it is running already"
         self._starts += 1
         config = self.folder / "config.yml"
-        settings = {"durability": self.durability, "parameters": {k: str(v) for k, v in self.parameters.items()}}
+        parameters = {name: str(value) for name, value in self.parameters.items()}
+        settings = {"durability": self.durability, "parameters": parameters, **self.settings}
         config.write_text(yaml.safe_dump(settings), encoding="utf-8")
         words = [sys.executable, "-m", "makoredis", "--config", str(config)]
         words += ["--port", str(self.asked_port), "--dir", str(self.data)]

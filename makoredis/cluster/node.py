@@ -188,6 +188,7 @@ class Node:
             if host.is_leader and host.applied_index == host.core.status().last_index:
                 return
             self.disk_written()
+            self._stop_if_full()
             if time.monotonic() > next_report:
                 next_report = time.monotonic() + PROGRESS_SECONDS
                 progress(f"replaying the log: entry {host.applied_index:,} of {host.core.status().last_index:,}")
@@ -330,9 +331,7 @@ class Node:
             self.tick()
             self._announcements += self.host.perform()
             self.disk_written()
-            if self.disk.state is DiskState.FULL:
-                assert self.disk.failure is not None
-                raise self.disk.failure
+            self._stop_if_full()
             time.sleep(0.0002)
 
     def disconnect(self) -> None:
@@ -340,6 +339,12 @@ class Node:
         if self.transport is not None:
             self.transport.close()
             self.transport = None
+
+    def _stop_if_full(self) -> None:
+        """For when nothing goes on without the disk, at the start and at the end. Raises: DiskFull."""
+        if self.disk.state is DiskState.FULL:
+            assert self.disk.failure is not None
+            raise self.disk.failure
 
     def close(self, *, saves: bool = True) -> None:
         """Writes what is queued, and releases the directory. Durability `memory` saves all, if `saves`."""

@@ -36,9 +36,9 @@ def lastsave(server: "Server", session: Session) -> Any:
 
 @session_command("SAVE", "Synchronously saves the database(s) to disk.")
 def save(server: "Server", session: Session) -> Any:
-    if server.node.checkpointer.is_running:
-        raise ClientError("ERR Background save already in progress")
-    # Answered when the checkpoint is on the disk; until then only this client waits.
+    _refuse_if_full(server)
+    # One that is under way already may not hold everything, so another follows it. The answer comes when that is on the
+    # disk; until then only this client waits.
     server.checkpoint_waiters.append(session)
     server.node.checkpointer.request()
     server.hold_for_checkpoint(session)
@@ -49,10 +49,14 @@ def save(server: "Server", session: Session) -> Any:
 def bgsave(server: "Server", session: Session, *options: bytes) -> Any:
     if options and (len(options) > 1 or options[0].upper() != b"SCHEDULE"):
         raise SYNTAX_ERROR
-    if server.node.checkpointer.is_running and not options:
-        raise ClientError("ERR Background save already in progress")
+    _refuse_if_full(server)
     server.node.checkpointer.request()
     return Simple(b"Background saving started")
+
+
+def _refuse_if_full(server: "Server") -> None:
+    if server.node.write_refusal is not None:
+        raise ClientError(server.node.write_refusal)
 
 
 @session_command("BGREWRITEAOF", "Asynchronously rewrites the append-only file to disk.")
