@@ -11,7 +11,7 @@ DIR ?= ./makoredis-data
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long check format docs bench sim clean
+.PHONY: help setup run test test-long check format docs bench sim chaos clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench: setup ## Measures side by side with a real redis-server
 
 sim: setup ## Runs simulated clusters with random faults (ARGS='--help' for options)
 	$(RUN) -m tests.sim.consensus.run $(ARGS)
+
+chaos: setup ## Kills, stops and cuts off real nodes for ten minutes (ARGS='--seconds N', or 'failover')
+	$(RUN) -m tools.chaos $(ARGS)
 
 clean: ## Removes .venv and caches; data is left alone
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

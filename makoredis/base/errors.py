@@ -17,6 +17,10 @@ class ClientError(Exception):
         self.text = text
 
 
+class CountedError(ClientError):
+    """An error of a command in a script that the script passes on: it was counted when it arose."""
+
+
 class Retryable(Exception):
     """The request was not executed; the same request may succeed later or elsewhere."""
 

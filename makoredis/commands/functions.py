@@ -11,11 +11,15 @@ from makoredis.commands.registry import command
 from makoredis.commands.scripting import key_count
 from makoredis.data.access import Access
 from makoredis.data.effects import DeleteLibrary, PutLibrary
+from makoredis.data.rdb.errors import BadFormat
+from makoredis.data.rdb.payload import dump_libraries, is_intact, restore_libraries
 from resp.replies import OK, Map, Reply, SetReply, Simple
 
 _NOT_FOUND = ClientError("ERR Function not found")
 _BAD_KEY_COUNT = ClientError("ERR Bad number of keys provided")
 _NO_LIBRARY = ClientError("ERR Library not found")
+_BAD_POLICY = ClientError("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.")
+_BAD_PAYLOAD = ClientError("ERR DUMP payload version or checksum are wrong")
 _BAD_FLUSH = ClientError("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
 
 
@@ -59,11 +63,45 @@ def function_delete(access: Access, name: bytes) -> Reply:
 @command("FUNCTION|FLUSH", "Deletes all libraries and functions.")
 def function_flush(access: Access, *mode: bytes) -> Reply:
     if len(mode) > 1:
-        raise ClientError("ERR unknown subcommand or wrong number of arguments for 'FLUSH'. Try FUNCTION HELP.")
+        raise _wrong_arguments("flush")
     if mode and mode[0].upper() not in (b"SYNC", b"ASYNC"):
         raise _BAD_FLUSH
+    _delete_all(access)
+    return OK
+
+
+def _delete_all(access: Access) -> None:
     for name in list(access.space.libraries):
         access.apply(DeleteLibrary(name))
+
+
+def _wrong_arguments(word: str) -> ClientError:
+    return ClientError(f"ERR unknown subcommand or wrong number of arguments for '{word}'. Try FUNCTION HELP.")
+
+
+@command("FUNCTION|DUMP", "Dumps all libraries into a serialized binary payload.")
+def function_dump(access: Access) -> Reply:
+    return dump_libraries(access.space.libraries.values())
+
+
+@command("FUNCTION|RESTORE", "Restores all libraries from a payload.")
+def function_restore(access: Access, payload: bytes, *rest: bytes) -> Reply:
+    if len(rest) > 1:
+        raise _wrong_arguments("restore")
+    policy = rest[0].upper() if rest else b"APPEND"
+    if policy not in (b"APPEND", b"REPLACE", b"FLUSH"):
+        raise _BAD_POLICY
+    if not is_intact(payload):
+        raise _BAD_PAYLOAD
+    try:
+        sources = restore_libraries(payload)
+    except BadFormat as error:
+        raise ClientError(f"ERR {error.text}") from None
+    libraries = engine_of(access).restore_libraries(access, sources, policy)
+    if policy == b"FLUSH":
+        _delete_all(access)
+    for library in libraries:
+        access.apply(PutLibrary(library.name, library.source))
     return OK
 
 

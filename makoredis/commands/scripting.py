@@ -8,13 +8,16 @@ from makoredis.commands.registry import command
 from makoredis.data.access import Access
 from resp.replies import OK, Reply, Simple
 
+_SMALL = {b"%d" % count: count for count in range(10)}
 _NO_SCRIPT = ClientError("NOSCRIPT No matching script. Please use EVAL.")
 _BAD_FLUSH = ClientError("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
 
 
 def key_count(raw: bytes, rest: tuple[bytes, ...], error: ClientError | None = None) -> int:
     """How many of the arguments are keys. Raises: ClientError."""
-    count = int64(raw) if error is None else int64(raw, error)
+    count = _SMALL.get(raw)
+    if count is None:
+        count = int64(raw) if error is None else int64(raw, error)
     if count > len(rest):
         raise ClientError("ERR Number of keys can't be greater than number of args")
     if count < 0:

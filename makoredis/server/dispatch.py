@@ -35,6 +35,8 @@ class Dispatcher:
     def __init__(self, server: "Server", routes: Routes) -> None:
         self.server = server
         self.routes = routes
+        self.session: Session | None = None
+        """Whose requests are executed now, or were last."""
 
     def run(self, session: Session, requests: Sequence[list[bytes]]) -> None:
         """Executes requests of one session in order; those behind one that blocks wait in its backlog."""
@@ -126,6 +128,8 @@ class Dispatcher:
         executor = self.server.node.host.executor
         if access.messages or access.notices:
             return executor.announce_only(access, self.server.wall_us)
+        if route.runs_scripts:
+            return executor.gate_of_everything()  # it may have looked at any key
         if route.whole_keyspace:
             return executor.gate_of_everything() if route.row.flags & _LOOKS else None
         return executor.gate_of_reads(access.database.id, route.row.keys(argv))
@@ -185,6 +189,8 @@ class Dispatcher:
             refused: ClientError | None = server.write_refusal(session, route)
             if refused is not None:
                 return refused
+        if server.scripting.is_busy and "allow_busy" not in route.row.flags:
+            return server.scripting.busy_error()
         if session.protocol == 2 and session.subscription_count() and not route.allowed_in_subscribe:
             return ClientError(
                 f"ERR Can't execute '{route.name.lower()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
@@ -306,6 +312,7 @@ class Dispatcher:
 
     def begin(self, session: Session) -> Access:
         """Readies the node's access for a transaction of this session."""
+        self.session = session
         access = self.server.node.host.access
         access.now_ms = self.server.now_ms
         access.number = session.database

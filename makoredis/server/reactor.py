@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from makoredis.base.errors import Fatal
+from makoredis.server.scripting import ServerStops
 from makoredis.server.session import Session
 from resp.replies import Error
 
@@ -107,12 +108,37 @@ class Reactor:
                 self.close(session, error.strerror or "error")
             except Fatal:
                 raise
+            except ServerStops:
+                server.node.host.access.rollback()
             except Exception:  # noqa: BLE001 - a session ends here: what it ran into must not end the others'
                 self._broken(session)
         self.run_resumed()
         server.end_turn()
         self.flush()
         return True
+
+    def serve_while_busy(self, running: Session | None) -> None:
+        """A small turn within one, while a script of `running` runs: other clients are read and answered, nothing else.
+
+        Nothing that they may do now changes the state, so there is nothing to propose.
+        """
+        for fd, event in self.epoll.poll(0):
+            session = self.sessions.get(fd)
+            if session is None:
+                listener = self.listeners.get(fd)
+                if listener is not None:
+                    self._accept(listener)
+            elif session is not running:
+                try:
+                    if event & ~select.EPOLLOUT:
+                        self._readable(session)
+                    if event & select.EPOLLOUT:
+                        session.want_flush()
+                except OSError as error:
+                    self.close(session, error.strerror or "error")
+        queue = [session for session in self.flush_queue if session is not running]
+        self.flush_queue[:] = [session for session in self.flush_queue if session is running]
+        self._flush_sessions(queue)
 
     def _other_event(self, fd: int, event: int) -> None:
         on_event = self._watched.get(fd)

@@ -33,6 +33,7 @@ class Route:
         "reads",
         "rejected",
         "row",
+        "runs_scripts",
         "seconds",
         "skip",
         "summary",
@@ -52,6 +53,7 @@ class Route:
         self.skip = 2 if "|" in row.name else 1
         """How many words the name has: the arguments begin there."""
         self.whole_keyspace = is_data and not (row.key_specs and row.names_all_keys)
+        self.runs_scripts = row.group == "scripting" and bool(row.key_specs)
         self.allowed_in_subscribe = row.name in _SUBSCRIBER_COMMANDS
         self.calls = 0
         self.seconds = 0.0

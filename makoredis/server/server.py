@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, CountedError
 from makoredis.cluster.node import Node
 from makoredis.commands.table import CommandRow
 from makoredis.data import events
@@ -27,6 +27,7 @@ from makoredis.server.rates import Rates
 from makoredis.server.reactor import Reactor
 from makoredis.server.redaction import redacted
 from makoredis.server.routes import Route, Routes
+from makoredis.server.scripting import Scripting
 from makoredis.server.session import Session
 from makoredis.server.slowlog import SlowLog
 from makoredis.server.stats import Stats
@@ -68,6 +69,7 @@ class Server:
         self.tracking = TrackingTable(self)
         self.acl = AccessControl(self)
         self.waits = Waits(self)
+        self.scripting = Scripting(self)
         self.slowlog = SlowLog()
         self.slowlog_threshold_us = 10_000
         self.latency = LatencyMonitor()
@@ -155,6 +157,7 @@ class Server:
             or self.is_out_of_memory
             or self.node.write_refusal is not None
             or self.notes_misses
+            or self.scripting.is_busy
         )
 
     # -- refusals
@@ -163,9 +166,10 @@ class Server:
         """The reply for an error, counted by its code."""
         error.__traceback__ = None  # constants are raised again and again, and would gather tracebacks for ever
         text = error.text
-        code = text.split(" ", 1)[0]
-        errors = self.stats.errors
-        errors[code] = errors.get(code, 0) + 1
+        if type(error) is not CountedError:
+            code = text.split(" ", 1)[0]
+            errors = self.stats.errors
+            errors[code] = errors.get(code, 0) + 1
         return Error(text)
 
     def acl_refusal(self, session: Session, route: Route, argv: list[bytes]) -> ClientError | None:
@@ -321,7 +325,15 @@ class Server:
 
     def script_memory(self) -> dict[str, object]:
         """INFO's fields on scripts."""
-        return {"number_of_cached_scripts": 0, "number_of_functions": 0, "number_of_libraries": 0}
+        engine = self.scripting.engine
+        used = engine.interpreter.memory_bytes()
+        return {
+            "used_memory_vm_eval": used,
+            "used_memory_lua": used,
+            "number_of_cached_scripts": len(engine.scripts),
+            "number_of_functions": engine.libraries.function_count,
+            "number_of_libraries": len(self.node.host.space.libraries),
+        }
 
     def tracking_counts(self) -> tuple[int, int, int]:
         """Keys, clients by key, and prefixes that clients track."""

@@ -14,6 +14,8 @@ from typing import Any
 import redis
 import yaml
 
+from tests.cluster.proxy import Proxy
+
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
 
@@ -46,9 +48,10 @@ def free_ports(count: int) -> list[int]:
 class ClusterProcess:
     """Nodes n1 … nN of one configuration file, each a process. As a context manager all are killed at the end."""
 
-    def __init__(self, folder: Path, size: int = 3, **settings: object) -> None:
+    def __init__(self, folder: Path, size: int = 3, *, proxied: bool = False, **settings: object) -> None:
         """
         Args:
+            proxied: whether there is a proxy on every way from node to node.
             settings: further keys of the configuration file.
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,8 +64,18 @@ class ClusterProcess:
             name: {"id": at, "port": self.ports[name], "peer_port": peers[name], "dir": str(folder / name)}
             for at, name in enumerate(self.names, 1)
         }
-        self.config = folder / "cluster.yml"
-        self.config.write_text(yaml.safe_dump({"cluster": "test", "nodes": nodes, **settings}), encoding="utf-8")
+        self.proxies: dict[tuple[str, str], Proxy] = {}
+        """By who calls and who is called."""
+        self.configs: dict[str, Path] = {}
+        for name in self.names:
+            seen = {other: dict(facts) for other, facts in nodes.items()}
+            for other in self.names if proxied else ():
+                if other != name:
+                    proxy = self.proxies[name, other] = Proxy(peers[other])
+                    seen[other]["peer_port"] = proxy.port
+            self.configs[name] = folder / f"{name}.yml"
+            text = yaml.safe_dump({"cluster": "test", "nodes": seen, **settings})
+            self.configs[name].write_text(text, encoding="utf-8")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     # -- life
@@ -80,12 +93,14 @@ class ClusterProcess:
     ) -> None:
         for name in list(self.processes):
             self.kill(name)
+        for proxy in self.proxies.values():
+            proxy.close()
 
     def start(self, name: str, *, wait: bool = True) -> None:
         assert name not in self.processes
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-u", "-m", "makoredis", "--config", str(self.config), "--node", name],
+                [sys.executable, "-u", "-m", "makoredis", "--config", str(self.configs[name]), "--node", name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -118,6 +133,24 @@ class ClusterProcess:
 
     def output(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    def cut(self, name: str) -> None:
+        """Nothing goes to or from this node any more, except what its clients say."""
+        for pair, proxy in self.proxies.items():
+            if name in pair:
+                proxy.is_cut = True
+
+    def slow_down(self, name: str, seconds: float) -> None:
+        """Everything that this node says to others takes so much longer."""
+        for (caller, _), proxy in self.proxies.items():
+            if caller == name:
+                proxy.delay_seconds = seconds
+
+    def heal(self) -> None:
+        """All ways are free and fast again."""
+        for proxy in self.proxies.values():
+            proxy.is_cut = False
+            proxy.delay_seconds = 0.0
 
     # -- looking
 

@@ -117,6 +117,7 @@ def test_replacing_and_deleting(differential: Differential) -> None:
             "FCALL echo 0",
             ["FUNCTION", "LOAD", LIBRARY],
             "FUNCTION FLUSH foo",
+            "FUNCTION flush foo bar",
             "FUNCTION FLUSH SYNC",
             "FUNCTION LIST",
             ["FUNCTION", "LOAD", LIBRARY],
@@ -189,3 +190,49 @@ def test_captured_load_api(differential: Differential) -> None:
         b"register('h', function() return r.call('ping') end)"
     )
     differential.check([["FUNCTION", "LOAD", source], "FCALL f 0", "FCALL h 0"])
+
+
+def test_dump_and_restore(differential: Differential) -> None:
+    """The policies of FUNCTION RESTORE; a dump of the one server is taken by the other."""
+    other = b"#!lua name=second\nredis.register_function('g', function() return 2 end)"
+    clash = b"#!lua name=third\nredis.register_function('ECHO', function() return 3 end)"
+    theirs = differential.theirs
+    theirs.reset(2)
+    dumps = []
+    for library in (LIBRARY, other, clash):
+        theirs.execute([b"FUNCTION", b"FLUSH"])
+        theirs.execute([b"FUNCTION", b"LOAD", library])
+        reply = theirs.execute([b"FUNCTION", b"DUMP"])
+        dumps.append(reply[reply.index(b"\n") + 1 : -2])
+    mine, second, third = dumps
+    differential.check(
+        [
+            "FUNCTION DUMP",
+            ["FUNCTION", "RESTORE", mine],
+            "FCALL echo 0",
+            ["FUNCTION", "RESTORE", mine],
+            ["FUNCTION", "RESTORE", mine, "append"],
+            ["FUNCTION", "RESTORE", mine, "REPLACE"],
+            ["FUNCTION", "RESTORE", third],
+            ["FUNCTION", "RESTORE", third, "REPLACE"],
+            ["FUNCTION", "RESTORE", second],
+            "FCALL g 0",
+            "FCALL echo 0",
+            ["FUNCTION", "RESTORE", third, "FLUSH"],
+            "FCALL g 0",
+            "FCALL echo 0",
+            ["FUNCTION", "RESTORE", mine, "foo"],
+            ["FUNCTION", "restore", mine, "FLUSH", "foo"],
+            ["FUNCTION", "RESTORE", "foo"],
+            ["FUNCTION", "RESTORE", mine[:-1] + b"x"],
+            "FCALL echo 0",
+        ]
+    )
+    ours = differential.ours
+    ours.reset(2)
+    ours.execute([b"FUNCTION", b"LOAD", LIBRARY])
+    ours.execute([b"FUNCTION", b"LOAD", other])
+    reply = ours.execute([b"FUNCTION", b"DUMP"])
+    theirs.reset(2)
+    assert theirs.execute([b"FUNCTION", b"RESTORE", reply[reply.index(b"\n") + 1 : -2]]) == b"+OK\r\n"
+    assert theirs.execute([b"FCALL", b"g", b"0"]) == b":2\r\n"

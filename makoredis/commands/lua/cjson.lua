@@ -384,7 +384,7 @@ local function defaults()
   return {
     encode_sparse_convert = false, encode_sparse_ratio = 2, encode_sparse_safe = 10,
     encode_max_depth = 1000, decode_max_depth = 1000, encode_invalid_numbers = 0, decode_invalid_numbers = true,
-    encode_keep_buffer = true, encode_number_precision = 14, number_format = "%.14g", is_changed = false,
+    encode_keep_buffer = true, encode_number_precision = 14, number_format = "%.14g",
   }
 end
 
@@ -400,7 +400,8 @@ local function set_integer(settings, name, value, number, least, most)
     if value < least or value > most then
       argument_error(1, "expected integer between " .. least .. " and " .. most)
     end
-    settings[name], settings.is_changed = value, true
+    settings[name] = value
+    core.note_change()
   end
   return settings[name]
 end
@@ -423,7 +424,8 @@ local ON_OFF = { on = true, off = false }
 
 local function set_switch(settings, name, value, number)
   if value ~= nil then
-    settings[name], settings.is_changed = read_switch(value, number, ON_OFF), true
+    settings[name] = read_switch(value, number, ON_OFF)
+    core.note_change()
   end
   return settings[name]
 end
@@ -497,7 +499,8 @@ local function new_library()
     local mode = ...
     if mode ~= nil then
       mode = read_switch(mode, 1, INVALID_NUMBER_MODES)
-      settings.encode_invalid_numbers, settings.is_changed = INVALID_NUMBER_MODES[mode] or mode, true
+      settings.encode_invalid_numbers = INVALID_NUMBER_MODES[mode] or mode
+      core.note_change()
     end
     return INVALID_NUMBER_NAMES[settings.encode_invalid_numbers]
   end
@@ -519,9 +522,7 @@ core.cjson, shared_settings = new_library()
 
 -- Settings last for one run: a script must not change how another one works.
 function core.reset_cjson()
-  if shared_settings.is_changed then
-    for name, value in pairs(defaults()) do
-      shared_settings[name] = value
-    end
+  for name, value in pairs(defaults()) do
+    shared_settings[name] = value
   end
 end

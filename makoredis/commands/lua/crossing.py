@@ -25,12 +25,12 @@ from resp.replies import (
 )
 
 STATUS, ERROR, FLAT, NESTED, CHUNKED, ABORT, REFUSED = range(1, 8)
-ARRAY, MAP, SET, DOUBLE, BIG_NUMBER, VERBATIM, TRUE, FALSE, NULL = range(8, 17)
+ARRAY, MAP, SET, DOUBLE, BIG_NUMBER, VERBATIM, TRUE, FALSE, NULL, PASSED_ON = range(8, 18)
 
 KINDS: Final = {
     b"STATUS": STATUS, b"ERROR": ERROR, b"FLAT": FLAT, b"NESTED": NESTED, b"CHUNKED": CHUNKED, b"ABORT": ABORT,
     b"REFUSED": REFUSED, b"ARRAY": ARRAY, b"MAP": MAP, b"SET": SET, b"DOUBLE": DOUBLE, b"BIG_NUMBER": BIG_NUMBER,
-    b"VERBATIM": VERBATIM, b"TRUE": TRUE, b"FALSE": FALSE, b"NULL": NULL,
+    b"VERBATIM": VERBATIM, b"TRUE": TRUE, b"FALSE": FALSE, b"NULL": NULL, b"PASSED_ON": PASSED_ON,
 }  # fmt: skip
 """What `values.lua` calls them."""
 
@@ -44,6 +44,13 @@ _PLAIN: Final = frozenset((bytes, int))
 _PLAIN_OR_NULL: Final = frozenset((bytes, int, type(None)))
 _NULLS: Final = (type(None), NullArray)
 _LINE_BREAKS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
+
+
+class PassedOnError(Error):
+    """A command's error that is the result of the whole script. It was counted when it arose."""
+
+    __slots__ = ()
+
 
 Token = bytes | int | float | bool
 
@@ -212,6 +219,8 @@ def incoming(result: Any, kept: Sequence[Token]) -> Reply:
         items = tokens[3:]
         if _PLAIN.issuperset(map(type, items)):
             return list(items)
+    elif tokens[1] == PASSED_ON:
+        return PassedOnError(tokens[2].partition(b"\0")[0])  # type: ignore[union-attr]
     return _Reader(tokens).read()
 
 
@@ -259,7 +268,7 @@ class _Reader:
 
 
 def _text_reply(kind: int, text: bytes) -> Reply:
-    if kind == ERROR:
+    if kind in (ERROR, PASSED_ON):
         return Error(text.partition(b"\0")[0])
     if kind == STATUS:
         return OK if text == b"OK" else Simple(text.partition(b"\0")[0].translate(_LINE_BREAKS_TO_SPACES))

@@ -1,11 +1,13 @@
 """Scripts and functions of one keyspace on this node: the Lua state, what is compiled, and how a run is set up."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, CountedError
+from makoredis.commands.lua.crossing import PassedOnError
 from makoredis.commands.lua.function_libraries import Function, Library, LibraryTable
 from makoredis.commands.lua.interpreter import MEMORY_BYTES_MAX, Interpreter
-from makoredis.commands.lua.run import Counters, RunEnded, ScriptRun, Surroundings, script_commands
+from makoredis.commands.lua.run import Counters, RunEnded, RunKind, ScriptRun, Surroundings, script_commands
 from makoredis.commands.lua.scripts import Script, ScriptCache
 from makoredis.data.access import Access
 from resp.replies import Error, Reply
@@ -41,22 +43,16 @@ class ScriptEngine:
         Raises: ClientError when it may not run; whatever is neither a reply nor an error of a command.
         """
         host = self._host(access, script.flags, read_only=read_only)
-
-        def run() -> Reply:
-            return self.interpreter.run_script(script.compiled, script.sha, keys, arguments, host)
-
-        return self._run(access, "eval", script.sha, run)
+        runner = self.interpreter.run_script
+        return self._run(access, RunKind.SCRIPT, runner, script.compiled, script.sha, keys, arguments, host)
 
     def run_function(
         self, access: Access, function: Function, keys: Sequence[bytes], arguments: Sequence[bytes], *, read_only: bool
     ) -> Reply:
         """Runs a function of a library; as `run_script`."""
         host = self._host(access, function.flags, read_only=read_only)
-
-        def run() -> Reply:
-            return self.interpreter.run_function(function.handle, function.name, keys, arguments, host)
-
-        return self._run(access, "function", function.name, run)
+        runner = self.interpreter.run_function
+        return self._run(access, RunKind.FUNCTION, runner, function.handle, function.name, keys, arguments, host)
 
     def find_function(self, access: Access, name: bytes) -> Function | None:
         """A function by its name, in upper or lower case."""
@@ -70,7 +66,7 @@ class ScriptEngine:
         host = self._loading_host(access)
         surroundings = self.surroundings
         if surroundings is not None:
-            surroundings.begin("load", b"")
+            surroundings.begin(RunKind.LIBRARY, b"", host)
         try:
             return self.libraries.load(source, access.space.libraries, host, replace=replace)
         except RunEnded as ended:
@@ -78,6 +74,16 @@ class ScriptEngine:
         finally:
             if surroundings is not None:
                 surroundings.end()
+
+    def restore_libraries(self, access: Access, sources: Sequence[bytes], policy: bytes) -> list[Library]:
+        """Loads libraries that were dumped, and checks that they fit; the caller stores them.
+
+        Args:
+            policy: what becomes of the present ones: `FLUSH`, `APPEND` or `REPLACE`.
+
+        Raises: ClientError.
+        """
+        return self.libraries.restore(sources, access.space.libraries, self._loading_host(access), policy)
 
     def synchronize(self, access: Access) -> LibraryTable:
         """The libraries as the keyspace has them."""
@@ -105,23 +111,47 @@ class ScriptEngine:
     def _loading_host(self, access: Access) -> ScriptRun:
         return ScriptRun(access, {}, self.surroundings, is_read_only=True, allows_oom=False)
 
-    def _run(self, access: Access, kind: str, name: bytes, run: Callable[[], Reply]) -> Reply:
+    def _run(
+        self,
+        access: Access,
+        kind: RunKind,
+        runner: Callable[..., Reply],
+        subject: Any,
+        name: bytes,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        host: ScriptRun,
+    ) -> Reply:
         surroundings = self.surroundings
         number, protocol, may_block = access.number, access.protocol, access.may_block
         access.in_script, access.may_block = True, False
         if surroundings is not None:
-            surroundings.begin(kind, name)
+            surroundings.begin(kind, name, host)
         try:
-            return run()
+            reply = runner(subject, name, keys, arguments, host)
         except RunEnded as ended:
             where = self.interpreter.interrupted_at
-            return Error(b"%b script: %b, on %b." % (ended.text.encode(), name, where) if where else ended.text)
+            reply = Error(b"%b script: %b, on %b." % (ended.text.encode(), name, where) if where else ended.text)
         finally:
             if surroundings is not None:
                 surroundings.end()
             access.in_script, access.may_block, access.protocol = False, may_block, protocol
             if access.number != number:
                 access.select(number)
+        kind_of_reply = type(reply)
+        return _raised(reply) if kind_of_reply is Error or kind_of_reply is PassedOnError else reply
+
+
+def _raised(reply: Any) -> Reply:
+    """A run that ends in an error has failed, unless its text is none that an exception can carry.
+
+    Raises: ClientError.
+    """
+    try:
+        text = reply.text.decode()
+    except UnicodeDecodeError:
+        return Error(reply.text)
+    raise (CountedError if type(reply) is PassedOnError else ClientError)(text)
 
 
 def engine_of(access: Access) -> ScriptEngine:

@@ -5,7 +5,7 @@ far, the functions that they registered. It is brought up to date when something
 libraries that arrive through the log need no special care.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from makoredis.base.errors import ClientError
@@ -87,32 +87,72 @@ class LibraryTable:
         Raises: ClientError with Redis's texts when the source or its names are not acceptable.
         """
         self.synchronize(stored, host)
-        name, engine = read_metadata(source)
-        if not is_name(name):
-            raise ClientError(f"ERR {_BAD_NAME}")
-        if engine.upper() != ENGINE_NAME:
-            raise ClientError(f"ERR Engine '{engine.decode('latin-1')}' not found")
+        name = _checked_name(source)
         if name in stored and not replace:
             raise ClientError(f"ERR Library '{name.decode()}' already exists")
         library = self._create(name, source, host)
         try:
-            self._check_functions(library)
+            self._check_functions(library, {name})
         except ClientError:
             self._forget(library)
             raise
-        old = self.libraries.get(name)
-        if old is not None:
-            self._unlink(old)
-        self._link(library)
+        self._exchange([name], [library])
         return library
 
-    def _check_functions(self, library: Library) -> None:
+    def restore(
+        self, sources: Sequence[bytes], stored: Mapping[bytes, bytes], host: Host, policy: bytes
+    ) -> list[Library]:
+        """Loads dumped libraries beside or in place of the present ones, all or none. The caller stores them.
+
+        Raises: ClientError.
+        """
+        self.synchronize(stored, host)
+        created: list[Library] = []
+        try:
+            self._create_all(sources, host, created)
+            names = {library.name for library in created}
+            if policy == b"APPEND":
+                for name in names & stored.keys():
+                    raise ClientError(f"ERR Library {name.decode()} already exists")
+            replaced = set(self.libraries) if policy == b"FLUSH" else names
+            for library in created:
+                self._check_functions(library, replaced)
+        except ClientError:
+            for library in created:
+                self._forget(library)
+            raise
+        self._exchange(replaced, created)
+        return created
+
+    def _create_all(self, sources: Sequence[bytes], host: Host, created: list[Library]) -> None:
+        """Runs the sources, which may not collide with each other."""
+        functions: set[bytes] = set()
+        for source in sources:
+            name = _checked_name(source)
+            if any(library.name == name for library in created):
+                raise ClientError(f"ERR Library '{name.decode()}' already exists")
+            library = self._create(name, source, host)
+            created.append(library)
+            for function in library.functions:
+                if function.name.lower() in functions:
+                    raise ClientError(f"ERR Function {function.name.decode()} already exists")
+            functions.update(function.name.lower() for function in library.functions)
+
+    def _check_functions(self, library: Library, replaced: Container[bytes]) -> None:
+        """Whether a library has functions, and none that one which stays has too."""
         if not library.functions:
             raise ClientError("ERR No functions registered")
         for function in library.functions:
             other = self._functions.get(function.name.lower())
-            if other is not None and other.library.name != library.name:
+            if other is not None and other.library.name not in replaced:
                 raise ClientError(f"ERR Function {function.name.decode()} already exists")
+
+    def _exchange(self, replaced: Iterable[bytes], libraries: Iterable[Library]) -> None:
+        for name in replaced:
+            if name in self.libraries:
+                self._unlink(self.libraries[name])
+        for library in libraries:
+            self._link(library)
 
     def _create(self, name: bytes, source: bytes, host: Host) -> Library:
         """Runs a library's source. Raises: ClientError."""
@@ -152,6 +192,16 @@ class LibraryTable:
     def _forget(self, library: Library) -> None:
         for function in library.functions:
             self._interpreter.forget_function(function.handle)
+
+
+def _checked_name(source: bytes) -> bytes:
+    """The name that a library's first line gives. Raises: ClientError."""
+    name, engine = read_metadata(source)
+    if not is_name(name):
+        raise ClientError(f"ERR {_BAD_NAME}")
+    if engine.upper() != ENGINE_NAME:
+        raise ClientError(f"ERR Engine '{engine.decode('latin-1')}' not found")
+    return name
 
 
 def is_name(name: bytes) -> bool:

@@ -25,7 +25,7 @@ from lupa import lua51
 from makoredis.base.record import record
 from makoredis.commands.lua import crossing
 from makoredis.commands.lua.tailcalls import keep_all_frames, keep_library_frames
-from resp.replies import Error, Reply
+from resp.replies import Error, Reply, Simple
 
 MEMORY_BYTES_MAX: Final = 256 << 20
 """What scripts may allocate, unless told otherwise."""
@@ -107,7 +107,7 @@ class _Bridge:
         self.pieces: Iterator[tuple[crossing.Token, ...]] = iter(())
         """What Lua is about to fetch."""
         self.kept: list[crossing.Token] = []
-        """What Lua returned in pieces."""
+        """What Lua gave in pieces: a result, or the arguments of a command."""
         self.position: bytes | None = None
         """The source and line at which the run was ended."""
         self.declare: Callable[[FunctionDeclaration], bytes | None] | None = None
@@ -115,6 +115,7 @@ class _Bridge:
     def functions(self) -> dict[bytes, Callable[..., Any]]:
         return {
             b"call": self.call,
+            b"call_kept": self.call_kept,
             b"may_run": self.may_run,
             b"log": self.log,
             b"is_interrupted": self.is_interrupted,
@@ -147,10 +148,12 @@ class _Bridge:
         if self.host is None or self.failure is not None:
             return _ABORTED if self.failure else _NO_RUN
         try:
-            reply = self.host.call(arguments, self.protocol)
+            reply: Any = self.host.call(arguments, self.protocol)
             kind = type(reply)
             if kind is bytes or kind is int:
                 return reply
+            if kind is Simple:
+                return reply.text, crossing.STATUS
             if reply is None:
                 return False if self.protocol == 2 else None
             crossed = crossing.outgoing(reply, self.protocol)
@@ -161,6 +164,10 @@ class _Bridge:
             return crossed
         self.pieces = crossing.chunks(crossed)
         return 0, crossing.CHUNKED
+
+    def call_kept(self) -> Any:
+        arguments, self.kept = self.kept, []
+        return self.call(*arguments)
 
     def may_run(self, *arguments: Any) -> Any:
         texts = _as_arguments(arguments)
@@ -235,6 +242,8 @@ class Interpreter:
         self._forget_function = core[b"forget_function"]
         self._rearm = core[b"rearm"]
         self._rearm()
+        self._runtime.gccollect()
+        self._memory_at_start = self._memory_used()
 
     def _boot(self, memory_bytes_max: int) -> Any:
         table = self._runtime.table_from
@@ -256,10 +265,11 @@ class Interpreter:
             load(_library_code(name))(core)
         return core
 
-    @property
     def memory_bytes(self) -> int:
-        """What the Lua state has allocated."""
-        return self._memory_used()
+        """What scripts keep: the Lua state without its libraries, and without garbage, which is collected now."""
+        self._runtime.gccollect()
+        used: int = self._memory_used() - self._memory_at_start
+        return max(0, used)
 
     @property
     def interrupted_at(self) -> bytes | None:
@@ -327,14 +337,16 @@ class Interpreter:
         arguments: Sequence[bytes],
         host: Host,
     ) -> Reply:
-        if len(keys) + len(arguments) <= _ARGUMENTS_MAX:
-            values = (subject, name, len(keys), *keys, *arguments)
+        count = len(keys)
+        if count + len(arguments) <= _ARGUMENTS_MAX:
+            result = self._guarded(function, (subject, name, count, *keys, *arguments), host)
         else:
             self._bridge.pieces = crossing.chunks((*keys, *arguments))
-            values = (subject, name, -1 - len(keys))
-        result = self._guarded(function, values, host)
-        if type(result) is Error:
-            return result
+            result = self._guarded(function, (subject, name, -1 - count), host)
+        kind = type(result)
+        if kind is bytes or kind is Error:
+            reply: Reply = result
+            return reply
         return crossing.incoming(result, self._bridge.kept)
 
     def _guarded(self, function: Any, values: Sequence[Any], host: Host) -> Any:

@@ -2,8 +2,10 @@
 
 local core = ...
 
-local error, type, tonumber, select, next, rawget, pairs = error, type, tonumber, select, next, rawget, pairs
-local xpcall, pcall, setfenv, setmetatable, tostring = xpcall, pcall, setfenv, setmetatable, tostring
+local error, type, tonumber, select, next, pairs = error, type, tonumber, select, next, pairs
+local xpcall, pcall, setfenv, tostring, unpack = xpcall, pcall, setfenv, tostring, unpack
+local gcinfo = gcinfo
+local CHUNK_TOKENS, SCRIPT_KB_MAX = core.chunk_tokens, core.script_kb_max
 local ipairs, concat, dump, loadstring = ipairs, table.concat, string.dump, loadstring
 local host, protect, fail, check_int = core.host, core.protect, core.fail, core.check_int
 local host_call, host_register = host.call, host.register
@@ -33,19 +35,46 @@ local function error_table(message)
   return { err = code .. " " .. text:match("^[\r\n]*(.-)[\r\n]*$") }
 end
 
+local is_changed = false
+
+function core.note_change()
+  is_changed = true
+end
+
 local api = {
   LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
   REPL_NONE = 0, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_ALL = 3,
   REDIS_VERSION = core.version, REDIS_VERSION_NUM = core.version_number,
 }
 
+-- A command with more arguments than the stack takes on a crossing.
+local function call_with_many(...)
+  local arguments, count = { ... }, select("#", ...)
+  for first = 1, count, CHUNK_TOKENS do
+    local last = first + CHUNK_TOKENS - 1
+    check_memory()
+    host.keep(unpack(arguments, first, last < count and last or count))
+  end
+  return host.call_kept()
+end
+
 function api.call(...)
-  check_memory()
+  if gcinfo() > SCRIPT_KB_MAX then
+    check_memory()
+  end
+  if select("#", ...) > CHUNK_TOKENS then
+    return receive_or_raise(call_with_many(...))
+  end
   return receive_or_raise(host_call(...))
 end
 
 function api.pcall(...)
-  check_memory()
+  if gcinfo() > SCRIPT_KB_MAX then
+    check_memory()
+  end
+  if select("#", ...) > CHUNK_TOKENS then
+    return receive(call_with_many(...))
+  end
   return receive(host_call(...))
 end
 
@@ -87,6 +116,7 @@ function api.setresp(...)
   if version ~= 2 and version ~= 3 then
     raise("RESP version must be 2 or 3.")
   end
+  is_changed = true
   set_protocol(version)
   host.set_protocol(version)
 end
@@ -212,6 +242,13 @@ local function gather(key_count, ...)
   return keys, arguments
 end
 
+-- What one run chose does not hold for the next.
+local function reset()
+  is_changed = false
+  set_protocol(2)
+  reset_cjson()
+end
+
 local function finish(name, succeeded, value)
   if succeeded then
     return send(value)
@@ -220,8 +257,9 @@ local function finish(name, succeeded, value)
 end
 
 function core.run_script(script, name, key_count, ...)
-  set_protocol(2)
-  reset_cjson()
+  if is_changed then
+    reset()
+  end
   script_globals.KEYS, script_globals.ARGV = gather(key_count, ...)
   return finish(name, xpcall(script, describe_error))
 end
@@ -229,8 +267,9 @@ end
 local callbacks, callback_count = {}, 0
 
 function core.run_function(handle, name, key_count, ...)
-  set_protocol(2)
-  reset_cjson()
+  if is_changed then
+    reset()
+  end
   local callback = callbacks[handle]
   local keys, arguments = gather(key_count, ...)
   return finish(name, xpcall(function()

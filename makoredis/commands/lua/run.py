@@ -1,6 +1,7 @@
 """What one run of a script may do: commands on the transaction's access, under the rules for scripts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any, Final, Protocol
 
 from makoredis.base.errors import ClientError
@@ -15,25 +16,34 @@ _FORBIDDEN_BEFORE_7_2: Final = frozenset(
 )
 """Redis 7.0 forbids them in scripts; later versions run them without waiting, and the table is theirs."""
 
-_UNKNOWN: Final = Error(b"ERR Unknown Redis command called from script")
-_WRONG_ARITY: Final = Error(b"ERR Wrong number of args calling Redis command from script")
-_NOT_ALLOWED: Final = Error(b"ERR This Redis command is not allowed from script")
-_READ_ONLY: Final = Error(b"ERR Write commands are not allowed from read-only scripts.")
+_UNKNOWN: Final = ClientError("ERR Unknown Redis command called from script")
+_WRONG_ARITY: Final = ClientError("ERR Wrong number of args calling Redis command from script")
+_NOT_ALLOWED: Final = ClientError("ERR This Redis command is not allowed from script")
+_READ_ONLY: Final = ClientError("ERR Write commands are not allowed from read-only scripts.")
 
 
 class RunEnded(Exception):
-    """The server ends a run: `interrupt` raises it. `text` is the error reply's."""
+    """The server ends a run that has not written: `interrupt` raises it. `text` is the error reply's."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
 
 
+class RunKind(Enum):
+    """What runs."""
+
+    SCRIPT = "script"
+    FUNCTION = "function"
+    LIBRARY = "library"
+    """The code of a library, while it is loaded."""
+
+
 class Surroundings(Protocol):
     """What scripts need of the server beyond the keyspace."""
 
-    def begin(self, kind: str, name: bytes) -> None:
-        """A run begins: `eval`, `function` or `load`, of the script or function with that name."""
+    def begin(self, kind: RunKind, name: bytes, run: "ScriptRun") -> None:
+        """A run begins: of the script with that SHA1, or the function with that name."""
 
     def end(self) -> None:
         """It is over."""
@@ -48,10 +58,22 @@ class Surroundings(Protocol):
         """Whether the caller's permissions have to be looked at."""
 
     def permission_refusal(self, row: CommandRow, argv: Sequence[bytes]) -> str | None:
-        """Which permission the caller lacks for a command, in Redis's words; None: it is allowed."""
+        """Which permission the caller lacks for a command, in Redis's words, noted in the log; None: it is allowed."""
+
+    def is_permitted(self, row: CommandRow, argv: Sequence[bytes]) -> bool:
+        """The same without taking note."""
 
     def write_refusal(self, *, is_write: bool, denies_oom: bool) -> ClientError | None:
         """Why a command that writes (disk) or takes memory (limit) may not run now."""
+
+    def error_reply(self, error: ClientError) -> Error:
+        """The reply for a command's error, which is counted."""
+
+    def has_monitors(self) -> bool:
+        """Whether somebody wants to see every command."""
+
+    def monitor(self, row: CommandRow, number: int, argv: Sequence[bytes]) -> None:
+        """Shows a command on the database with that number."""
 
     def log(self, level: int, message: bytes) -> None:
         """A line for the server's log; 0 = debug … 3 = warning."""
@@ -70,7 +92,7 @@ class ScriptCommand:
 
     __slots__ = (
         "arity", "calls", "changes", "counters", "denies_oom", "failed", "handler", "is_container", "is_forbidden",
-        "is_write", "name", "rejected", "row", "skip",
+        "is_plain", "is_write", "name", "reads", "rejected", "row", "skip",
     )  # fmt: skip
 
     def __init__(self, row: CommandRow, handler: Callable[..., Any] | None, counters: Counters | None) -> None:
@@ -82,10 +104,13 @@ class ScriptCommand:
         self.is_forbidden = NO_SCRIPT in row.flags or row.name in _FORBIDDEN_BEFORE_7_2
         self.is_container = bool(row.row.get("has_subcommands"))
         self.is_write = row.is_write
+        self.reads = READONLY in row.flags
         self.changes = row.is_write or "may_replicate" in row.flags
         """Whether read-only scripts may not call it."""
         self.denies_oom = DENY_OOM in row.flags
         self.skip = 2 if "|" in row.name else 1
+        self.is_plain = handler is not None and not self.is_forbidden and not self.is_container and self.skip == 1
+        """Whether nothing but the arity has to be looked at, in a script that may do what it wants."""
         self.calls = self.failed = self.rejected = 0
         self.counters: Counters = self if counters is None else counters
 
@@ -114,10 +139,16 @@ def _select(access: Access, number: bytes) -> Reply:
 
 
 class ScriptRun:
-    """The host of one run."""
+    """The host of one run.
+
+    Attributes:
+        has_written: whether it called a command that writes. Then it has to be left to its end: half a script would be
+            worse than waiting, or than a little more memory.
+    """
 
     __slots__ = (
-        "_access", "_allows_oom", "_commands", "_effects_before", "_is_read_only", "_is_restricted", "_surroundings",
+        "_access", "_allows_oom", "_commands", "_is_free", "_is_monitored", "_is_read_only", "_is_restricted",
+        "_surroundings", "has_written",
     )  # fmt: skip
 
     def __init__(
@@ -135,15 +166,39 @@ class ScriptRun:
         self._is_read_only = is_read_only
         self._allows_oom = allows_oom
         self._is_restricted = surroundings is not None and surroundings.is_restricted()
-        self._effects_before = len(access.effects)
+        self._is_monitored = surroundings is not None and surroundings.has_monitors()
+        self._is_free = not (is_read_only or self._is_restricted or self._is_monitored)
+        self.has_written = False
 
     def call(self, argv: Sequence[bytes], protocol: int) -> Reply:
-        """One command. Its errors are replies; what raises anything else ends the run."""
+        """One command. Its errors are replies; what raises anything else ends the run.
+
+        Most calls take the short way: a plain command that reads, or one that writes after another has.
+        """
         command = self._commands.get(argv[0])
+        if (
+            command is None
+            or not (self._is_free and command.is_plain and (self.has_written or not command.is_write))
+            or not (len(argv) == command.arity or 0 > command.arity >= -len(argv))
+        ):
+            return self._call_checked(command, argv, protocol)
+        command.counters.calls += 1
+        access = self._access
+        access.protocol = protocol
+        if command.reads:
+            access.script_reads = True
+        try:
+            reply: Reply = command.handler(access, *argv[1:])  # type: ignore[misc]  # plain commands have a handler
+            return reply
+        except ClientError as error:
+            command.counters.failed += 1
+            return self._error(error)
+
+    def _call_checked(self, command: ScriptCommand | None, argv: Sequence[bytes], protocol: int) -> Reply:
         if command is None or command.is_container:
             command = self._find(argv)
             if command is None:
-                return _UNKNOWN
+                return self._error(_UNKNOWN)
         arity, count = command.arity, len(argv)
         if count != arity and (arity > 0 or count < -arity):
             return self._reject(command, _WRONG_ARITY)
@@ -164,44 +219,50 @@ class ScriptRun:
             return self._commands.get(name + b"|" + argv[1].upper())
         return command
 
-    def _reject(self, command: ScriptCommand, error: Error) -> Error:
+    def _reject(self, command: ScriptCommand, error: ClientError) -> Error:
         command.counters.rejected += 1
-        return error
+        return self._error(error)
 
-    def _refusal(self, command: ScriptCommand, argv: Sequence[bytes]) -> Error | None:
+    def _refusal(self, command: ScriptCommand, argv: Sequence[bytes]) -> ClientError | None:
         surroundings = self._surroundings
         if self._is_restricted and surroundings is not None:
             lacking = surroundings.permission_refusal(command.row, argv)
             if lacking is not None:
-                return Error(f"ERR The user executing the script {lacking}")
+                return ClientError(f"ERR The user executing the script {lacking}")
         if command.changes and self._is_read_only:
             return _READ_ONLY
         if surroundings is None or not (command.is_write or command.denies_oom):
             return None
-        # Once a script has written, it may go on: half a script would be worse than a little more memory.
-        if len(self._access.effects) > self._effects_before:
+        if self.has_written:
             return None
         denies_oom = command.denies_oom and not self._allows_oom
-        refused = surroundings.write_refusal(is_write=command.is_write, denies_oom=denies_oom)
-        return None if refused is None else Error(refused.text)
+        return surroundings.write_refusal(is_write=command.is_write, denies_oom=denies_oom)
 
     def _execute(self, command: ScriptCommand, argv: Sequence[bytes], protocol: int) -> Reply:
         command.counters.calls += 1
-        access = self._access
+        if command.is_write:
+            self.has_written = True
+        access, surroundings = self._access, self._surroundings
+        if self._is_monitored and surroundings is not None:
+            surroundings.monitor(command.row, access.number, argv)
         access.protocol = protocol
-        if READONLY in command.row.flags:
-            access.script_reads = True
+        access.script_reads = access.script_reads or command.reads
         try:
             if command.handler is not None:
                 reply: Reply = command.handler(access, *argv[command.skip :])
                 return reply
-            if self._surroundings is not None:
-                return self._surroundings.run(command.row, argv, protocol)
+            if surroundings is None:
+                raise _UNKNOWN
+            return surroundings.run(command.row, argv, protocol)
         except ClientError as error:
             command.counters.failed += 1
-            error.__traceback__ = None  # constants would gather tracebacks for ever
-            return Error(error.text)
-        return _UNKNOWN
+            return self._error(error)
+
+    def _error(self, error: ClientError) -> Error:
+        if self._surroundings is not None:
+            return self._surroundings.error_reply(error)
+        error.__traceback__ = None  # constants would gather tracebacks for ever
+        return Error(error.text)
 
     def may_run(self, argv: Sequence[bytes]) -> bool | None:
         command = self._find(argv)
@@ -209,7 +270,7 @@ class ScriptRun:
             return None
         if not self._is_restricted or self._surroundings is None:
             return True
-        return self._surroundings.permission_refusal(command.row, argv) is None
+        return self._surroundings.is_permitted(command.row, argv)
 
     def log(self, level: int, message: bytes) -> None:
         if self._surroundings is not None:

@@ -14,7 +14,7 @@
 --
 -- Tokens are values in pre-order. `true` marks what is not a plain value and is followed by its kind, then: ARRAY, SET:
 -- count, items; MAP: count, key, value, key, value...; STATUS, ERROR, BIG_NUMBER: text; DOUBLE: number; VERBATIM:
--- format, text; TRUE, FALSE, NULL: nothing.
+-- format, text; TRUE, FALSE, NULL: nothing; PASSED_ON: the text of an error that redis.call or redis.pcall gave.
 
 local core = ...
 
@@ -23,6 +23,7 @@ local STATUS, ERROR, FLAT, NESTED, CHUNKED, REFUSED =
   kinds.STATUS, kinds.ERROR, kinds.FLAT, kinds.NESTED, kinds.CHUNKED, kinds.REFUSED
 local ARRAY, MAP, SET, DOUBLE, BIG_NUMBER, VERBATIM, TRUE, FALSE, NULL =
   kinds.ARRAY, kinds.MAP, kinds.SET, kinds.DOUBLE, kinds.BIG_NUMBER, kinds.VERBATIM, kinds.TRUE, kinds.FALSE, kinds.NULL
+local PASSED_ON = kinds.PASSED_ON
 
 local CHUNK_TOKENS = core.chunk_tokens
 -- Deeper results end in an error instead, as they do in redis-server where its C stack ends.
@@ -208,10 +209,14 @@ local function encode_verbatim(out, length, verbatim)
   return length + 1
 end
 
+local function error_kind(failure)
+  return rawget(failure, "ignore_error_stats_update") == true and PASSED_ON or ERROR
+end
+
 -- A table with one of the fields that say what kind of reply it is; nil if none of them fits.
-local function encode_tagged(out, length, depth, err, ok, double, big_number, verbatim, map, set)
+local function encode_tagged(out, length, depth, value, err, ok, double, big_number, verbatim, map, set)
   if type(err) == "string" then
-    return mark(out, length, ERROR, err)
+    return mark(out, length, error_kind(value), err)
   elseif type(ok) == "string" then
     return mark(out, length, STATUS, ok)
   elseif type(double) == "number" then
@@ -254,7 +259,7 @@ local function encode_table(out, length, value, depth)
   end
   local err, ok, double, big_number, verbatim, map, set = tags(value)
   if (err or ok or double or big_number or verbatim or map or set) ~= nil then
-    local after = encode_tagged(out, length, depth + 1, err, ok, double, big_number, verbatim, map, set)
+    local after = encode_tagged(out, length, depth + 1, value, err, ok, double, big_number, verbatim, map, set)
     if after then
       return after
     end
@@ -313,5 +318,5 @@ function core.send_error(failure, name)
   if is_text(failure.line) and is_text(failure.source) then
     text = text .. " script: " .. name .. ", on " .. failure.source .. ":" .. failure.line .. "."
   end
-  return true, ERROR, text
+  return true, error_kind(failure), text
 end

@@ -1,5 +1,7 @@
-"""The payload of DUMP and RESTORE: a type, a value, then two bytes of version and eight of CRC64 of all before them."""
+"""The payloads of DUMP and RESTORE: a type and a value, or function libraries; then two bytes of version, and eight of
+CRC64 of all before them."""
 
+from collections.abc import Iterable
 from io import BytesIO
 
 from makoredis.data.config import DataConfig
@@ -24,7 +26,11 @@ def dump(value: Value, config: DataConfig) -> bytes:
     writer.byte(type)
     write_value(writer, type, value, config)
     is_newer = type == types.HASH_DEADLINES
-    writer.integer(types.VERSION_WITH_FIELD_DEADLINES if is_newer else types.VERSION_WRITTEN, _VERSION_BYTES)
+    return _finish(writer, types.VERSION_WITH_FIELD_DEADLINES if is_newer else types.VERSION_WRITTEN)
+
+
+def _finish(writer: Writer, version: int) -> bytes:
+    writer.integer(version, _VERSION_BYTES)
     writer.integer(crc64(writer.out), _CHECKSUM_BYTES)
     return bytes(writer.out)
 
@@ -49,3 +55,30 @@ def restore(payload: bytes) -> Value:
     if reader.position != len(body):
         raise BadFormat("something behind the value", reader.position)
     return value
+
+
+def dump_libraries(sources: Iterable[bytes]) -> bytes:
+    """The payload of FUNCTION DUMP: the sources of libraries, each behind its opcode."""
+    writer = Writer()
+    for source in sources:
+        writer.byte(types.OPCODE_FUNCTION)
+        writer.string(source)
+    return _finish(writer, types.VERSION_WRITTEN)
+
+
+def restore_libraries(payload: bytes) -> list[bytes]:
+    """The sources in an intact payload.
+
+    Raises: BadFormat when something else is in it.
+    """
+    body = payload[:-_FOOTER_BYTES]
+    reader = Reader(BytesIO(body))
+    sources = []
+    while reader.position < len(body):
+        opcode = reader.byte()
+        if opcode == types.OPCODE_FUNCTION_OLD:
+            raise BadFormat("Pre-release function format not supported.")
+        if opcode != types.OPCODE_FUNCTION:
+            raise BadFormat("given type is not a function")
+        sources.append(reader.string())
+    return sources

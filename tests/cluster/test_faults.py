@@ -1,0 +1,101 @@
+"""Real nodes under faults, with what clients were told held against what every replica has."""
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.cluster.cluster_process import ClusterProcess, wait_until
+from tests.cluster.workload import Appender, Banker, Client, check_appends, open_accounts
+from tools.chaos import failover, run
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
+    with ClusterProcess(tmp_path, proxied=True) as running:
+        yield running
+
+
+def test_some_chaos() -> None:
+    run(8, 4711, None, is_quiet=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(5))
+def test_much_chaos(seed: int) -> None:
+    run(120, seed, None)
+
+
+def test_a_leader_that_is_cut_off_shows_nothing_old_and_acknowledges_nothing(cluster: ClusterProcess) -> None:
+    leader = cluster.wait_for_leader()
+    survivor = cluster.followers()[0]
+    cluster.client(leader).set("x", "before")
+    cluster.cut(leader)
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(cluster.client(leader).get("x")))
+    cluster.client(survivor).set("x", "after")
+    thread.start()
+    time.sleep(1)
+    assert answers == []
+    cluster.heal()
+    thread.join(40)
+    assert answers == [b"after"]
+
+
+def test_a_rolling_restart_fails_no_command_of_a_client_that_reconnects(cluster: ClusterProcess) -> None:
+    open_accounts(cluster)
+    appenders = [Appender(cluster, name, 1) for name in cluster.names]
+    clients: list[Client] = [*appenders, *(Banker(cluster, name, 2) for name in cluster.names)]
+    for client in clients:
+        client.start()
+    for name in cluster.names:
+        assert cluster.terminate(name) == 0
+        cluster.start(name)
+        done = [client.done for client in clients]
+        wait_until(lambda done=done: all(c.done > d for c, d in zip(clients, done)), "all go on")  # type: ignore[misc]
+    for client in clients:
+        client.stop()
+    check_appends(cluster, appenders)
+
+
+def test_no_write_through_any_node_vanishes(cluster: ClusterProcess) -> None:
+    """Writes go to each node in turn; a leader that dropped proposals of others would lose two of three."""
+    acknowledged: dict[bytes, bytes] = {}
+    for number in range(600):
+        if number == 300:
+            leader = cluster.wait_for_leader()
+            cluster.kill(leader)
+            cluster.start(leader)
+        name = cluster.names[number % 3]
+        key, value = b"key:%d" % number, b"%d" % number
+        try:
+            cluster.client(name).set(key, value)
+        except redis.ConnectionError:
+            continue
+        acknowledged[key] = value
+    assert len(acknowledged) > 590
+    keys = list(acknowledged)
+    cluster.wait_until_equal(lambda client: dict(zip(keys, client.mget(keys))), acknowledged)
+
+
+@pytest.mark.long
+def test_the_next_write_after_a_leader_is_killed_comes_soon() -> None:
+    times = failover(20)
+    assert statistics.median(times) <= 1.0
+    assert max(times) <= 2.5
+
+
+@pytest.mark.long
+def test_a_hundred_orderly_stops_under_load(cluster: ClusterProcess) -> None:
+    clients = [Appender(cluster, name, 1).start() for name in cluster.names]
+    for number in range(100):
+        name = cluster.names[number % 3]
+        assert cluster.terminate(name) == 0, cluster.output(name)
+        cluster.start(name)
+    for client in clients:
+        client.stop()
