@@ -2,8 +2,8 @@
 
     python -m tools.gen_configuration
 
-What a key or parameter does is said here, in `FILE_KEYS`, `NODE_KEYS` and `MEANINGS`. Tests compare the names with those
-that the code looks at, so that neither side can be forgotten.
+What a key or parameter does is said here, in `FILE_KEYS`, `NODE_KEYS` and `MEANINGS`. Tests compare the names with
+those that the code looks at, so that neither side can be forgotten.
 """
 
 import sys

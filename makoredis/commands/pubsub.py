@@ -10,6 +10,6 @@ def publish(access: Access, channel: bytes, message: bytes) -> Reply:
     return access.publish(channel, message)
 
 
-@command("SPUBLISH", "Post a message to a shard channel")
+@command("SPUBLISH", "Posts a message to a shard channel.")
 def spublish(access: Access, channel: bytes, message: bytes) -> Reply:
     return access.publish(channel, message, is_sharded=True)

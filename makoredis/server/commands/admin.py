@@ -96,7 +96,7 @@ def role(server: "Server", session: Session) -> Any:
     return role_reply(server)
 
 
-@session_command("LOLWUT", "Displays computer art and the Redis version")
+@session_command("LOLWUT", "Displays computer art and the Redis version.")
 def lolwut(server: "Server", session: Session, *options: bytes) -> Any:
     rng = random.Random(server.wall_us)
     waves = "\n".join("".join(rng.choice("  .-~≈") for _ in range(60)) for _ in range(8))
@@ -130,7 +130,7 @@ def slowlog_reset(server: "Server", session: Session) -> Any:
     return OK
 
 
-@session_command("SLOWLOG|HELP", "Show helpful text about the different subcommands")
+@session_command("SLOWLOG|HELP", "Returns helpful text about the different subcommands.")
 def slowlog_help(server: "Server", session: Session) -> Any:
     return help_reply(
         "SLOWLOG",

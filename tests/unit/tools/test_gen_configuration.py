@@ -25,9 +25,9 @@ def _looked_at() -> set[str]:
                 base, name = node.func, node.args[0]
             else:
                 continue
-            if isinstance(name, ast.Constant) and name.value in PARAMETERS:
-                if any(("." + ast.unparse(base)).endswith("." + table) for table in _TABLES):
-                    names.add(name.value)
+            is_table = any(("." + ast.unparse(base)).endswith("." + table) for table in _TABLES)
+            if is_table and isinstance(name, ast.Constant) and name.value in PARAMETERS:
+                names.add(name.value)
     return names
 
 
