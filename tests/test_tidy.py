@@ -55,7 +55,7 @@ LONG_FUNCTIONS = {
 }
 """Functions that may be longer, each with its reason."""
 
-_LEFT_UNDONE = re.compile(r"\b(TODO|FIXME|XXX)\b|NotImplementedError")
+_LEFT_UNDONE = re.compile(r"\b(TODO|FIXME|XXX)\b")
 
 CODE = ("makoredis", "resp")
 EVERYTHING = ("makoredis", "resp", "tests", "tools")
