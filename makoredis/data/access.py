@@ -206,6 +206,7 @@ class Access:
         """Deletes a key because its deadline has passed. On a replica only the leader's log may do that."""
         if not self.is_replica:
             self.apply(Delete(self.database.id, key))
+            self.space.expired_count += 1
             self.notify(events.EXPIRED, b"expired", key)
 
     def select(self, number: int) -> None:

@@ -222,13 +222,15 @@ class Database:
 class Keyspace:
     """All databases of one shard."""
 
-    __slots__ = ("by_id", "config", "databases", "libraries", "scripting")
+    __slots__ = ("by_id", "config", "databases", "expired_count", "libraries", "scripting")
 
     def __init__(self, database_count: int = DATABASE_COUNT_DEFAULT, config: DataConfig | None = None) -> None:
         self.by_id: list[Database] = [Database(id) for id in range(database_count)]
         self.databases: list[Database] = list(self.by_id)
         """By number, as clients say it."""
         self.config = DataConfig() if config is None else config
+        self.expired_count = 0
+        """Keys that were deleted here because their deadline had passed: a statistic."""
         self.libraries: dict[bytes, bytes] = {}
         """FUNCTION LOADed libraries: name → source."""
         self.scripting: object | None = None

@@ -73,6 +73,8 @@ class Dispatcher:
             except ClientError as error:
                 route.failed += 1
                 reply = server.error_reply(error)
+            if reply is None:
+                route.missed += 1
             data = encoders[type(reply)](reply)
             effects = access.effects
             if is_replicated:
@@ -159,6 +161,7 @@ class Dispatcher:
                 session.multi_failed = True
             if route is not None and route.name == "EXEC":
                 refusal = ClientError(f"EXECABORT Transaction discarded because of: {refusal.text}")
+                self.server.discard_transaction(session)
             session.send_reply(server.error_reply(refusal))
             self._after_reply(session)
             return
@@ -166,7 +169,7 @@ class Dispatcher:
         if session.multi is not None and route.name not in _NOT_QUEUED:
             self._queue(session, route, argv)
             return
-        if server.pause.holds(session, route):
+        if server.pause.holds(session, route, argv):
             server.pause.park(session, argv)
             return
         self.call(session, route, argv)
@@ -231,6 +234,8 @@ class Dispatcher:
         if isinstance(reply, WouldBlock):
             server.blocking.park(session, route, argv, reply, elapsed)
         else:
+            if reply is None:
+                route.missed += 1
             self.count(session, route, argv, elapsed)
             if reply is not NO_REPLY:
                 request = self.present_request(session, [argv]) if route.is_data else None
@@ -318,9 +323,7 @@ class Dispatcher:
         access.number = session.database
         access.database = access.space.databases[session.database]
         access.protocol = session.protocol
-        node = self.server.node
-        # While nothing can be written, a key past its deadline is hidden instead of deleted, as on a replica.
-        access.is_replica = not node.host.is_leader or node.write_refusal is not None
+        access.is_replica = not self.server.node.host.is_leader or not self.server.may_expire()
         access.origin = session.id
         access.script_reads = False
         access.leaves_no_trace = session.no_touch

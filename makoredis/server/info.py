@@ -72,7 +72,7 @@ def _clients(server: "Server") -> Lines:
         "maxclients": server.config.maxclients,
         "client_recent_max_input_buffer": max((each.parser.held_bytes for each in sessions), default=0),
         "client_recent_max_output_buffer": max((each.output_bytes() for each in sessions), default=0),
-        "blocked_clients": server.blocking.count,
+        "blocked_clients": server.blocking.count + server.pause.count(),
         "tracking_clients": sum(each.tracking is not None for each in sessions),
         "clients_in_timeout_table": 0,
         "total_blocking_keys": len(server.blocking.queues),
@@ -159,8 +159,16 @@ def _persistence(server: "Server") -> Lines:
     }
 
 
+def _hits_and_misses(server: "Server") -> tuple[int, int]:
+    """Per reading command, where Redis counts per key: whether it found nothing (its reply was null)."""
+    routes = [route for route in server.routes.by_name.values() if route.reads]
+    misses = sum(route.missed for route in routes)
+    return sum(route.calls - route.failed for route in routes) - misses, misses
+
+
 def _stats(server: "Server") -> Lines:
     stats = server.stats
+    hits, misses = _hits_and_misses(server)
     ops, input_kbps, output_kbps = server.rates.per_second()
     return {
         "total_connections_received": stats.connections_received,
@@ -176,13 +184,13 @@ def _stats(server: "Server") -> Lines:
         "sync_full": 0,
         "sync_partial_ok": 0,
         "sync_partial_err": 0,
-        "expired_keys": stats.expired_keys,
+        "expired_keys": server.node.host.space.expired_count,
         "expired_stale_perc": "0.00",
         "expired_time_cap_reached_count": 0,
         "evicted_keys": 0,
         "evicted_clients": 0,
-        "keyspace_hits": stats.keyspace_hits,
-        "keyspace_misses": stats.keyspace_misses,
+        "keyspace_hits": hits,
+        "keyspace_misses": misses,
         "pubsub_channels": len(server.pubsub.channels),
         "pubsub_patterns": len(server.pubsub.patterns),
         "pubsubshard_channels": len(server.pubsub.shard_channels),

@@ -29,6 +29,7 @@ class Route:
         "handler",
         "is_data",
         "is_write",
+        "missed",
         "name",
         "reads",
         "rejected",
@@ -58,6 +59,8 @@ class Route:
         self.calls = 0
         self.seconds = 0.0
         """Time spent in it."""
+        self.missed = 0
+        """How often its reply was null."""
         self.rejected = 0
         self.failed = 0
 

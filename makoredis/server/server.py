@@ -241,6 +241,14 @@ class Server:
         self.by_id[session.id] = session
         return session
 
+    def discard_transaction(self, session: Session) -> None:
+        """Leaves MULTI and forgets watched keys."""
+        session.multi = None
+        session.multi_failed = False
+        session.guard_term = 0
+        self.watches.forget(session)
+        session.refresh_special()
+
     def session_closed(self, session: Session) -> None:
         """Forgets a session that is gone."""
         self.by_id.pop(session.id, None)
@@ -369,8 +377,9 @@ class Server:
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT."""
         self.stats = Stats()
+        self.node.host.space.expired_count = 0
         for route in self.routes.by_name.values():
-            route.calls = route.rejected = route.failed = 0
+            route.calls = route.rejected = route.failed = route.missed = 0
             route.seconds = 0.0
 
     def check_memory(self) -> None:
@@ -432,15 +441,18 @@ class Server:
             self._close_idle()
         self.refresh_special()
 
+    def may_expire(self) -> bool:
+        """While nothing can or may be written, a key past its deadline is hidden instead of deleted."""
+        return self.node.write_refusal is None and not self.pause.is_on()
+
     def expire_keys(self) -> None:
         """Deletes keys and fields of hashes past their deadline, a bounded number of keys at a time."""
         host = self.node.host
-        if not self.active_expire or self.node.write_refusal is not None:
-            return
-        if not (self.node.serves() if self.node.is_replicated else host.is_leader):
+        serves = self.node.serves() if self.node.is_replicated else host.is_leader
+        if not serves or not self.active_expire or not self.may_expire():
             return
         access = host.access
-        access.now_ms, access.origin = self.now_ms, 0
+        access.now_ms, access.origin, access.is_replica = self.now_ms, 0, False
         budget = EXPIRE_KEYS_PER_TICK
         for number, database in enumerate(host.space.databases):
             if not database.expires and not database.hash_deadlines.by_name:
@@ -449,7 +461,6 @@ class Server:
             due = database.take_due(self.now_ms, budget)
             for key in due:
                 access.expire(key)
-                self.stats.expired_keys += 1
             for key in database.take_due_hashes(self.now_ms, budget):
                 access.peek(key)  # deletes its fields past their deadline
             budget -= len(due)

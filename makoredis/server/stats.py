@@ -11,9 +11,6 @@ class Stats:
     rejected_connections: int = 0
     input_bytes: int = 0
     output_bytes: int = 0
-    expired_keys: int = 0
-    keyspace_hits: int = 0
-    keyspace_misses: int = 0
     protocol_errors: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     """Error replies by their code."""

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, database_number, parse_int64
-from makoredis.server.commands.transactions import end_transaction
 from makoredis.server.routes import session_command
 from makoredis.server.session import Session
 from resp.replies import OK, Map, Simple
@@ -30,7 +29,7 @@ def quit_(server: "Server", session: Session, *ignored: bytes) -> Any:
 
 @session_command("RESET", "Resets the connection.")
 def reset(server: "Server", session: Session) -> Any:
-    end_transaction(server, session)
+    server.discard_transaction(session)
     server.pubsub.forget(session)
     if session.is_monitor:
         session.is_monitor = False

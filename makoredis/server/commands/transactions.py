@@ -32,7 +32,7 @@ def multi(server: "Server", session: Session) -> Any:
 def discard(server: "Server", session: Session) -> Any:
     if session.multi is None:
         raise ClientError("ERR DISCARD without MULTI")
-    end_transaction(server, session)
+    server.discard_transaction(session)
     return OK
 
 
@@ -42,7 +42,7 @@ def exec_(server: "Server", session: Session) -> Any:
     if queued is None:
         raise ClientError("ERR EXEC without MULTI")
     if session.multi_failed:
-        end_transaction(server, session)
+        server.discard_transaction(session)
         return EXEC_ABORTED
     if server.node.is_replicated and not server.forwarding.may_run_here(session):
         _forward(server, session, queued)
@@ -51,7 +51,7 @@ def exec_(server: "Server", session: Session) -> Any:
     is_stale = session.watches_elsewhere or not server.watches.is_current(server, session)
     if session.watched and guard_term != server.node.host.term:
         is_stale = True  # others led in between, and nobody counted their changes
-    end_transaction(server, session)
+    server.discard_transaction(session)
     if is_stale:
         # That a watched key changed is something the client sees: it must not hear of it before it is final.
         server.dispatcher.answer(session, NULL_ARRAY, server.node.host.executor.gate_of_everything())
@@ -90,7 +90,7 @@ def _permission_refusal(server: "Server", session: Session, route: Route, argv: 
 def _forward(server: "Server", session: Session, queued: list[tuple[Route, list[bytes]]]) -> None:
     """Has another node execute the transaction. What was watched here, when this node led, has lost its guard."""
     lost_guard, guard_term = bool(session.watched), session.guard_term
-    end_transaction(server, session)
+    server.discard_transaction(session)
     refusals = [_permission_refusal(server, session, route, argv) for route, argv in queued]
     refused = next((refusal for refusal in refusals if refusal is not None), None)
     if refused is not None:
@@ -151,16 +151,6 @@ def _is_guarded(server: "Server", session: Session, guard_term: int) -> bool:
     if not session.watched or guard_term != server.node.host.term:
         return False
     return server.watches.is_current(server, session)
-
-
-def end_transaction(server: "Server", session: Session) -> None:
-    """Leaves MULTI and forgets watched keys."""
-    session.multi = None
-    session.multi_failed = False
-    session.guard_term = 0
-    session.watches_elsewhere = False
-    server.watches.forget(session)
-    session.refresh_special()
 
 
 @session_command("WATCH", "Monitors changes to keys to determine the execution of a transaction.")
