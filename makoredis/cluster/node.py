@@ -17,7 +17,7 @@ from makoredis.cluster.transport import Poller, Transport
 from makoredis.consensus.core import CoreConfig, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
-from makoredis.consensus.types import Configuration, HardState
+from makoredis.consensus.types import Configuration, HardState, Role
 from makoredis.data.config import DataConfig
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.disk import DiskState, DiskThread, Durability
@@ -283,6 +283,18 @@ class Node:
         refused = (is_low or self.disk.state is DiskState.FULL) and self.durability is not Durability.MEMORY
         self.write_refusal = DISK_FULL_TEXT if refused else None
 
+    def _hand_over(self) -> None:
+        """A leader that cannot write has the shard led by a replica that can."""
+        core = self.host.core
+        status = core.status()
+        if status.role is not Role.LEADER or status.transferring_to is not None:
+            return
+        for node, peer in status.peers.items():
+            if peer.is_caught_up and status.configuration.may_lead(node):
+                self.log("warning", f"the disk is full: node {node} is asked to lead")
+                core.transfer_leadership(node)
+                return
+
     def serves(self) -> bool:
         """Whether transactions may run here now. Asked after a request has come, never before: this process may have
         been stopped since it last looked at the time, for longer than its lease."""
@@ -303,6 +315,8 @@ class Node:
         if self.transport is not None:
             self.transport.tick()
         self._look_at_disk()
+        if self.write_refusal is not None and self.is_replicated:
+            self._hand_over()
         self.snapshots.tick()
         checkpointer = self.checkpointer
         if self.snapshots.receiver.is_installing or self.disk.state is DiskState.FULL:

@@ -122,7 +122,7 @@ class Dispatcher:
         if session.recorded_to < sequence - 1 > acknowledged:
             is_local = session.proxy is None
             unrecorded = session.unrecorded() if is_local else self.server.forwarding.proxies.unrecorded(session)
-            earlier = [each for each in unrecorded if acknowledged < each[0] < sequence]
+            earlier = sorted(each for each in unrecorded if acknowledged < each[0] < sequence)
         session.recorded_to = sequence
         return RequestRecord(incarnation, number, sequence, acknowledged, reply, earlier)
 

@@ -185,11 +185,16 @@ class Server:
 
     def write_refusal(self, session: Session, route: Route) -> ClientError | None:
         """Why nothing may be written now: the disk, or the memory limit."""
-        if self.node.write_refusal is not None and route.is_write:
+        if self.node.write_refusal is not None and route.is_write and not self._is_written_elsewhere():
             return ClientError(self.node.write_refusal)
         if self.is_out_of_memory and "denyoom" in route.row.flags:
             return ClientError("OOM command not allowed when used memory > 'maxmemory'.")
         return None
+
+    def _is_written_elsewhere(self) -> bool:
+        """Whether another node executes what this one is asked; its disk matters then."""
+        host = self.node.host
+        return self.node.is_replicated and not host.is_leader and host.leader is not None
 
     # -- who is who
 

@@ -50,8 +50,10 @@ class RequestTable:
             answers = self.sessions[origin] = {}
             if len(self.sessions) > SESSIONS_MAX:
                 del self.sessions[next(iter(self.sessions))]
-        for sequence in [known for known in answers if known <= request.acknowledged]:
-            del answers[sequence]
+        elif request.acknowledged >= request.sequence - 1:
+            answers.clear()
+        else:
+            _drop(answers, request.acknowledged)
         if request.earlier:
             answers.update(request.earlier)
         answers[request.sequence] = request.reply
@@ -68,6 +70,17 @@ class RequestTable:
     def load(self, rows: list[tuple[int, int, dict[int, bytes]]]) -> None:
         """Takes over what `dump` gave."""
         self.sessions = {(incarnation, session): answers for incarnation, session, answers in rows}
+
+
+def _drop(answers: dict[int, bytes], acknowledged: int) -> None:
+    """Drops what the client has: the front, because answers are recorded in order."""
+    stale = []
+    for sequence in answers:
+        if sequence > acknowledged:
+            break
+        stale.append(sequence)
+    for sequence in stale:
+        del answers[sequence]
 
 
 @record

@@ -1,6 +1,8 @@
 """Real nodes under faults, with what clients were told held against what every replica has."""
 
+import os
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -81,6 +83,45 @@ def test_no_write_through_any_node_vanishes(cluster: ClusterProcess) -> None:
     assert len(acknowledged) > 590
     keys = list(acknowledged)
     cluster.wait_until_equal(lambda client: dict(zip(keys, client.mget(keys))), acknowledged)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_moves_the_leadership_and_nothing_fails_for_long(tmp_path: Path) -> None:
+    """The disk of one node fills up while it leads, and is emptied again."""
+    small = tmp_path / "n1"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=420m", "tmpfs", str(small)], check=True)
+    try:
+        with ClusterProcess(tmp_path) as cluster:
+            while (leader := cluster.wait_for_leader()) != "n1":
+                cluster.kill(leader)
+                cluster.wait_for_leader()
+                cluster.start(leader)
+            (small / "fill").write_bytes(bytes(280 << 20))
+            wait_until(lambda: cluster.leader() != "n1", "another node leads")
+            for number in range(100):
+                wait_until(lambda n=number: cluster.client("n1").set(f"key:{n}", n), "the write is taken")  # type: ignore[misc]
+            (small / "fill").unlink()
+            cluster.wait_until_equal(lambda client: client.dbsize(), 100)
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.long
+def test_followers_keep_up_with_full_load_and_nobody_stands_for_election(cluster: ClusterProcess) -> None:
+    leader = cluster.wait_for_leader()
+    term = cluster.client(leader).info("raft")["raft_term"]
+    command = ["redis-benchmark", "-p", str(cluster.ports[leader]), "-c", "50", "-P", "16", "-t", "set", "-r", "100000"]
+    load = subprocess.Popen([*command, "-l", "-q"], stdout=subprocess.DEVNULL)
+    time.sleep(60)
+    load.kill()
+    load.wait()
+    time.sleep(1)
+    chosen = cluster.client(leader).info("raft")["raft_applied_index"]
+    for name in cluster.followers():
+        assert cluster.client(name).info("raft")["raft_applied_index"] >= 0.99 * chosen
+    assert cluster.client(leader).info("raft")["raft_term"] == term
 
 
 @pytest.mark.long
