@@ -51,7 +51,7 @@ docs: setup ## Writes the generated pages of docs/ anew
 bench: setup ## Measures side by side with a real redis-server
 	$(RUN) -m tools.bench $(ARGS)
 
-sim: setup ## Runs simulated clusters with random faults (ARGS='--help' for options)
+sim: setup ## Runs simulated clusters with random faults (ARGS='SEED FROM_MS MS RULE')
 	$(RUN) -m tests.sim.consensus.run $(ARGS)
 
 chaos: setup ## Kills, stops and cuts off real nodes for ten minutes (ARGS='--seconds N', or 'failover')

@@ -51,10 +51,14 @@ class Forwarding:
         return session.proxy is not None or (not session.remote_count and self.server.node.serves())
 
     def may_read_here(self, session: Session) -> bool:
-        """Whether a READONLY session's read may be answered from this follower's state, which is always final."""
-        host = self.server.node.host
+        """Whether a READONLY session's read may be answered from this follower's state, which is always final.
+
+        A witness has none.
+        """
+        host, settings = self.server.node.host, self.server.node.settings
         is_recent = host.applied_index >= session.seen_index and host.is_consistent()
-        return not session.remote_count and is_recent and not self.is_stale()
+        has_data = settings.id not in settings.witnesses
+        return has_data and not session.remote_count and is_recent and not self.is_stale()
 
     def is_stale(self) -> bool:
         """Whether the leader has not been heard of for longer than `max_staleness_ms`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import yaml
 
 from tests.cluster.cluster_process import ClusterProcess, wait_until
 
@@ -167,3 +168,17 @@ def test_a_minority_acknowledges_and_shows_nothing(cluster: ClusterProcess) -> N
 def test_an_orderly_stop_ends_with_status_zero(cluster: ClusterProcess) -> None:
     cluster.client(cluster.wait_for_leader()).set("x", "1")
     assert [cluster.terminate(name) for name in list(cluster.names)] == [0, 0, 0]
+
+
+def test_a_witness_has_the_leader_answer_readonly_sessions(tmp_path: Path) -> None:
+    cluster = ClusterProcess(tmp_path)
+    for path in cluster.configs.values():
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings["nodes"]["n3"]["witness"] = True
+        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    with cluster:
+        cluster.client("n1").set("x", "1")
+        client = cluster.client("n3", single_connection_client=True)
+        client.execute_command("READONLY")
+        assert client.get("x") == b"1"
+        assert client.dbsize() == 1
