@@ -8,6 +8,29 @@ from makoredis.data.effects import Effect
 from makoredis.txn.requests import RequestRecord
 
 
+class CrossShard(Wire):
+    """What a record says if the transaction depends on other shards, or is one of several records of one."""
+
+    id: tuple[int, int] | None
+    """Incarnation and number at its coordinator; None for a transaction of one shard."""
+    dependencies: list[tuple[int, int, int]]
+    """Its vector: shard, epoch, timestamp."""
+    effects: list[tuple[int, list[Effect]]] = field(default_factory=list)
+    """All participants', by shard, if its coordinator worked them out: for one that has missed the commit."""
+
+
+class ClosedEpochs(Wire):
+    """The fact that all leaderships `first` … `last` of a shard are over, and where they ended.
+
+    Of what they had promised with a timestamp above `final_ts`, nothing survives; of the rest, everything.
+    """
+
+    shard: int
+    first: int
+    last: int
+    final_ts: int
+
+
 class TransactionRecord(Wire):
     """One transaction as the log has it."""
 
@@ -18,6 +41,7 @@ class TransactionRecord(Wire):
     notices: list[tuple[int, bytes, bytes, int]] = field(default_factory=list)
     messages: list[tuple[bytes, bytes, bool, int]] = field(default_factory=list)
     """What other nodes have to tell their clients (`Access.notices`, `Access.messages`)."""
+    cross: CrossShard | None = None
 
 
 class EntryPayload(Wire):
@@ -28,6 +52,8 @@ class EntryPayload(Wire):
     transactions: list[TransactionRecord]
     closed_sessions: list[tuple[int, int]] = field(default_factory=list)
     """Incarnation and session of clients that are gone."""
+    facts: list[ClosedEpochs] = field(default_factory=list)
+    """What voids transactions of this log: known to the leader since this entry."""
 
 
 encode_payload = wire_encode

@@ -1,0 +1,103 @@
+"""What one node knows of all shards' logs: the vector watermark, and which epochs ended where.
+
+All of it is monotone, so stale knowledge only makes somebody wait. Invariants:
+* A shard's watermark belongs to an epoch and is never relabelled as another epoch's: that epoch may have lost it.
+* `(epoch, watermark)` of a shard never decreases, and neither does the global watermark.
+* A closed epoch has one final timestamp, for ever: it is announced only after a majority has the entry that says so.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from makoredis.base.errors import Fatal
+from makoredis.base.record import Wire
+from makoredis.txn.entries import ClosedEpochs
+from makoredis.txn.vectors import Vector
+
+
+class Watermark(Wire):
+    """A leader's announcement: everything of its log up to `ts` is chosen, and how its earlier epochs ended."""
+
+    shard: int
+    epoch: int
+    ts: int
+    closed: list[ClosedEpochs]
+
+
+class Knowledge:
+    """The vector watermark and the closed epochs that a node has heard of."""
+
+    def __init__(self, shards: Sequence[int]) -> None:
+        self.shards = tuple(shards)
+        self.watermarks: dict[int, tuple[int, int]] = {}
+        """Shard → (epoch, ts)."""
+        self.closed: dict[int, list[ClosedEpochs]] = {}
+        """By shard, without overlap, in no particular order."""
+        self.global_ts = 0
+        """`W`: every shard's log is chosen up to here."""
+
+    def hear(self, announced: Watermark) -> bool:
+        """Takes in an announcement, however old. Returns whether anything is new."""
+        is_new = self.learn(announced.closed)
+        known = self.watermarks.get(announced.shard, (0, 0))
+        if (announced.epoch, announced.ts) > known:
+            self._advance(announced)
+            is_new = True
+        return is_new
+
+    def _advance(self, announced: Watermark) -> None:
+        self.watermarks[announced.shard] = (announced.epoch, announced.ts)
+        self._raise_global()
+
+    def _raise_global(self) -> None:
+        if len(self.watermarks) == len(self.shards):
+            self.global_ts = max(self.global_ts, min(ts for _, ts in self.watermarks.values()))
+
+    def learn(self, facts: Iterable[ClosedEpochs]) -> bool:
+        """Takes in facts from an announcement or a log. Returns whether any is new.
+
+        Raises: Fatal if one contradicts what is known: then two majorities have chosen different logs.
+        """
+        is_new = False
+        for fact in facts:
+            known = self._find(fact.shard, fact.first)
+            if known is None:
+                self.closed.setdefault(fact.shard, []).append(fact)
+                is_new = True
+            elif known != fact:
+                raise Fatal(f"shard {fact.shard}: epochs closed twice: {known} and {fact}")
+        return is_new
+
+    def _find(self, shard: int, epoch: int) -> ClosedEpochs | None:
+        for fact in self.closed.get(shard, ()):
+            if fact.first <= epoch <= fact.last:
+                return fact
+        return None
+
+    def epoch_of(self, shard: int) -> int:
+        """The latest epoch of a shard that it has heard of; 0 if none."""
+        return self.watermarks.get(shard, (0, 0))[0]
+
+    def is_satisfied(self, vector: Vector) -> bool:
+        """Whether nothing in a vector can be lost any more."""
+        return all(self._is_durable(shard, epoch, ts) for (shard, epoch), ts in vector.items())
+
+    def _is_durable(self, shard: int, epoch: int, ts: int) -> bool:
+        watermark = self.watermarks.get(shard)
+        if watermark is not None and watermark[0] == epoch and watermark[1] >= ts:
+            return True
+        fact = self._find(shard, epoch)
+        return fact is not None and ts <= fact.final_ts
+
+    def is_broken(self, vector: Vector) -> bool:
+        """Whether something in a vector is lost: whoever depends on it is void."""
+        if not self.closed:
+            return False
+        for (shard, epoch), ts in vector.items():
+            fact = self._find(shard, epoch)
+            if fact is not None and ts > fact.final_ts:
+                return True
+        return False
+
+    def open_part(self, vector: Vector) -> Vector:
+        """What is still to be waited for, and what is broken."""
+        return {origin: ts for origin, ts in vector.items() if not self._is_durable(*origin, ts)}

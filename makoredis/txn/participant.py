@@ -1,0 +1,598 @@
+"""A shard's leader in one epoch: executes ahead of the log, takes part in cross-shard commits, and decides what may
+be shown (Mako §4, §5; design sections 8–11).
+
+Inputs: `tick`, `submit`, `step`, `proposed`, `chosen`, `settle` (after the node's `Knowledge` has grown). Outputs:
+`take_entry` (to propose) and `take_output` (messages, replies, a watermark to announce). Time comes in by `tick`.
+
+Rules, each of which some test breaks on purpose:
+* A reply leaves only when every transaction whose effects it shows, its own included, is final.
+* `closed_ts` of an entry stays below the proposal of every prepared, undecided transaction.
+* A prepared transaction's effects are not in the keyspace; it is run under its locks and taken back at once, and its
+  effects are applied when it is committed. So `PendingList` knows nothing of undecided transactions.
+* Facts that voided something are in the next entry, before what was executed on the roll-back.
+* Nothing is served before the entry that closes the earlier epochs is chosen.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, ClassVar
+
+from makoredis.base.clock import HybridClock
+from makoredis.base.record import record
+from makoredis.data.access import Access
+from makoredis.data.effects import Effect
+from makoredis.data.keyspace import Keyspace
+from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
+from makoredis.txn.knowledge import Knowledge, Watermark
+from makoredis.txn.locks import LockTable
+from makoredis.txn.messages import (
+    Abort,
+    Aborted,
+    Answer,
+    Commit,
+    Committed,
+    Fate,
+    Part,
+    Prepare,
+    Prepared,
+    Query,
+    Refusal,
+    Refused,
+    ShardMessage,
+    TransactionId,
+    WatchedKey,
+)
+from makoredis.txn.pending import PendingList, PendingTransaction, depend_on, keys_of, latest_ts, vector_of
+from makoredis.txn.requests import RequestRecord, RequestTable
+from makoredis.txn.resolution import Inquiry
+from makoredis.txn.vectors import Vector, from_wire, join_into, to_wire
+
+Program = Callable[[Access, bytes], bytes]
+"""Runs an operation on one shard's keyspace and returns its results; a function of both, and of the access's time."""
+RequestId = tuple[int, int, int]
+"""Incarnation, session, sequence (see `requests`)."""
+
+REFUSED_MAX = 100_000
+"""Refused attempts that are remembered. Beyond it the oldest goes, and everything that started before it is refused."""
+RESOLVE_AFTER_US = 300_000
+"""A participant that has heard nothing for this long asks the others, and again after as long."""
+IDLE_ADVANCE_US = 100_000
+"""How often an idle shard follows the others' watermarks."""
+
+
+@record
+class Reply:
+    """The answer to a `submit`: final, may be shown."""
+
+    ticket: Hashable
+    results: bytes
+    ts: int
+    """The leader's clock when it was executed: what a WATCH remembers."""
+
+
+@record
+class Turned:
+    """A `submit` that was not executed here and never will be: this leader may not, or no longer."""
+
+    ticket: Hashable
+
+
+@dataclass(slots=True)
+class Output:
+    """What to do now. Messages go to a coordinator's node or to a shard's leader."""
+
+    to_nodes: list[tuple[int, Prepared | Refused | Committed | Aborted]] = field(default_factory=list)
+    to_shards: list[tuple[int, Query | Answer]] = field(default_factory=list)
+    replies: list[Reply | Turned] = field(default_factory=list)
+    watermark: Watermark | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Submission:
+    ticket: Hashable
+    part: Part
+    request: RequestId | None
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A reply and what it shows."""
+
+    submission: _Submission
+    seen: list[PendingTransaction]
+    results: bytes
+    ts: int
+
+
+@dataclass(slots=True, eq=False)
+class _Prepared:
+    prepare: Prepare
+    proposal_ts: int
+    vector: Vector
+    results: bytes
+    effects: list[Effect]
+    deadline_us: int
+    inquiry: Inquiry | None = None
+    """Set when the vote is frozen."""
+
+
+@record
+class _Outcome:
+    ts: int
+    vector: Vector
+    effects: list[tuple[int, list[Effect]]]
+
+
+class Participant:
+    """The leader of one shard in one epoch. Built by `recovery`; thrown away with its leadership."""
+
+    def __init__(
+        self, shard: int, epoch: int, knowledge: Knowledge, program: Program, space: Keyspace, rng: Random
+    ) -> None:
+        self.shard = shard
+        self.epoch = epoch
+        self.knowledge = knowledge
+        self.program = program
+        self.space = space
+        self.rng = rng
+        self.clock = HybridClock()
+        self.now_us = 0
+        self.has_lease = True
+        """Kept by the driver: whether nobody else can have been elected."""
+        self.is_serving = False
+        self.opening_index = 0
+        self.requests = RequestTable()
+        self.pending = PendingList(space, self.requests)
+        self.locks = LockTable()
+        self.prepared: dict[TransactionId, _Prepared] = {}
+        self.outcomes: dict[TransactionId, _Outcome] = {}
+        """Committed ones that somebody may still ask about: those above `W`."""
+        self.closed_ts = 0
+        """Of the last entry proposed."""
+        self.chosen_index = 0
+        self.voided_count = 0
+        self.last_written: dict[tuple[int, bytes], int] = {}
+        """When keys were last written or rolled back, as far back as `written_floor`."""
+        self.written_floor = 0
+        self.facts: list[ClosedEpochs] = []
+        """For the next entry."""
+        self._logged: set[tuple[int, int]] = set()
+        """Shard and first epoch of the facts that are in the log or in `facts`."""
+        self._own: list[ClosedEpochs] = []
+        """How this shard's earlier epochs ended; true once the first entry is chosen."""
+        self._refused: OrderedDict[TransactionId, int] = OrderedDict()
+        self._refused_floor = 0
+        self._queued: dict[TransactionId, Prepare] = {}
+        self._turn: list[PendingTransaction] = []
+        self._entries: deque[tuple[int, int]] = deque()
+        self._proposing: list[PendingTransaction] = []
+        self._waiting: list[_Waiting] = []
+        self._wanted_ts = 0
+        """Somebody waits for the watermark to get here."""
+        self._last_entry_us = 0
+        self._output = Output()
+
+    # -- what the driver calls
+
+    def tick(self, now_us: int) -> None:
+        """Time has passed. Asks about silent coordinators' transactions; follows the others' watermarks when idle."""
+        self.now_us = now_us
+        for transaction in [item for item in self.prepared.values() if item.deadline_us <= now_us]:
+            self._inquire(transaction)
+        if now_us - self._last_entry_us >= IDLE_ADVANCE_US:
+            highest = max((ts for _, ts in self.knowledge.watermarks.values()), default=0)
+            if highest > self.closed_ts:
+                self._want(highest)
+
+    def submit(self, ticket: Hashable, part: Part, request: RequestId | None = None) -> None:
+        """A transaction of this shard alone. A `Reply` follows when it is final, or `Turned`."""
+        if not self.is_serving:
+            self._output.replies.append(Turned(ticket))
+            return
+        self._start(_Submission(ticket, part, request))
+
+    def step(self, message: ShardMessage) -> None:
+        """A message from a coordinator or another shard's leader."""
+        if not self.is_serving:
+            if isinstance(message, Prepare):
+                self._refuse(message, Refusal.NOT_SERVING)
+            return
+        self._HANDLERS[type(message)](self, message)
+
+    def take_entry(self) -> bytes | None:
+        """The payload to propose now, None if there is no need for one; `proposed` has to follow."""
+        closed_ts = self._closable_ts()
+        if not self._turn and not self.facts and not (self.is_serving and self._wanted_ts > self.closed_ts < closed_ts):
+            return None
+        self.closed_ts = closed_ts
+        self._last_entry_us = self.now_us
+        self._proposing, self._turn = self._turn, []
+        facts, self.facts = self.facts, []
+        records = [item.record for item in self._proposing]
+        return encode_payload(EntryPayload(self.epoch, closed_ts, records, [], facts))
+
+    def proposed(self, index: int) -> None:
+        """The entry just taken has its place in the log."""
+        for item in self._proposing:
+            item.index = index
+        self._proposing = []
+        self._entries.append((index, self.closed_ts))
+        if not self.opening_index:
+            self.opening_index = index
+
+    def chosen(self, index: int) -> None:
+        """Everything up to `index` is on a majority."""
+        self.chosen_index = max(self.chosen_index, index)
+        watermark = 0
+        while self._entries and self._entries[0][0] <= index:
+            watermark = self._entries.popleft()[1]
+        if self.opening_index and index >= self.opening_index and not self.is_serving:
+            self._open()
+        if watermark and self.is_serving:
+            closed = self.knowledge.closed.get(self.shard, [])
+            self._output.watermark = Watermark(self.shard, self.epoch, watermark, list(closed))
+            self.knowledge.hear(self._output.watermark)
+        self.settle()
+
+    def settle(self) -> None:
+        """The log or the knowledge has grown: voids, releases, forgets."""
+        self._note_facts()
+        self._void()
+        self.pending.settle(self.knowledge, self.chosen_index)
+        self._release_replies()
+        for id in [id for id, outcome in self.outcomes.items() if outcome.ts <= self.knowledge.global_ts]:
+            del self.outcomes[id]
+
+    def take_output(self) -> Output:
+        """What has to be sent."""
+        output, self._output = self._output, Output()
+        return output
+
+    def turn_away(self) -> list[Hashable]:
+        """The leadership is lost: the tickets of all who wait. Whether theirs is executed, the next leader knows."""
+        return [waiting.submission.ticket for waiting in self._waiting]
+
+    # -- leadership
+
+    def open_with(self, facts: Iterable[ClosedEpochs], logged: Iterable[ClosedEpochs]) -> None:
+        """Sets what the first entry says, and what the log says already (see `recovery`)."""
+        known = [*logged, *facts]
+        self.facts = list(facts)
+        self._logged.update((fact.shard, fact.first) for fact in known)
+        self._own = [fact for fact in known if fact.shard == self.shard]
+
+    def _open(self) -> None:
+        self.knowledge.learn(self._own)
+        self.is_serving = True
+
+    def _closable_ts(self) -> int:
+        undecided = min((item.proposal_ts for item in self.prepared.values()), default=self.clock.last + 1)
+        return max(self.closed_ts, min(self.clock.last, undecided - 1))
+
+    def _want(self, ts: int) -> None:
+        self.clock.observe(ts)
+        self._wanted_ts = max(self._wanted_ts, ts)
+
+    # -- one shard
+
+    def _start(self, submission: _Submission) -> None:
+        if self.locks.is_blocked(submission.part.locks):
+            self.locks.wait(submission, submission.part.locks)
+        else:
+            self._run_single(submission)
+
+    def _run_single(self, submission: _Submission) -> None:
+        request, part = submission.request, submission.part
+        if request is not None and self._answer_again(submission, request):
+            return
+        if not self._watches_hold(part.watches):
+            self._reply_after(submission, self.pending.seen_by(part.locks), b"")
+            return
+        seen = self.pending.seen_by(part.locks)
+        access = self._access()
+        results = self.program(access, part.operation)
+        if not access.effects:
+            if not self.has_lease:
+                self._output.replies.append(Turned(submission.ticket))
+                return
+            self._reply_after(submission, seen, results)
+            return
+        vector = vector_of(seen, self.knowledge)
+        record_ = TransactionRecord(
+            self.clock.tick(self.now_us),
+            access.effects,
+            None if request is None else RequestRecord(*request, 0, results),
+            cross=CrossShard(None, to_wire(vector)) if vector else None,
+        )
+        item = PendingTransaction(record_, vector)
+        self.pending.execute(item, access.undo)
+        self._executed(item)
+        self._reply_after(submission, [item], results)
+
+    def _answer_again(self, submission: _Submission, request: RequestId) -> bool:
+        answer = self.requests.find(*request)
+        if answer is None:
+            return False
+        seen = [
+            item
+            for item in self.pending.items
+            if (known := item.record.request) is not None
+            and (known.incarnation, known.session, known.sequence) == request
+        ]
+        self._reply_after(submission, seen, answer)
+        return True
+
+    def _reply_after(self, submission: _Submission, seen: list[PendingTransaction], results: bytes) -> None:
+        waiting = _Waiting(submission, seen, results, self.clock.last)
+        if self._may_show(waiting):
+            self._output.replies.append(Reply(submission.ticket, results, waiting.ts))
+        else:
+            self._waiting.append(waiting)
+
+    def _may_show(self, waiting: _Waiting) -> bool:
+        return all(item.is_final for item in waiting.seen)
+
+    def _release_replies(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if any(item.is_void for item in one.seen):
+                self._start(one.submission)
+            elif self._may_show(one):
+                self._output.replies.append(Reply(one.submission.ticket, one.results, one.ts))
+            else:
+                self._waiting.append(one)
+
+    def _executed(self, item: PendingTransaction) -> None:
+        self._turn.append(item)
+        self.note_written(item)
+
+    def note_written(self, item: PendingTransaction) -> None:
+        """For WATCH: its keys are as new as it is."""
+        for name in keys_of(item.record.effects):
+            self.last_written[name] = item.record.ts
+        if any(effect.key is None for effect in item.record.effects):
+            self._forget_writes(item.record.ts)
+
+    def _forget_writes(self, ts: int) -> None:
+        """All keys count as written at `ts`."""
+        self.last_written.clear()
+        self.written_floor = ts
+
+    def _watches_hold(self, watches: Iterable[WatchedKey]) -> bool:
+        return all(self.last_written.get((watch.db, watch.key), self.written_floor) <= watch.as_of for watch in watches)
+
+    def _access(self) -> Access:
+        return Access(self.space, self.rng, now_ms=self.now_us // 1000)
+
+    # -- voiding
+
+    def _note_facts(self) -> None:
+        for known in self.knowledge.closed.values():
+            for fact in known:
+                if (fact.shard, fact.first) not in self._logged:
+                    self._logged.add((fact.shard, fact.first))
+                    self.facts.append(fact)
+
+    def _void(self) -> None:
+        for transaction in [item for item in self.prepared.values() if self.knowledge.is_broken(item.vector)]:
+            self._abort(transaction.prepare.id, transaction.prepare.started_ts)
+        voided = self.pending.void(self.knowledge)
+        if not voided:
+            return
+        self.voided_count += len(voided)
+        ts = self.clock.tick(self.now_us)
+        for item in voided:
+            for name in keys_of(item.record.effects):
+                self.last_written[name] = ts
+            if any(effect.key is None for effect in item.record.effects):
+                self._forget_writes(ts)
+        self._turn = [item for item in self._turn if not item.is_void]
+
+    # -- several shards
+
+    def _on_prepare(self, message: Prepare) -> None:
+        id = message.id
+        known = self.prepared.get(id)
+        if known is not None:
+            self._vote(known)
+        elif dict(message.epochs)[self.shard] != self.epoch:
+            self._refuse(message, Refusal.EPOCH)
+        elif id in self._refused or message.started_ts <= self._refused_floor:
+            self._refuse(message, Refusal.OVER)
+        elif id in self.outcomes or id in self._queued:
+            return
+        elif self.locks.try_lock(id, message.part.locks):
+            self._prepare(message)
+        elif message.may_wait:
+            self._queued[id] = message
+            self.locks.wait(id, message.part.locks)
+        else:
+            self._refuse(message, Refusal.CONFLICT)
+
+    def _prepare(self, message: Prepare) -> None:
+        """The locks are held: runs it, takes it back, votes."""
+        part = message.part
+        if not self._watches_hold(part.watches):
+            self._refuse(message, Refusal.WATCH)
+            self._unlock(message.id)
+            return
+        seen = self.pending.seen_by(part.locks)
+        access = self._access()
+        results = self.program(access, part.operation)
+        effects = list(access.effects)
+        access.rollback()
+        if not any(lock.is_exclusive for lock in part.locks):
+            effects = []  # deletions of what has expired: for whoever holds the key exclusively
+        vector = vector_of(seen, self.knowledge)
+        depend_on(vector, self.shard, self.epoch, latest_ts(seen))
+        transaction = _Prepared(
+            message, self.clock.tick(self.now_us), vector, results, effects, self.now_us + RESOLVE_AFTER_US
+        )
+        self.prepared[message.id] = transaction
+        self._vote(transaction)
+
+    def _vote(self, transaction: _Prepared) -> None:
+        prepare = transaction.prepare
+        vote = Prepared(
+            prepare.id,
+            self.shard,
+            self.epoch,
+            transaction.proposal_ts,
+            to_wire(transaction.vector),
+            transaction.results,
+        )
+        self._output.to_nodes.append((prepare.coordinator, vote))
+
+    def _refuse(self, message: Prepare, reason: Refusal) -> None:
+        refusal = Refused(message.id, self.shard, self.epoch, reason)
+        self._output.to_nodes.append((message.coordinator, refusal))
+
+    def _on_commit(self, message: Commit) -> None:
+        transaction = self.prepared.get(message.id)
+        if transaction is not None and message.epoch == self.epoch:
+            if transaction.inquiry is not None:
+                return  # the vote is frozen; the other participants know more
+            if transaction.prepare.is_read_only:
+                self._release(transaction, message)
+            elif self._commit(transaction, message):
+                self._tell(message, Committed(message.id, self.shard))
+            else:
+                self._tell(message, Aborted(message.id, self.shard))
+        elif message.id in self.outcomes:
+            self._tell(message, Committed(message.id, self.shard))
+        elif message.epoch <= self.epoch and message.ts > self.knowledge.global_ts:
+            # At or below W the outcome may be forgotten; above, an unknown transaction is not committed here.
+            self._tell(message, Aborted(message.id, self.shard))
+
+    def _tell(self, message: Commit, answer: Committed | Aborted) -> None:
+        self._output.to_nodes.append((message.coordinator, answer))
+
+    def _release(self, transaction: _Prepared, message: Commit) -> None:
+        """Ends a read-only transaction. That its locks were good until now needs the lease."""
+        self.clock.observe(message.ts)
+        answer = Committed(message.id, self.shard) if self.has_lease else Aborted(message.id, self.shard)
+        self._tell(message, answer)
+        self._end(transaction)
+
+    def _commit(self, transaction: _Prepared, decision: Commit | Answer) -> bool:
+        """Appends the record and unlocks. False if it is void already: then there is nothing to append."""
+        id, vector = decision.id, from_wire(decision.vector)
+        if self.knowledge.is_broken(vector):
+            self._abort(id, transaction.prepare.started_ts)
+            return False
+        self._want(decision.ts)
+        by_shard = dict(decision.effects)
+        effects = by_shard.get(self.shard, []) if by_shard else transaction.effects
+        record_ = TransactionRecord(decision.ts, effects, cross=CrossShard(id, decision.vector, decision.effects))
+        item = PendingTransaction(record_, vector)
+        self.pending.execute(item)
+        self._executed(item)
+        self.outcomes[id] = _Outcome(decision.ts, vector, decision.effects)
+        self._end(transaction)
+        return True
+
+    def _on_abort(self, message: Abort) -> None:
+        transaction = self.prepared.get(message.id)
+        if message.id not in self.outcomes and (transaction is None or transaction.inquiry is None):
+            self._abort(message.id, message.started_ts)
+
+    def _abort(self, id: TransactionId, started_ts: int) -> None:
+        """This shard will never commit it."""
+        self._refused[id] = started_ts
+        if len(self._refused) > REFUSED_MAX:
+            _, oldest = self._refused.popitem(last=False)
+            self._refused_floor = max(self._refused_floor, oldest)
+        transaction = self.prepared.get(id)
+        if transaction is not None:
+            self._end(transaction)
+        elif self._queued.pop(id, None) is not None:
+            self._unlock(id)
+
+    def _end(self, transaction: _Prepared) -> None:
+        id = transaction.prepare.id
+        del self.prepared[id]
+        self._unlock(id)
+
+    def _unlock(self, id: Hashable) -> None:
+        granted = deque(self.locks.release(id))
+        while granted:
+            owner = granted.popleft()
+            if isinstance(owner, _Submission):
+                self._run_single(owner)
+                granted.extend(self.locks.release(owner))
+            elif owner in self._queued:
+                self._prepare(self._queued.pop(owner))
+
+    # -- a silent coordinator
+
+    def _inquire(self, transaction: _Prepared) -> None:
+        prepare = transaction.prepare
+        transaction.deadline_us = self.now_us + RESOLVE_AFTER_US
+        if prepare.is_read_only:
+            self._abort(prepare.id, prepare.started_ts)
+            return
+        inquiry = self._freeze(transaction)
+        for shard, epoch in prepare.epochs:
+            if shard != self.shard and shard not in inquiry.frozen:
+                query = Query(prepare.id, self.shard, epoch, prepare.started_ts)
+                self._output.to_shards.append((shard, query))
+
+    def _freeze(self, transaction: _Prepared) -> Inquiry:
+        if transaction.inquiry is None:
+            others = tuple(shard for shard, _ in transaction.prepare.epochs if shard != self.shard)
+            transaction.inquiry = Inquiry(others)
+        return transaction.inquiry
+
+    def _on_query(self, message: Query) -> None:
+        if self.epoch < message.epoch:
+            return
+        transaction, outcome = self.prepared.get(message.id), self.outcomes.get(message.id)
+        if outcome is not None:
+            vector = to_wire(outcome.vector)
+            answer = Answer(message.id, self.shard, Fate.COMMITTED, outcome.ts, vector, outcome.effects)
+        elif transaction is not None:
+            self._freeze(transaction)
+            answer = Answer(message.id, self.shard, Fate.FROZEN, 0, [], [])
+        else:
+            self._abort(message.id, message.started_ts)
+            answer = Answer(message.id, self.shard, Fate.ABORTED, 0, [], [])
+        self._output.to_shards.append((message.shard, answer))
+
+    def _on_answer(self, message: Answer) -> None:
+        transaction = self.prepared.get(message.id)
+        if transaction is None or transaction.inquiry is None:
+            return
+        fate = transaction.inquiry.take(message)
+        if fate is Fate.COMMITTED:
+            self._commit(transaction, message)
+        elif fate is Fate.ABORTED:
+            self._abort(message.id, transaction.prepare.started_ts)
+
+    def status(self) -> dict[str, int]:
+        """Counts of what is unfinished."""
+        return {
+            "pending": len(self.pending.items),
+            "prepared": len(self.prepared),
+            "locks": len(self.locks),
+            "waiting": len(self._waiting),
+            "outcomes": len(self.outcomes),
+            "voided": self.voided_count,
+        }
+
+    def restore_outcome(self, record_: TransactionRecord) -> None:
+        """A record of the log that somebody may ask about."""
+        cross = record_.cross
+        if cross is not None and cross.id is not None:
+            vector: Vector = {}
+            join_into(vector, from_wire(cross.dependencies))
+            self.outcomes[cross.id] = _Outcome(record_.ts, vector, cross.effects)
+
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
+        Prepare: _on_prepare,
+        Commit: _on_commit,
+        Abort: _on_abort,
+        Query: _on_query,
+        Answer: _on_answer,
+    }

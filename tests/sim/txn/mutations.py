@@ -1,0 +1,243 @@
+"""Each rule of the protocol, broken on purpose. A mutation that no seed notices means that a checker is blind."""
+
+from collections.abc import Callable
+from typing import Any
+
+from makoredis.txn.coordinator import Coordinator
+from makoredis.txn.entries import ClosedEpochs
+from makoredis.txn.knowledge import Knowledge, Watermark
+from makoredis.txn.locks import LockTable
+from makoredis.txn.messages import Commit, Prepare, Query
+from makoredis.txn.participant import Participant
+from makoredis.txn.pending import PendingList
+from makoredis.txn.recovery import recover
+from tests.sim.txn.world import Machines
+
+
+class AnswersBeforeChosen(Participant):
+    """Answers before the watermark: a write is shown when it is executed."""
+
+    def _may_show(self, waiting: Any) -> bool:
+        return True
+
+
+class ReleasesPendingReads(Participant):
+    """A read of a pending key is not held back."""
+
+    def _may_show(self, waiting: Any) -> bool:
+        is_read = all(waiting.results and b'"append"' not in waiting.results for _ in [0])
+        return is_read or super()._may_show(waiting)
+
+
+class CoordinatorAnswersAtOnce(Coordinator):
+    """Answers a transaction over several shards when it is committed, before its vector is satisfied."""
+
+    def _settle(self, transaction: Any) -> None:
+        known, self.knowledge = self.knowledge, _Believer(self.knowledge.shards)
+        super()._settle(transaction)
+        self.knowledge = known
+
+
+class _Believer(Knowledge):
+    def is_satisfied(self, vector: Any) -> bool:
+        return True
+
+
+class PassesUndecided(Participant):
+    """Announces a watermark past a prepared, undecided transaction."""
+
+    def _closable_ts(self) -> int:
+        return max(self.closed_ts, self.clock.last)
+
+
+class MaximumForMinimum(Knowledge):
+    """W is the largest watermark."""
+
+    def _raise_global(self) -> None:
+        if self.watermarks:
+            self.global_ts = max(self.global_ts, max(ts for _, ts in self.watermarks.values()))
+
+
+class RegressingWatermark(Knowledge):
+    """The last announcement that arrives counts, and so W goes back."""
+
+    def hear(self, announced: Watermark) -> bool:
+        self.learn(announced.closed)
+        self.watermarks[announced.shard] = (announced.epoch, announced.ts)
+        if len(self.watermarks) == len(self.shards):
+            self.global_ts = min(ts for _, ts in self.watermarks.values())
+        return True
+
+
+class RelabelledWatermark(Knowledge):
+    """Takes the watermark of a new epoch for one of the old epoch too."""
+
+    def _is_durable(self, shard: int, epoch: int, ts: int) -> bool:
+        return self.watermarks.get(shard, (0, 0))[1] >= ts or super()._is_durable(shard, epoch, ts)
+
+    def is_broken(self, vector: Any) -> bool:
+        return not self.is_satisfied(vector) and super().is_broken(vector)
+
+
+class AcceptsOldCommits(Participant):
+    """A new leader takes part under the name of an earlier epoch, and takes commits meant for it."""
+
+    def _on_prepare(self, message: Prepare) -> None:
+        epochs = [(shard, self.epoch if shard == self.shard else epoch) for shard, epoch in message.epochs]
+        super()._on_prepare(_changed(message, epochs=epochs))
+
+    def _on_commit(self, message: Commit) -> None:
+        if message.epoch < self.epoch and message.id not in self.prepared and message.id not in self.outcomes:
+            self._tell(message, _committed(message, self.shard))
+            return
+        super()._on_commit(_changed(message, epoch=self.epoch))
+
+    _HANDLERS = Participant._HANDLERS | {Prepare: _on_prepare, Commit: _on_commit}
+
+
+def _committed(message: Commit, shard: int) -> Any:
+    from makoredis.txn.messages import Committed
+
+    return Committed(message.id, shard)
+
+
+def _changed(message: Any, **changes: Any) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(message, **changes)
+
+
+class SkipsWatch(Participant):
+    """Does not check watched keys."""
+
+    def _watches_hold(self, watches: Any) -> bool:
+        return True
+
+
+class UnlocksEarly(Participant):
+    """Gives up the locks when it has voted."""
+
+    def _vote(self, transaction: Any) -> None:
+        super()._vote(transaction)
+        self._unlock(transaction.prepare.id)
+
+
+class KeepsVoidedRequests(Participant):
+    """A voided transaction's request counts as executed."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.pending = _ForgetfulPending(self.space, self.requests)
+
+
+class _ForgetfulPending(PendingList):
+    def execute(self, transaction: Any, undo: Any = None) -> None:
+        super().execute(transaction, undo)
+        if transaction.record.request is not None:
+            transaction.undo.pop()
+
+
+class ServesTooEarly(Participant):
+    """Serves before its first entry is chosen."""
+
+    def proposed(self, index: int) -> None:
+        super().proposed(index)
+        if not self.is_serving:
+            self._open()
+
+
+class ForgetsFacts(Participant):
+    """Does not write the facts into the log that voided something."""
+
+    def _note_facts(self) -> None:
+        return None
+
+
+class IgnoresBrokenVectors(PendingList):
+    """Never voids."""
+
+    def void(self, knowledge: Knowledge) -> list[Any]:
+        return []
+
+
+class NeverVoids(Participant):
+    """Keeps what depends on lost epochs."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.pending = IgnoresBrokenVectors(self.space, self.requests)
+
+
+class LosesVectors(Participant):
+    """A transaction does not inherit what the pending writers of its keys depend on."""
+
+    def _vote(self, transaction: Any) -> None:
+        transaction.vector = {}
+        super()._vote(transaction)
+
+
+class AbortsAlone(Participant):
+    """Gives up a silent coordinator's transaction without asking."""
+
+    def _inquire(self, transaction: Any) -> None:
+        self._abort(transaction.prepare.id, transaction.prepare.started_ts)
+
+
+class DoesNotFreeze(Participant):
+    """Answers a query, and takes the coordinator's commit all the same."""
+
+    def _on_query(self, message: Query) -> None:
+        super()._on_query(message)
+        transaction = self.prepared.get(message.id)
+        if transaction is not None:
+            transaction.inquiry = None
+
+    _HANDLERS = Participant._HANDLERS | {Query: _on_query}
+
+
+class NoLocks(LockTable):
+    """Locks nothing."""
+
+    def is_blocked(self, wanted: Any) -> bool:
+        return False
+
+
+class PassesLocks(Participant):
+    """Single-shard transactions do not wait behind prepared ones."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.locks = NoLocks()
+
+
+def final_too_high(*arguments: Any) -> Participant:
+    """Closes earlier epochs at a timestamp above what was promised."""
+    participant = recover(*arguments)
+    _, _, log, *_ = arguments
+    own = participant.facts[0]
+    participant.facts[0] = ClosedEpochs(own.shard, own.first, own.last, own.final_ts + 50_000 * bool(log))
+    participant._own = [participant.facts[0] if fact is own else fact for fact in participant._own]
+    return participant
+
+
+MUTATIONS: dict[str, Callable[[], Machines]] = {
+    "answer-before-chosen": lambda: Machines(participant=AnswersBeforeChosen),
+    "answer-before-watermark": lambda: Machines(coordinator=CoordinatorAnswersAtOnce),
+    "release-pending-read": lambda: Machines(participant=ReleasesPendingReads),
+    "pass-undecided": lambda: Machines(participant=PassesUndecided),
+    "max-for-min": lambda: Machines(knowledge=MaximumForMinimum),
+    "regress-watermark": lambda: Machines(knowledge=RegressingWatermark),
+    "relabel-watermark": lambda: Machines(knowledge=RelabelledWatermark),
+    "final-too-high": lambda: Machines(recover=final_too_high),
+    "commit-in-newer-epoch": lambda: Machines(participant=AcceptsOldCommits),
+    "skip-watch": lambda: Machines(participant=SkipsWatch),
+    "unlock-early": lambda: Machines(participant=UnlocksEarly),
+    "keep-voided-request": lambda: Machines(participant=KeepsVoidedRequests),
+    "serve-too-early": lambda: Machines(participant=ServesTooEarly),
+    "forget-facts": lambda: Machines(participant=ForgetsFacts),
+    "never-void": lambda: Machines(participant=NeverVoids),
+    "lose-vectors": lambda: Machines(participant=LosesVectors),
+    "abort-alone": lambda: Machines(participant=AbortsAlone),
+    "no-freeze": lambda: Machines(participant=DoesNotFreeze),
+    "pass-locks": lambda: Machines(participant=PassesLocks),
+}

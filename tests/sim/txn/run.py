@@ -1,0 +1,282 @@
+"""`python -m tests.sim.txn.run SEED [SEED_END] [--mutation NAME] [--history FILE]`: one run, or a range of them."""
+
+import argparse
+import json
+import sys
+from random import Random
+from typing import Any
+
+from makoredis.txn.coordinator import Finished, Verdict
+from makoredis.txn.participant import Reply
+from tests.sim.txn.checkers import check
+from tests.sim.txn.workload import (
+    Event,
+    History,
+    Operation,
+    accounts,
+    lists,
+    parts_of,
+    shard_of,
+    transfer,
+)
+from tests.sim.txn.world import Machines, Node, Options, Violation, World
+
+CLIENTS = 8
+PATIENCE_US = 400_000
+
+
+class Client:
+    """Sends one transaction after the other; with no answer it goes on under another name."""
+
+    def __init__(self, simulation: "Simulation", number: int) -> None:
+        self.simulation = simulation
+        self.world = simulation.world
+        self.rng = self.world.rng
+        self.number = number
+        self.process = number
+        self.session = number
+        self.sequence = 0
+        self.ticket = 0
+
+    @property
+    def node(self) -> Node:
+        return self.world.nodes[self.number % len(self.world.nodes)]
+
+    def next(self) -> None:
+        """Begins a transaction, unless it is over."""
+        if self.simulation.is_over:
+            return
+        if not self.node.is_up:
+            self.world.at(20_000, self.next)
+            return
+        draw = self.rng.random()
+        if draw < 0.2:
+            self._transfer()
+        elif draw < 0.3:
+            self._watch()
+        else:
+            self._lists()
+
+    def _expect(self, event: Event | None, call: Any) -> int:
+        """Registers a ticket; exactly one of the answer and the time-out is acted on."""
+        self.ticket += 1
+        ticket = self.number * 1_000_000 + self.ticket
+
+        def answer(result: Any) -> None:
+            if self.world.tickets.pop(ticket, None) is not None:
+                call(result)
+
+        def silence() -> None:
+            if self.world.tickets.pop(ticket, None) is not None:
+                self._lose()
+
+        self.world.tickets[ticket] = answer
+        self.world.at(PATIENCE_US, silence)
+        return ticket
+
+    def _lose(self) -> None:
+        self.process += CLIENTS
+        self.world.count("unknown")
+        self.next()
+
+    def _lists(self) -> None:
+        operations = self.simulation.draw_operations(self.rng)
+        event = self.simulation.history.invoke(self.process, operations, self.world.now_us)
+        self._send(operations, {}, event)
+
+    def _send(self, operations: list[Operation], watches: dict[str, int], event: Event) -> None:
+        parts = parts_of(operations, watches)
+        ticket = self._expect(event, lambda result: self._done(event, result))
+        if len(parts) == 1:
+            ((shard, part),) = parts.items()
+            self.sequence += 1
+            self._submit(ticket, shard, part, (1, self.session, self.sequence))
+        else:
+            is_read_only = all(kind == "r" for kind, _, _ in operations)
+            self.node.coordinator.now_us = self.node.wall_us()
+            self.node.coordinator.begin(ticket, parts, is_read_only=is_read_only)
+            self.node.flush()
+
+    def _submit(self, ticket: int, shard: int, part: Any, request: Any) -> None:
+        """Sends, and sends again: the same request must not be executed twice."""
+        if ticket in self.world.tickets:
+            self.world.submit(self.node, ticket, shard, part, request)
+            self.world.at(120_000, self._submit, ticket, shard, part, request)
+
+    def _done(self, event: Event, result: Reply | Finished) -> None:
+        if isinstance(result, Finished) and result.verdict is Verdict.UNKNOWN:
+            self._lose()
+            return
+        raw = [result.results] if isinstance(result, Reply) else list(result.results.values())
+        event.completed_us = self.world.now_us
+        if (isinstance(result, Finished) and result.verdict is not Verdict.DONE) or not all(raw):
+            event.is_failed = True
+            self.world.count("failed")
+        else:
+            by_shard = {shard_of(rows[0][1]): iter(rows) for rows in map(json.loads, raw) if rows}
+            event.operations[:] = [next(by_shard[shard_of(key)]) for _, key, _ in event.operations]
+            self.world.count("ok")
+        self.world.at(int(self.rng.expovariate(1 / 5000)), self.next)
+
+    def _transfer(self) -> None:
+        source, target = self.rng.sample(accounts(self.world.options.shards), 2)
+        if shard_of(source) == shard_of(target):
+            self.next()
+            return
+        amount = self.rng.randint(1, 60)
+        parts = parts_of([["get", source, None], ["get", target, None]], {}, exclusive=True)
+        ticket = self._expect(None, lambda result: self.world.at(2000, self.next))
+        self.node.coordinator.now_us = self.node.wall_us()
+        self.node.coordinator.begin(
+            ticket,
+            parts,
+            is_read_only=False,
+            combine=lambda results: transfer(results, source, target, amount),
+        )
+        self.node.flush()
+
+    def _watch(self) -> None:
+        """WATCH key, read it, then append if it is unchanged: one atomic transaction if it succeeds."""
+        key = self.rng.choice(self.simulation.keys())
+        begun_us = self.world.now_us
+
+        def read(reply: Reply) -> None:
+            before = json.loads(reply.results)[0]
+            self._append_if_unchanged(key, before, reply.ts, begun_us)
+
+        ((shard, part),) = parts_of([["r", key, None]], {}).items()
+        self.sequence += 1
+        self._submit(self._expect(None, read), shard, part, (1, self.session, self.sequence))
+
+    def _append_if_unchanged(self, key: str, before: Operation, as_of: int, begun_us: int) -> None:
+        operations = [["append", key, self.simulation.next_value(key)]]
+        others = [other for other in self.simulation.keys() if shard_of(other) != shard_of(key)]
+        if others and self.rng.random() < 0.5:
+            operations.append(["r", self.rng.choice(others), None])
+        event = self.simulation.history.invoke(self.process, operations, begun_us)
+
+        def done(result: Any) -> None:
+            self._done(event, result)
+            if event.completed_us and not event.is_failed:
+                event.operations.insert(0, before)
+
+        parts = parts_of(operations, {key: as_of})
+        ticket = self._expect(event, done)
+        if len(parts) == 1:
+            ((shard, part),) = parts.items()
+            self.sequence += 1
+            self._submit(ticket, shard, part, (1, self.session, self.sequence))
+        else:
+            self.node.coordinator.now_us = self.node.wall_us()
+            self.node.coordinator.begin(ticket, parts, is_read_only=False)
+            self.node.flush()
+
+
+class Simulation:
+    """A world with clients, from one seed."""
+
+    def __init__(self, seed: int, machines: Machines | None = None) -> None:
+        rng = Random(f"options {seed}")
+        self.options = Options(
+            shards=rng.choice([1, 2, 3, 3, 4]),
+            loss=rng.choice([0, 0, 0.02, 0.1]),
+            duplication=rng.choice([0, 0.05, 0.2]),
+            delay_us=rng.choice([300, 1000, 5000]),
+            skew_us=rng.choice([0, 1000, 20_000]),
+            crash_every_us=rng.choice([0, 150_000, 400_000]),
+            cut_every_us=rng.choice([0, 200_000, 500_000]),
+            chosen_us=rng.choice([1000, 5000, 20_000]),
+        )
+        self.world = World(seed, self.options, machines or Machines())
+        self.history = History()
+        self.is_over = False
+        self._values: dict[str, int] = {}
+        self._generation = 0
+        for number in range(CLIENTS):
+            self.world.at(100_000, Client(self, number).next)
+        for node in self.world.nodes:
+            self.world.at(150_000, self._read_snapshot, node)
+
+    def keys(self) -> list[str]:
+        return lists(self.options.shards, self._generation)
+
+    def next_value(self, key: str) -> int:
+        self._values[key] = self._values.get(key, 0) + 1
+        if self._values[key] > 40:
+            self._generation += 1
+        return self._values[key]
+
+    def draw_operations(self, rng: Random) -> list[Operation]:
+        writes = rng.choice([0.0, 0.5, 0.8])
+        operations: list[Operation] = []
+        for _ in range(rng.randint(1, 4)):
+            key = rng.choice(self.keys())
+            is_write = rng.random() < writes
+            operations.append(["append", key, self.next_value(key)] if is_write else ["r", key, None])
+        return operations
+
+    def _read_snapshot(self, node: Node) -> None:
+        if self.is_over:
+            return
+        if node.is_up and node.snapshot.ts:
+            operations: list[Operation] = []
+            for key in self.world.rng.sample(self.keys(), min(3, len(self.keys()))):
+                value = node.snapshot.spaces[shard_of(key)].by_id[0].get(key.encode())
+                operations.append(["r", key, [] if value is None else [int(item) for item in value]])  # type: ignore
+            event = self.history.invoke(100_000 + node.id + 10 * node.incarnation, operations, self.world.now_us)
+            event.completed_us, event.is_stale = self.world.now_us + 1, True
+        self.world.at(17_000, self._read_snapshot, node)
+
+    def run(self) -> list[str]:
+        """Faults, then calm. Returns what is wrong."""
+        world = self.world
+        try:
+            world.run_until(self.options.run_us)
+            self.is_over = True
+            world.calm()
+            world.run_until(self.options.run_us + 3_000_000)
+            self._read_everything()
+            world.check_rest()
+        except (Violation, AssertionError) as error:
+            return [str(error), *check(self.history.events)[:1]]
+        return check(self.history.events)
+
+    def _read_everything(self) -> None:
+        for group in self.world.groups:
+            if group.leader is None:
+                raise Violation(f"shard {group.shard} has no leader")
+            space = self.world.nodes[group.leader].participants[group.shard].space
+            for key in sorted(self._values):
+                if shard_of(key) == group.shard:
+                    value = space.by_id[0].get(key.encode())
+                    seen = [] if value is None else [int(item) for item in value]  # type: ignore[union-attr]
+                    event = self.history.invoke(999, [["r", key, seen]], self.world.now_us)
+                    event.completed_us = self.world.now_us
+                    self.world.now_us += 1
+
+
+def main() -> int:
+    from tests.sim.txn.mutations import MUTATIONS
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seed", type=int)
+    parser.add_argument("end", type=int, nargs="?")
+    parser.add_argument("--mutation", choices=sorted(MUTATIONS))
+    parser.add_argument("--history")
+    arguments = parser.parse_args()
+    failures = 0
+    for seed in range(arguments.seed, arguments.end or arguments.seed + 1):
+        simulation = Simulation(seed, MUTATIONS[arguments.mutation]() if arguments.mutation else None)
+        problems = simulation.run()
+        failures += bool(problems)
+        if arguments.history:
+            with open(arguments.history, "w") as file:
+                file.write(simulation.history.jsonl())
+        if problems or arguments.end is None:
+            print(seed, simulation.options, simulation.world.statistics, *problems[:3], sep="\n  ")
+    print(f"{failures} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

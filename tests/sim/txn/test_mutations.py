@@ -1,0 +1,16 @@
+"""Every rule of the protocol that is broken on purpose must be noticed; the table is in docs/testing.md."""
+
+import pytest
+
+from tests.sim.txn.mutations import MUTATIONS, is_noticed
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(MUTATIONS))
+def test_a_broken_rule_is_noticed(name: str) -> None:
+    assert any(is_noticed(name, seed) for seed in range(100))
+
+
+@pytest.mark.parametrize("name", ["answer-before-watermark", "pass-undecided", "relabel-watermark", "unlock-early"])
+def test_a_broken_rule_is_noticed_at_once(name: str) -> None:
+    assert any(is_noticed(name, seed) for seed in range(5))

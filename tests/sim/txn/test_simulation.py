@@ -1,0 +1,80 @@
+"""Transactions over several shards under faults. A failure names the command that repeats it."""
+
+import pytest
+
+from tests.sim.txn.checkers import check
+from tests.sim.txn.run import Simulation
+from tests.sim.txn.workload import Event
+
+
+def run(seed: int) -> None:
+    problems = Simulation(seed).run()
+    assert not problems, f"repeat with: python -m tests.sim.txn.run {seed}\n" + "\n".join(problems[:3])
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_faults(seed: int) -> None:
+    run(seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(50, 1000))
+def test_many_faults(seed: int) -> None:
+    run(seed)
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    one, other = Simulation(3), Simulation(3)
+    one.run()
+    other.run()
+    assert one.history.jsonl() == other.history.jsonl()
+
+
+X, Y = "0:x", "1:y"
+
+
+@pytest.mark.parametrize(
+    ("name", "events"),
+    [
+        ("G1a", [Event(0, [["append", X, 1]], 1, 2, True), Event(1, [["r", X, [1]]], 3, 4)]),
+        (
+            "G1b",
+            [Event(0, [["append", X, 1], ["append", X, 2]], 1, 9), Event(1, [["r", X, [1]]], 1, 9)]
+            + [Event(2, [["r", X, [1, 2]]], 1, 9)],
+        ),
+        (
+            "G0",
+            [Event(0, [["append", X, 1], ["append", Y, 1]], 1, 9), Event(1, [["append", X, 2], ["append", Y, 2]], 1, 9)]
+            + [Event(2, [["r", X, [1, 2]]], 1, 9), Event(3, [["r", Y, [2, 1]]], 1, 9)],
+        ),
+        (
+            "G1c",
+            [Event(0, [["append", X, 1], ["r", Y, [1]]], 1, 9), Event(1, [["append", Y, 1], ["r", X, [1]]], 1, 9)],
+        ),
+        (
+            "G-single",
+            [Event(0, [["append", X, 1], ["append", Y, 1]], 1, 9), Event(1, [["r", X, [1]], ["r", Y, []]], 1, 9)]
+            + [Event(2, [["r", Y, [1]]], 1, 9)],
+        ),
+        (
+            "G2-item",
+            [Event(0, [["append", X, 1], ["r", Y, []]], 1, 9), Event(1, [["append", Y, 1], ["r", X, []]], 1, 9)]
+            + [Event(2, [["r", X, [1]], ["r", Y, [1]]], 10, 11)],
+        ),
+        (
+            "real-time",
+            [Event(0, [["append", X, 1]], 1, 2), Event(1, [["r", X, []]], 3, 4), Event(2, [["r", X, [1]]], 5, 6)],
+        ),
+        ("lost", [Event(0, [["append", X, 1]], 1, 2), Event(1, [["r", X, []]], 3, 4)]),
+        ("incompatible", [Event(0, [["r", X, [1, 2]]], 1, 2), Event(1, [["r", X, [2]]], 3, 4)]),
+        ("duplicate", [Event(0, [["append", X, 1]], 1, 2), Event(1, [["r", X, [1, 1]]], 3, 4)]),
+        ("garbage", [Event(1, [["r", X, [1]]], 3, 4)]),
+    ],
+)
+def test_the_checker_names_each_anomaly(name: str, events: list[Event]) -> None:
+    assert any(problem.startswith(name) for problem in check(events)), check(events)
+
+
+def test_the_checker_accepts_a_serial_history() -> None:
+    events = [Event(0, [["append", X, 1], ["r", Y, []]], 1, 2), Event(1, [["r", X, [1]], ["append", Y, 5]], 3, 4)]
+    assert check([*events, Event(2, [["r", Y, [5]]], 3, 4)]) == []

@@ -1,0 +1,436 @@
+"""Nodes, shards' logs, network and faults in one thread. Time is microseconds and jumps from event to event.
+
+Replication is modelled, not run: a shard has one log; an entry is chosen some time after it was proposed, unless its
+leader is cut off. When a leadership ends, an arbitrary part of what is not chosen survives. A leader that is cut off
+goes on believing in itself without lease until it hears of its successor.
+"""
+
+import heapq
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from makoredis.base.record import wire_decoder, wire_encode
+from makoredis.txn.coordinator import Coordinator, Finished
+from makoredis.txn.entries import decode_payload
+from makoredis.txn.follower import Snapshot
+from makoredis.txn.knowledge import Knowledge
+from makoredis.txn.messages import Aborted, Committed, Message, Part, Prepared, Refused
+from makoredis.txn.participant import Participant, Reply, RequestId
+from makoredis.txn.recovery import LogEntry, recover
+from tests.sim.txn.workload import contents, program, total
+
+LEASE_US = 60_000
+TICK_US = 5_000
+ANNOUNCE_EVERY = 10
+EPOCH_US = 1_000_000_000
+"""Time begins here, so that clocks can be behind."""
+
+_decode_message = wire_decoder(Message)
+
+
+class Violation(Exception):
+    """The protocol broke a promise."""
+
+
+@dataclass(slots=True)
+class Options:
+    """The swarm options of a run, drawn from its seed."""
+
+    shards: int
+    nodes: int = 3
+    loss: float = 0.0
+    duplication: float = 0.0
+    delay_us: int = 1000
+    skew_us: int = 0
+    crash_every_us: int = 0
+    cut_every_us: int = 0
+    chosen_us: int = 4000
+    run_us: int = 1_500_000
+
+
+@dataclass(slots=True)
+class Group:
+    """One shard's log as its majority has it."""
+
+    shard: int
+    term: int = 0
+    leader: int | None = None
+    log: list[bytes] = field(default_factory=list)
+    chosen: int = 0
+    cut_since_us: int | None = None
+    last_chosen_us: int = 0
+
+
+@dataclass(slots=True)
+class Machines:
+    """The classes under test; a mutation replaces one by a broken subclass."""
+
+    knowledge: type[Knowledge] = Knowledge
+    participant: type[Participant] = Participant
+    coordinator: type[Coordinator] = Coordinator
+    snapshot: type[Snapshot] = Snapshot
+    recover: Callable[..., Participant] = recover
+
+
+class Node:
+    """What one process has in memory."""
+
+    def __init__(self, world: "World", id: int, skew_us: int) -> None:
+        self.world = world
+        self.id = id
+        self.skew_us = skew_us
+        self.is_up = False
+        self.is_cut = False
+        self.incarnation = 0
+        self.start()
+
+    def start(self) -> None:
+        world = self.world
+        self.is_up = True
+        self.incarnation += 1
+        self.ticks = 0
+        self.knowledge = world.machines.knowledge(range(world.options.shards))
+        self.snapshot = world.machines.snapshot(range(world.options.shards), self.knowledge)
+        self.delivered = dict.fromkeys(range(world.options.shards), 0)
+        self.participants: dict[int, Participant] = {}
+        self.watermarks: dict[int, Any] = {}
+        self.coordinator = world.machines.coordinator(self.id, self.incarnation * 100 + self.id, self.knowledge)
+        self.coordinator.tick(self.wall_us())
+
+    def wall_us(self) -> int:
+        return EPOCH_US + self.world.now_us + self.skew_us
+
+    def tick(self) -> None:
+        self.ticks += 1
+        for shard, participant in self.participants.items():
+            participant.has_lease = self.world.has_lease(shard, self)
+            participant.tick(self.wall_us())
+            if self.ticks % ANNOUNCE_EVERY == 0 and shard in self.watermarks:
+                self.world.announce(self, self.watermarks[shard])
+        self.coordinator.tick(self.wall_us())
+        self.flush()
+
+    def flush(self) -> None:
+        """Performs what the machines want until none wants anything."""
+        for participant in self.participants.values():
+            participant.settle()
+        self.coordinator.settle()
+        for shard, participant in self.participants.items():
+            participant.now_us = self.wall_us()
+            payload = participant.take_entry()
+            if payload is not None:
+                participant.proposed(self.world.propose(self, shard, participant.epoch, payload))
+            output = participant.take_output()
+            for node, answer in output.to_nodes:
+                self.world.send(self, node, answer)
+            for target, query in output.to_shards:
+                self.world.send_to_leader(self, target, query)
+            for reply in output.replies:
+                self.world.answered(self, reply)
+            if output.watermark is not None:
+                self.watermarks[shard] = output.watermark
+                self.world.announce(self, output.watermark)
+        messages, finished = self.coordinator.take_output()
+        for shard, message in messages:
+            self.world.send_to_leader(self, shard, message)
+        for result in finished:
+            self.world.finished(result)
+        before = self.snapshot.ts
+        if self.snapshot.advance():
+            self.world.check_snapshot(self, before)
+
+
+class World:
+    """Everything, and the queue of what happens next."""
+
+    def __init__(self, seed: int, options: Options, machines: Machines) -> None:
+        self.rng = Random(seed)
+        self.options = options
+        self.machines = machines
+        self.now_us = 0
+        self.is_calm = False
+        self.statistics: dict[str, int] = {}
+        self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._sequence = 0
+        self.tickets: dict[Hashable, Callable[[Any], None]] = {}
+        self.groups = [Group(shard) for shard in range(options.shards)]
+        self.nodes = [
+            Node(self, id, self.rng.randint(-options.skew_us, options.skew_us)) for id in range(options.nodes)
+        ]
+        for node in self.nodes:
+            self.at(self.rng.randint(0, TICK_US), self._tick, node)
+        for group in self.groups:
+            self.at(0, self._elect, group)
+        if options.crash_every_us:
+            self._again(options.crash_every_us, self._crash)
+        if options.cut_every_us:
+            self._again(options.cut_every_us, self._cut)
+
+    # -- time
+
+    def at(self, delay_us: int, call: Callable[..., None], *arguments: Any) -> None:
+        self._sequence += 1
+        heapq.heappush(self._queue, (self.now_us + delay_us, self._sequence, call, arguments))
+
+    def run_until(self, until_us: int) -> None:
+        while self._queue and self._queue[0][0] <= until_us:
+            self.now_us, _, call, arguments = heapq.heappop(self._queue)
+            call(*arguments)
+        self.now_us = until_us
+
+    def count(self, name: str) -> None:
+        self.statistics[name] = self.statistics.get(name, 0) + 1
+
+    def _tick(self, node: Node) -> None:
+        if node.is_up:
+            node.tick()
+        self.at(TICK_US, self._tick, node)
+
+    # -- network
+
+    def _delay(self) -> int:
+        return 100 + int(self.rng.expovariate(1 / self.options.delay_us))
+
+    def transmit(self, sender: Node, receiver: Node, call: Callable[..., None], *arguments: Any) -> None:
+        """Calls at the receiver: later, twice, or never."""
+        copies = 1
+        if sender is not receiver and not self.is_calm:
+            if self.rng.random() < self.options.loss:
+                return
+            copies += self.rng.random() < self.options.duplication
+        for _ in range(copies):
+            self.at(self._delay(), self._arrive, sender, receiver, receiver.incarnation, call, arguments)
+
+    def _arrive(
+        self, sender: Node, receiver: Node, incarnation: int, call: Callable[..., None], arguments: tuple[Any, ...]
+    ) -> None:
+        is_cut = sender is not receiver and (sender.is_cut or receiver.is_cut)
+        if receiver.is_up and receiver.incarnation == incarnation and not is_cut:
+            call(*arguments)
+            receiver.flush()
+
+    def send(self, sender: Node, node: int, message: Any) -> None:
+        self.transmit(sender, self.nodes[node], self._deliver, self.nodes[node], None, wire_encode(message))
+
+    def send_to_leader(self, sender: Node, shard: int, message: Any) -> None:
+        group = self.groups[shard]
+        believed = [node.id for node in self.nodes if shard in node.participants]
+        target = group.leader
+        if believed and (target is None or self.rng.random() < 0.2):
+            target = self.rng.choice(believed)
+        if target is not None:
+            receiver = self.nodes[target]
+            self.transmit(sender, receiver, self._deliver, receiver, shard, wire_encode(message))
+
+    def _deliver(self, node: Node, shard: int | None, raw: bytes) -> None:
+        message = _decode_message(raw)
+        if shard is None:
+            if message.id[0] % 100 == node.id:
+                assert isinstance(message, Prepared | Refused | Committed | Aborted)
+                node.coordinator.step(message)
+        elif shard in node.participants:
+            participant = node.participants[shard]
+            participant.now_us = node.wall_us()
+            participant.has_lease = self.has_lease(shard, node)
+            participant.step(message)
+
+    def announce(self, sender: Node, watermark: Any) -> None:
+        for node in self.nodes:
+            if node is not sender:
+                self.transmit(sender, node, node.knowledge.hear, watermark)
+
+    # -- clients
+
+    def submit(self, client: Node, ticket: Hashable, shard: int, part: Part, request: RequestId) -> None:
+        group = self.groups[shard]
+        if group.leader is not None:
+            leader = self.nodes[group.leader]
+            self.transmit(client, leader, self._submit, leader, ticket, shard, part, request)
+
+    def _submit(self, node: Node, ticket: Hashable, shard: int, part: Part, request: RequestId) -> None:
+        if shard in node.participants:
+            participant = node.participants[shard]
+            participant.now_us = node.wall_us()
+            participant.has_lease = self.has_lease(shard, node)
+            participant.submit(ticket, part, request)
+
+    def answered(self, node: Node, reply: Any) -> None:
+        if isinstance(reply, Reply) and reply.ticket in self.tickets:
+            self.at(self._delay(), self.tickets[reply.ticket], reply)
+
+    def finished(self, result: Finished) -> None:
+        if result.ticket in self.tickets:
+            self.tickets[result.ticket](result)
+
+    # -- replication
+
+    def has_lease(self, shard: int, node: Node) -> bool:
+        group = self.groups[shard]
+        if group.leader != node.id or group.term != node.participants[shard].epoch:
+            return False
+        return group.cut_since_us is None or self.now_us < group.cut_since_us + LEASE_US
+
+    def propose(self, node: Node, shard: int, term: int, payload: bytes) -> int:
+        group = self.groups[shard]
+        if group.term != term or group.leader != node.id:
+            return len(group.log) + 1_000_000  # a deposed leader's: never chosen
+        group.log.append(payload)
+        delay = int(self.rng.expovariate(1 / self.options.chosen_us)) + 200
+        group.last_chosen_us = max(group.last_chosen_us, self.now_us + delay)
+        self.at(group.last_chosen_us - self.now_us, self._choose, group, term, len(group.log))
+        return len(group.log)
+
+    def _choose(self, group: Group, term: int, index: int) -> None:
+        if group.term != term or group.leader is None:
+            return
+        node = self.nodes[group.leader]
+        if node.is_cut:
+            self.at(10_000, self._choose, group, term, index)
+            return
+        group.chosen = max(group.chosen, index)
+        participant = node.participants[group.shard]
+        participant.has_lease = self.has_lease(group.shard, node)
+        participant.chosen(index)
+        node.flush()
+        for follower in self.nodes:
+            self.at(self._delay(), self._feed, follower, group)
+
+    def _feed(self, node: Node, group: Group) -> None:
+        if not node.is_up:
+            return
+        if node.is_cut:
+            self.at(20_000, self._feed, node, group)
+            return
+        for index in range(node.delivered[group.shard], group.chosen):
+            node.snapshot.chosen(group.shard, decode_payload(group.log[index]))
+        node.delivered[group.shard] = group.chosen
+        node.flush()
+
+    def _elect(self, group: Group) -> None:
+        candidates = [node for node in self.nodes if node.is_up and not node.is_cut]
+        if not candidates:
+            self.at(50_000, self._elect, group)
+            return
+        group.term += self.rng.choice([1, 1, 2])
+        node = self.rng.choice(candidates)
+        group.leader, group.cut_since_us, group.last_chosen_us = node.id, None, self.now_us
+        log = [LogEntry(index, decode_payload(raw)) for index, raw in enumerate(group.log, 1)]
+        participant = self.machines.recover(
+            group.shard, group.term, log, node.knowledge, program, Random(0), node.wall_us(), self.machines.participant
+        )
+        participant.chosen_index = group.chosen
+        node.participants[group.shard] = participant
+        self.count("election")
+        node.flush()
+        if self.options.crash_every_us and self.rng.random() < 0.3:  # a second failure, during the recovery
+            self.at(int(self.rng.expovariate(1 / self.options.chosen_us)), self._kill, node)
+
+    def _depose(self, group: Group, delay_us: int) -> None:
+        """Ends a leadership: an arbitrary part of what is not chosen survives."""
+        keep = self.rng.randint(group.chosen, len(group.log))
+        del group.log[keep:]
+        group.term += 1
+        group.leader = None
+        self.at(delay_us, self._elect, group)
+
+    # -- faults
+
+    def _again(self, mean_us: int, call: Callable[[], None]) -> None:
+        self.at(int(self.rng.expovariate(1 / mean_us)), call)
+
+    def _crash(self) -> None:
+        if self.is_calm:
+            return
+        self._kill(self.rng.choice([node for node in self.nodes if not node.is_cut] or self.nodes))
+        self._again(self.options.crash_every_us, self._crash)
+
+    def _kill(self, node: Node) -> None:
+        if self.is_calm or not node.is_up:
+            return
+        self.count("crash")
+        node.is_up = False
+        node.participants = {}
+        for group in self.groups:
+            if group.leader == node.id:
+                self._depose(group, LEASE_US + 2 * self.options.skew_us + self.rng.randint(0, 50_000))
+        self.at(self.rng.randint(10_000, 300_000), self._restart, node)
+
+    def _restart(self, node: Node) -> None:
+        if node.is_up:
+            return
+        node.start()
+        for group in self.groups:
+            self._feed(node, group)
+
+    def _cut(self) -> None:
+        if self.is_calm:
+            return
+        node = self.rng.choice(self.nodes)
+        if not any(other.is_cut for other in self.nodes):
+            self.count("cut")
+            node.is_cut = True
+            for group in self.groups:
+                if group.leader == node.id:
+                    group.cut_since_us = self.now_us
+                    patience = LEASE_US + 2 * self.options.skew_us + self.rng.randint(0, 50_000)
+                    self.at(patience, self._replace, group, group.term)
+            self.at(self.rng.randint(10_000, 400_000), self._heal, node)
+        self._again(self.options.cut_every_us, self._cut)
+
+    def _replace(self, group: Group, term: int) -> None:
+        if group.term == term and group.cut_since_us is not None:
+            self._depose(group, 0)
+
+    def _heal(self, node: Node) -> None:
+        node.is_cut = False
+        for group in self.groups:
+            if group.leader == node.id:
+                group.cut_since_us = None
+            elif group.shard in node.participants:
+                self.at(self.rng.randint(0, 100_000), self._notice, node, group, node.incarnation)
+
+    def _notice(self, node: Node, group: Group, incarnation: int) -> None:
+        """A deposed leader hears of its successor, and becomes a follower."""
+        if node.incarnation == incarnation and group.leader != node.id:
+            node.participants.pop(group.shard, None)
+
+    def calm(self) -> None:
+        """The end of all faults."""
+        self.is_calm = True
+        for node in self.nodes:
+            if node.is_cut:
+                self._heal(node)
+            if not node.is_up:
+                self._restart(node)
+
+    # -- checks
+
+    def check_snapshot(self, node: Node, before: int) -> None:
+        if node.snapshot.ts < before:
+            raise Violation(f"node {node.id}: snapshot went back from {before} to {node.snapshot.ts}")
+        expected = self.options.shards * 2 * 100
+        if total(node.snapshot.spaces) != expected:
+            raise Violation(
+                f"node {node.id}: the accounts sum up to {total(node.snapshot.spaces)} at {node.snapshot.ts}"
+            )
+
+    def check_rest(self) -> None:
+        """After the calm: nothing unfinished, all replicas alike, the watermark has moved."""
+        for group in self.groups:
+            leaders = [node for node in self.nodes if group.shard in node.participants]
+            if [node.id for node in leaders] != [group.leader]:
+                raise Violation(f"shard {group.shard}: leaders {[node.id for node in leaders]}")
+            participant = leaders[0].participants[group.shard]
+            status = participant.status()
+            left = {name: status[name] for name in ("pending", "prepared", "locks", "waiting", "outcomes")}
+            if any(left.values()):
+                raise Violation(f"shard {group.shard}: left over {left}")
+            expected = contents(participant.space)
+            for node in self.nodes:
+                if contents(node.snapshot.spaces[group.shard]) != expected:
+                    raise Violation(f"shard {group.shard}: node {node.id} differs from the leader")
+        for node in self.nodes:
+            if len(node.coordinator) or node.snapshot.waiting_count():
+                raise Violation(f"node {node.id}: unfinished coordinator or snapshot")
