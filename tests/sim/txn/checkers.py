@@ -1,13 +1,15 @@
-"""Is a history of list appends strictly serializable? (Adya's anomalies; the method of Kingsbury & Alvaro, "Elle", 2020.)
+"""Is a history of list appends strictly serializable? (Adya's anomalies; method: Kingsbury & Alvaro, "Elle", 2020.)
 
 Every element is appended once, and a read shows the whole list, so reads give the order of a key's versions. From it
 follow the edges between transactions: ww (wrote the next version), wr (read what the other wrote), rw (read what the
-other overwrote), rt (was answered before the other was sent). A cycle is an anomaly, named by its edges: G0 only ww; G1c ww and wr;
-G-single exactly one rw; else G2. Reads of a follower's snapshot have no rt edges except among themselves on one node.
+other overwrote), rt (was answered before the other was sent). A cycle is an anomaly, named by its edges: G0 only ww;
+G1c ww and wr; G-single exactly one rw; else G2. Reads of a follower's snapshot have no rt edges except among
+themselves on one node.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 from tests.sim.txn.workload import Event
 
@@ -90,7 +92,7 @@ def _data_edges(
 ) -> None:
     for key, values in order.items():
         numbers = [writer[key, value] for value in values if (key, value) in writer]
-        for one, other in zip(numbers, numbers[1:]):
+        for one, other in pairwise(numbers):
             if one != other:
                 graph[one][other].add("ww")
     for number, key, value in _reads(events):
@@ -171,7 +173,7 @@ def _name(graph: Graph, component: list[int], events: list[Event]) -> str:
     """The worst anomaly of a component with cycles, with its smallest members."""
     for name, kinds in (("G0", {"ww"}), ("G1c", {"ww", "wr"}), ("G2-item", {"ww", "wr", "rw"})):
         if cycle := _cycle(graph, set(component), kinds):
-            rw = sum("rw" in graph[a][b] and not graph[a][b] & {"ww", "wr"} for a, b in zip(cycle, cycle[1:]))
+            rw = sum("rw" in graph[a][b] and not graph[a][b] & {"ww", "wr"} for a, b in pairwise(cycle))
             label = "G-single" if name == "G2-item" and rw == 1 else name
             return f"{label}: " + _describe(graph, cycle, events)
     cycle = _cycle(graph, set(component), {"ww", "wr", "rw", "rt"})
@@ -179,7 +181,7 @@ def _name(graph: Graph, component: list[int], events: list[Event]) -> str:
 
 
 def _describe(graph: Graph, cycle: list[int], events: list[Event]) -> str:
-    steps = [f"T{a} {'/'.join(sorted(graph[a][b]))}→ T{b}" for a, b in zip(cycle, cycle[1:])]
+    steps = [f"T{a} {'/'.join(sorted(graph[a][b]))}→ T{b}" for a, b in pairwise(cycle)]
     shown = [f"T{number}={events[number].operations}" for number in cycle[:-1]]
     return ", ".join(steps) + "; " + "; ".join(shown)
 

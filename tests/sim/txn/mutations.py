@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from makoredis.base.errors import Fatal
 from makoredis.txn.coordinator import Coordinator
 from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.knowledge import Knowledge, Watermark
@@ -146,13 +147,6 @@ class ServesTooEarly(Participant):
             self._open()
 
 
-class ForgetsFacts(Participant):
-    """Does not write the facts into the log that voided something."""
-
-    def _note_facts(self) -> None:
-        return None
-
-
 class IgnoresBrokenVectors(PendingList):
     """Never voids."""
 
@@ -234,10 +228,19 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "unlock-early": lambda: Machines(participant=UnlocksEarly),
     "keep-voided-request": lambda: Machines(participant=KeepsVoidedRequests),
     "serve-too-early": lambda: Machines(participant=ServesTooEarly),
-    "forget-facts": lambda: Machines(participant=ForgetsFacts),
     "never-void": lambda: Machines(participant=NeverVoids),
     "lose-vectors": lambda: Machines(participant=LosesVectors),
     "abort-alone": lambda: Machines(participant=AbortsAlone),
     "no-freeze": lambda: Machines(participant=DoesNotFreeze),
     "pass-locks": lambda: Machines(participant=PassesLocks),
 }
+
+
+def is_noticed(name: str, seed: int) -> bool:
+    """Whether a run with this mutation ends in a violation, or stops itself."""
+    from tests.sim.txn.run import Simulation
+
+    try:
+        return bool(Simulation(seed, MUTATIONS[name]()).run())
+    except (Fatal, AssertionError, KeyError, IndexError):
+        return True

@@ -137,7 +137,7 @@ class Client:
 
     def _watch(self) -> None:
         """WATCH key, read it, then append if it is unchanged: one atomic transaction if it succeeds."""
-        key = self.rng.choice(self.simulation.keys())
+        key = self.rng.choice(self.simulation.key_names())
         begun_us = self.world.now_us
 
         def read(reply: Reply) -> None:
@@ -150,7 +150,7 @@ class Client:
 
     def _append_if_unchanged(self, key: str, before: Operation, as_of: int, begun_us: int) -> None:
         operations = [["append", key, self.simulation.next_value(key)]]
-        others = [other for other in self.simulation.keys() if shard_of(other) != shard_of(key)]
+        others = [other for other in self.simulation.key_names() if shard_of(other) != shard_of(key)]
         if others and self.rng.random() < 0.5:
             operations.append(["r", self.rng.choice(others), None])
         event = self.simulation.history.invoke(self.process, operations, begun_us)
@@ -197,7 +197,7 @@ class Simulation:
         for node in self.world.nodes:
             self.world.at(150_000, self._read_snapshot, node)
 
-    def keys(self) -> list[str]:
+    def key_names(self) -> list[str]:
         return lists(self.options.shards, self._generation)
 
     def next_value(self, key: str) -> int:
@@ -210,7 +210,7 @@ class Simulation:
         writes = rng.choice([0.0, 0.5, 0.8])
         operations: list[Operation] = []
         for _ in range(rng.randint(1, 4)):
-            key = rng.choice(self.keys())
+            key = rng.choice(self.key_names())
             is_write = rng.random() < writes
             operations.append(["append", key, self.next_value(key)] if is_write else ["r", key, None])
         return operations
@@ -220,7 +220,7 @@ class Simulation:
             return
         if node.is_up and node.snapshot.ts:
             operations: list[Operation] = []
-            for key in self.world.rng.sample(self.keys(), min(3, len(self.keys()))):
+            for key in self.world.rng.sample(self.key_names(), min(3, len(self.key_names()))):
                 value = node.snapshot.spaces[shard_of(key)].by_id[0].get(key.encode())
                 operations.append(["r", key, [] if value is None else [int(item) for item in value]])  # type: ignore
             event = self.history.invoke(100_000 + node.id + 10 * node.incarnation, operations, self.world.now_us)

@@ -39,13 +39,20 @@ X, Y = "0:x", "1:y"
         ("G1a", [Event(0, [["append", X, 1]], 1, 2, True), Event(1, [["r", X, [1]]], 3, 4)]),
         (
             "G1b",
-            [Event(0, [["append", X, 1], ["append", X, 2]], 1, 9), Event(1, [["r", X, [1]]], 1, 9)]
-            + [Event(2, [["r", X, [1, 2]]], 1, 9)],
+            [
+                Event(0, [["append", X, 1], ["append", X, 2]], 1, 9),
+                Event(1, [["r", X, [1]]], 1, 9),
+                Event(2, [["r", X, [1, 2]]], 1, 9),
+            ],
         ),
         (
             "G0",
-            [Event(0, [["append", X, 1], ["append", Y, 1]], 1, 9), Event(1, [["append", X, 2], ["append", Y, 2]], 1, 9)]
-            + [Event(2, [["r", X, [1, 2]]], 1, 9), Event(3, [["r", Y, [2, 1]]], 1, 9)],
+            [
+                Event(0, [["append", X, 1], ["append", Y, 1]], 1, 9),
+                Event(1, [["append", X, 2], ["append", Y, 2]], 1, 9),
+                Event(2, [["r", X, [1, 2]]], 1, 9),
+                Event(3, [["r", Y, [2, 1]]], 1, 9),
+            ],
         ),
         (
             "G1c",
@@ -53,13 +60,19 @@ X, Y = "0:x", "1:y"
         ),
         (
             "G-single",
-            [Event(0, [["append", X, 1], ["append", Y, 1]], 1, 9), Event(1, [["r", X, [1]], ["r", Y, []]], 1, 9)]
-            + [Event(2, [["r", Y, [1]]], 1, 9)],
+            [
+                Event(0, [["append", X, 1], ["append", Y, 1]], 1, 9),
+                Event(1, [["r", X, [1]], ["r", Y, []]], 1, 9),
+                Event(2, [["r", Y, [1]]], 1, 9),
+            ],
         ),
         (
             "G2-item",
-            [Event(0, [["append", X, 1], ["r", Y, []]], 1, 9), Event(1, [["append", Y, 1], ["r", X, []]], 1, 9)]
-            + [Event(2, [["r", X, [1]], ["r", Y, [1]]], 10, 11)],
+            [
+                Event(0, [["append", X, 1], ["r", Y, []]], 1, 9),
+                Event(1, [["append", Y, 1], ["r", X, []]], 1, 9),
+                Event(2, [["r", X, [1]], ["r", Y, [1]]], 10, 11),
+            ],
         ),
         (
             "real-time",

@@ -91,7 +91,7 @@ def contents(space: Keyspace) -> dict[bytes, list[bytes] | bytes]:
     """All keys and values, to compare replicas."""
     database = space.by_id[0]
     result: dict[bytes, list[bytes] | bytes] = {}
-    for key in database.keys():
+    for key in list(database.keys()):
         value = database.get(key)
         result[key] = bytes(value) if isinstance(value, bytes | bytearray) else list(value)  # type: ignore[arg-type]
     return result
