@@ -8,7 +8,7 @@ from makoredis.txn.coordinator import Coordinator
 from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.locks import LockTable
-from makoredis.txn.messages import Commit, Prepare, Query
+from makoredis.txn.messages import Commit, Prepare
 from makoredis.txn.participant import Participant
 from makoredis.txn.pending import PendingList
 from makoredis.txn.recovery import recover
@@ -177,18 +177,6 @@ class AbortsAlone(Participant):
         self._abort(transaction.prepare.id, transaction.prepare.started_ts)
 
 
-class DoesNotFreeze(Participant):
-    """Answers a query, and takes the coordinator's commit all the same."""
-
-    def _on_query(self, message: Query) -> None:
-        super()._on_query(message)
-        transaction = self.prepared.get(message.id)
-        if transaction is not None:
-            transaction.inquiry = None
-
-    _HANDLERS = Participant._HANDLERS | {Query: _on_query}
-
-
 class NoLocks(LockTable):
     """Locks nothing."""
 
@@ -231,7 +219,6 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "never-void": lambda: Machines(participant=NeverVoids),
     "lose-vectors": lambda: Machines(participant=LosesVectors),
     "abort-alone": lambda: Machines(participant=AbortsAlone),
-    "no-freeze": lambda: Machines(participant=DoesNotFreeze),
     "pass-locks": lambda: Machines(participant=PassesLocks),
 }
 
