@@ -17,7 +17,7 @@ def test_one_command_starts_and_stops_all_nodes(tmp_path: Path) -> None:
     log = tmp_path / "launcher.log"
     with log.open("wb") as output:
         launcher = subprocess.Popen(
-            [sys.executable, "-u", "-m", "makoredis", "--config", str(cluster.config)],
+            [sys.executable, "-u", "-m", "makoredis", "--config", str(cluster.configs["n1"])],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
