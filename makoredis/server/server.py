@@ -251,6 +251,7 @@ class Server:
         session.multi = None
         session.multi_failed = False
         session.guard_term = 0
+        session.watches_elsewhere = False
         self.watches.forget(session)
         session.refresh_special()
 
