@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from makoredis.admin import rdb_tool
 from makoredis.admin.launcher import launch
 from makoredis.base.config import ConfigError, FileConfig, NodeConfig, load_config
 from makoredis.base.errors import Fatal
@@ -24,6 +25,9 @@ from makoredis.version import VERSION
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says. Returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] in (["import"], ["export"]):
+        return rdb_tool.main(words)
     options = _parser().parse_args(arguments)
     try:
         file = load_config(Path(options.config)) if options.config else FileConfig()
@@ -44,7 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="makoredis", description="A Redis-compatible, durable, serializable database")
+    parser = argparse.ArgumentParser(
+        prog="makoredis",
+        description="A Redis-compatible, durable, serializable database",
+        epilog="makoredis import FILE.rdb and makoredis export FILE.rdb move keys from and to Redis's own files.",
+    )
     parser.add_argument("--config", metavar="FILE", help="configuration file (see conf/single.yml)")
     parser.add_argument("--node", metavar="NAME", help="which node of the file to run")
     parser.add_argument("--port", type=int, metavar="N", help="port for clients (6380)")
