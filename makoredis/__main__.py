@@ -106,7 +106,7 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
 
     Raises: ConfigError for what one node can do and several cannot.
     """
-    if len(file.nodes) < 2:
+    if len(file.nodes) < 2 and not node.join:
         return NodeSettings(
             id=NodeId(node.id),
             cluster=file.cluster,
@@ -119,11 +119,12 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
     if file.shards != 1:
         raise ConfigError(f"{file.path}: shards: {file.shards} is not supported yet; valid is 1")
+    first = [] if node.join else [each for each in file.nodes if not each.join]
     return NodeSettings(
         id=NodeId(node.id),
         cluster=file.cluster,
-        members=tuple(sorted(NodeId(each.id) for each in file.nodes)),
-        witnesses=tuple(sorted(NodeId(each.id) for each in file.nodes if each.witness)),
+        members=tuple(sorted(NodeId(each.id) for each in first)),
+        witnesses=tuple(sorted(NodeId(each.id) for each in first if each.witness)),
         addresses={NodeId(each.id): (each.host, each.peer_port) for each in file.nodes},
         clients={NodeId(each.id): (each.host, each.port) for each in file.nodes},
         redirects=file.redirect == "moved",

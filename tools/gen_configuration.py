@@ -45,6 +45,7 @@ NODE_KEYS = {
     "peer_port": "Port for the other nodes. Default: `port` + 10000.",
     "dir": "Where log and checkpoints are.",
     "witness": "Votes, but keeps no data.",
+    "join": "Begins empty, without a vote, and waits until `MAKO ADD` makes it a member. For nodes that come later.",
 }
 
 _ENCODING = "Where `OBJECT ENCODING` changes its answer; memory is laid out the same way on both sides."

@@ -33,6 +33,8 @@ class NodeConfig:
     dir: str = "./makoredis-data"
     witness: bool = False
     """Votes, but keeps no data."""
+    join: bool = False
+    """Not one of the first members: begins empty and waits until it is added."""
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ _RANGES = {
     "port": (0, 65_535),
     "peer_port": (0, 65_535),
 }
-_BOOLEANS = ("prefer_spread_leaders", "witness")
+_BOOLEANS = ("prefer_spread_leaders", "witness", "join")
 _TEXTS = ("cluster", "host", "dir")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 

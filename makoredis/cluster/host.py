@@ -105,7 +105,19 @@ class ShardHost:
         return self._is_complete() and self.core.lease_valid()
 
     def _is_complete(self) -> bool:
-        return self.is_leader and self.applied_index >= self._serves_from and not self.is_held
+        return self.is_settled() and not self.is_held and not self.core.is_transferring()
+
+    def is_settled(self) -> bool:
+        """Whether this replica leads, and everything from before its leadership is applied."""
+        return self.is_leader and self.applied_index >= self._serves_from
+
+    def transfer_leadership(self, node: NodeId) -> None:
+        """Hands over. What was executed in this turn goes before; what comes now waits for the next leader.
+
+        Raises: NotLeader, Busy, ClientError.
+        """
+        self.propose()
+        self.core.transfer_leadership(node)
 
     def confirm(self) -> int:
         """Asks a quorum whether this replica still leads, for want of a lease.

@@ -19,6 +19,12 @@ class Hello(Wire, tag=1):
     """Random per start of a process: requests of an earlier one are somebody else's."""
     clock_us: int
     """The caller's wall clock."""
+    host: str = ""
+    peer_port: int = 0
+    """Where the caller listens for its peers, so that one that is not in any book can be answered; 0: nowhere."""
+    client_host: str = ""
+    client_port: int = 0
+    """Where it listens for clients."""
 
 
 class Consensus(Wire, tag=2):
@@ -86,7 +92,18 @@ class Unblock(Wire, tag=7):
     with_error: bool
 
 
-PeerMessage = Hello | Consensus | Forward | Answer | Refused | SessionClosed | Unblock
+class WhoLeads(Wire, tag=8):
+    """Asked by a node that is no member (yet, or any more), and by one that cannot reach the leader it knows."""
+
+
+class Leads(Wire, tag=9):
+    """The answer, if the node that was asked knows one."""
+
+    node: int
+    term: int
+
+
+PeerMessage = Hello | Consensus | Forward | Answer | Refused | SessionClosed | Unblock | WhoLeads | Leads
 
 encode_peer_message = wire_encode
 decode_peer_message = wire_decoder(PeerMessage)

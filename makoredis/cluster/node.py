@@ -6,18 +6,20 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Protocol
 
-from makoredis.base.ids import NodeId, ShardId
+from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import record
 from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.host import ShardHost, Token
 from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, leftovers, load_table
+from makoredis.cluster.members import with_notes
+from makoredis.cluster.membership import Membership
 from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
 from makoredis.cluster.transport import Poller, Transport
 from makoredis.consensus.core import CoreConfig, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
-from makoredis.consensus.types import Configuration, HardState, Role
+from makoredis.consensus.types import Configuration, HardState, Role, SnapshotMetadata
 from makoredis.data.config import DataConfig
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.disk import DiskState, DiskThread, Durability
@@ -52,7 +54,8 @@ class NodeSettings:
     id: NodeId = NodeId(1)
     cluster: str = "makoredis"
     members: tuple[NodeId, ...] = (NodeId(1),)
-    """The voters that a new cluster begins with, this node included."""
+    """The voters that a new cluster begins with; () on a node that will be added. They count at the first start only:
+    from then on the membership is what the disk says."""
     witnesses: tuple[NodeId, ...] = ()
     addresses: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where the others listen for their peers."""
@@ -124,6 +127,7 @@ class Node:
         self.host: ShardHost
         self.checkpointer: Checkpointer
         self.snapshots: Snapshots
+        self.membership: Membership
 
     # -- starting
 
@@ -132,6 +136,7 @@ class Node:
 
         Raises: StorageError when what is on the disk is not what was written.
         """
+        self._initialise()
         reader = self.store.engine
         stored_databases = load_table(reader, self._table, self._executor, progress)
         for ops in leftovers(reader, self._table):
@@ -143,12 +148,25 @@ class Node:
             SnapshotReceiver(self.host, self.store, self._table, self.checkpointer),
         )
         self.host.snapshots = self.snapshots
+        self.membership = Membership(self.settings.id, self.host, self.settings.addresses, self._dial)
         self.host.applied_index = self._table.checkpoint.index
         if not self.is_replicated:
             self._replay(progress)
         if stored_databases != len(self._space.by_id):
             # What the log says from now on is about databases that only the configuration knows of so far.
             self.checkpointer.request()
+
+    def _initialise(self) -> None:
+        """First start: an empty checkpoint says who the first members are, so that a file that is edited later does not
+        change them behind the cluster's back."""
+        if self._table.checkpoint.metadata is None:
+            ops = self._table.writer().finish(SnapshotMetadata(Index(0), Term(0), self._first_members()), b"")
+            self.store.write_ops(ops, sync=True)
+
+    def _first_members(self) -> Configuration:
+        settings = self.settings
+        members = Configuration(voters=settings.members, witnesses=settings.witnesses)
+        return with_notes(members, {int(node): at for node, at in settings.addresses.items()}, (), ())
 
     def _load_host(self) -> ShardHost:
         reader = self.store.engine
@@ -160,7 +178,7 @@ class Node:
         core = Raft(
             CoreConfig(
                 settings.id,
-                Configuration(voters=settings.members, witnesses=settings.witnesses),
+                self._first_members(),
                 election_ticks=settings.election_ticks,
                 preferred=settings.preferred,
                 limits=Limits(
@@ -205,11 +223,30 @@ class Node:
         settings = self.settings
         if settings.listen is None:
             return
-        hello = Hello(PROTOCOL_VERSION, settings.cluster, settings.id, self.incarnation, time.time_ns() // 1000)
+        hello = Hello(
+            PROTOCOL_VERSION,
+            settings.cluster,
+            settings.id,
+            self.incarnation,
+            time.time_ns() // 1000,
+            *settings.listen,
+            *settings.clients.get(settings.id, ("", 0)),
+        )
         self.transport = Transport(hello, poller, self, self.now)
         self.transport.delay_seconds = settings.peer_delay_seconds
         self.transport.listen(*settings.listen)
-        self.transport.set_peers({node: at for node, at in settings.addresses.items() if node != settings.id})
+        self.membership.tick()
+
+    def _dial(self, addresses: dict[NodeId, tuple[str, int]]) -> None:
+        if self.transport is not None:
+            self.transport.set_peers(addresses)
+
+    def client_addresses(self) -> dict[NodeId, tuple[str, int]]:
+        """Where the members listen for clients, as far as it is known."""
+        transport = self.transport
+        known = {**self.settings.clients, **({} if transport is None else transport.clients)}
+        members = self.host.core.status().configuration.members()
+        return {node: at for node, at in known.items() if node in members}
 
     def peer_message(self, sender: NodeId, message: PeerMessage) -> None:
         """A peer said something."""
@@ -313,6 +350,7 @@ class Node:
         """About `tick_seconds` have passed; nothing may have been executed in this turn yet."""
         self.account_time()
         if self.transport is not None:
+            self.membership.tick()
             self.transport.tick()
         self._look_at_disk()
         if self.write_refusal is not None and self.is_replicated:

@@ -125,6 +125,10 @@ class Transport:
         self.delay_seconds = 0.0
         """Every frame leaves so much later; for tests and benchmarks."""
         self.links: dict[NodeId, _Link] = {}
+        self.guests: set[NodeId] = set()
+        """Nodes that called and are no members: they are dialled as long as their call lasts."""
+        self.clients: dict[NodeId, tuple[str, int]] = {}
+        """Where nodes that called listen for clients."""
         self.inbound: dict[int, _Inbound] = {}
         self.dropped = 0
         """Messages for a peer that could not be reached."""
@@ -149,8 +153,11 @@ class Transport:
     def set_peers(self, addresses: dict[NodeId, tuple[str, int]]) -> None:
         """Dials who is new, hangs up on who is gone."""
         for node in list(self.links):
-            if addresses.get(node) != self.links[node].address:
+            if node not in addresses and self._calls(node):
+                self.guests.add(node)
+            elif addresses.get(node) != self.links[node].address:
                 self._down(self.links.pop(node), "removed")
+        self.guests -= addresses.keys()
         for node, address in addresses.items():
             if node not in self.links:
                 self.links[node] = _Link(node, address)
@@ -348,11 +355,23 @@ class Transport:
             for earlier in [each for each in self.inbound.values() if each.node == node]:
                 self._hang_up(earlier)
             inbound.node = node
+            self._welcome(node, message)
             self.receiver.peer_called(node, message.incarnation)
         elif inbound.node is None:
             raise _BadPeer("no hello")
         else:
             self.receiver.peer_message(inbound.node, message)
+
+    def _welcome(self, node: NodeId, hello: Hello) -> None:
+        if hello.client_port:
+            self.clients[node] = (hello.client_host, hello.client_port)
+        if hello.peer_port and node not in self.links and node != self.hello.node:
+            self.guests.add(node)
+            self.links[node] = _Link(node, (hello.host, hello.peer_port))
+            self.tick()
+
+    def _calls(self, node: NodeId) -> bool:
+        return any(inbound.node == node for inbound in self.inbound.values())
 
     def _check_hello(self, hello: Hello) -> None:
         if hello.version != PROTOCOL_VERSION:
@@ -365,8 +384,12 @@ class Transport:
         if self.inbound.pop(fd, None) is not None:
             self.poller.unwatch(fd)
             inbound.sock.close()
-            if inbound.node is not None:
-                self.receiver.peer_gone(inbound.node)
+            node = inbound.node
+            if node is not None:
+                self.receiver.peer_gone(node)
+                if node in self.guests and not self._calls(node):
+                    self.guests.discard(node)
+                    self._down(self.links.pop(node), "has left")
 
 
 class _BadPeer(Exception):

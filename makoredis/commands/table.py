@@ -1,4 +1,5 @@
-"""The facts about every Redis command: arity, flags, where its keys are. One row each, read from `table.json`.
+"""The facts about every command: arity, flags, where its keys are. One row each: Redis's commands from `table.json`,
+makoredis's own ones from `own_table.json`, in the same form.
 
 This table is the whole truth on a command for dispatch, routing, COMMAND, ACL categories and the generated docs; a
 handler is only bound to a row by name (`makoredis.commands.registry` for commands on keys, `makoredis.server` for those
@@ -216,8 +217,11 @@ def _command_row(raw: dict[str, Any]) -> CommandRow:
     )
 
 
-TABLE: dict[str, CommandRow] = {
-    raw["name"]: _command_row(raw)
-    for raw in json.loads(files("makoredis.commands").joinpath("table.json").read_text(encoding="utf-8"))
-}
-"""Every command that Redis has, whether makoredis answers it or not, by upper-case name (`OBJECT|ENCODING`)."""
+def _rows(file: str) -> dict[str, CommandRow]:
+    raws = json.loads(files("makoredis.commands").joinpath(file).read_text(encoding="utf-8"))
+    return {raw["name"]: _command_row(raw) for raw in raws}
+
+
+TABLE: dict[str, CommandRow] = {**_rows("table.json"), **_rows("own_table.json")}
+"""Every command that Redis has, whether makoredis answers it or not, and then makoredis's own ones, by upper-case name
+(`OBJECT|ENCODING`)."""

@@ -277,6 +277,10 @@ class Core(Protocol):
         """
         ...
 
+    def is_transferring(self) -> bool:
+        """Whether this leader hands over at the moment, so that a proposal would be refused."""
+        ...
+
     def wake(self) -> None:
         """Somebody wants this group: ends a quiesced state, here and on the peers."""
         ...

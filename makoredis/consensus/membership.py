@@ -75,6 +75,7 @@ def normalized(configuration: Configuration) -> Configuration:
         outgoing=_sorted(configuration.outgoing),
         learners=_sorted(configuration.learners),
         witnesses=_sorted(configuration.witnesses),
+        notes=configuration.notes,
     )
 
 
@@ -106,6 +107,7 @@ def next_configuration(current: Configuration, target: Configuration) -> Configu
         outgoing=current.voters,
         learners=target.learners,
         witnesses=_sorted((*current.witnesses, *target.witnesses)),
+        notes=target.notes,
     )
 
 
@@ -115,6 +117,7 @@ def without_outgoing(joint: Configuration) -> Configuration:
         voters=joint.voters,
         learners=joint.learners,
         witnesses=tuple(node for node in joint.witnesses if node in joint.voters),
+        notes=joint.notes,
     )
 
 

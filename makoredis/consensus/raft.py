@@ -130,6 +130,9 @@ class Raft:
         quiesce.wake(self.state)
         transfer.begin(self.state, node)
 
+    def is_transferring(self) -> bool:
+        return self.state.transfer_to is not None
+
     def wake(self) -> None:
         quiesce.wake(self.state)
 

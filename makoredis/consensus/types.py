@@ -81,6 +81,9 @@ class Configuration(Wire):
     learners: tuple[NodeId, ...] = ()
     witnesses: tuple[NodeId, ...] = ()
     """Those of `voters` and `outgoing` that are log witnesses."""
+    notes: bytes = b""
+    """What the driver keeps beside the members, such as their addresses. Consensus never looks inside; another one is
+    another configuration, and a joint change ends with those of its target."""
 
     @property
     def is_joint(self) -> bool:

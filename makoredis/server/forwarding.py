@@ -13,7 +13,16 @@ Invariants:
 from typing import TYPE_CHECKING
 
 from makoredis.base.ids import NodeId
-from makoredis.cluster.messages import Answer, Forward, PeerMessage, Refused, SessionClosed, Unblock
+from makoredis.cluster.messages import (
+    Answer,
+    Forward,
+    Leads,
+    PeerMessage,
+    Refused,
+    SessionClosed,
+    Unblock,
+    WhoLeads,
+)
 from makoredis.server.proxies import Proxies
 from makoredis.server.session import ForwardKind, Held, Request, Session
 from makoredis.txn.gate import Gate
@@ -37,6 +46,8 @@ class Forwarding:
         """Unanswered requests of local clients by session and sequence, oldest first."""
         self.proxies = Proxies(server)
         self.forwarded_count = 0
+        self._heard: tuple[int, int] = (0, 0)
+        """The leader and its term that others told this node of."""
         self._asked: tuple[int, int] = (0, 0)
         """The leader that everything unanswered was asked, and its term."""
         self._is_asking_anew = False
@@ -45,6 +56,17 @@ class Forwarding:
         """The leader that this node knows does not lead: all is asked again at the next tick."""
 
     # -- asking
+
+    def leadership(self) -> tuple[int, int]:
+        """Whom to ask: the leader (0: unknown) and its term, as this replica or, if they know better, others know it.
+
+        A node that is no member hears nothing of elections by itself.
+        """
+        host = self.server.node.host
+        leader, term = self._heard
+        if term > host.term or (term == host.term and host.leader is None):
+            return leader, term
+        return host.leader or 0, host.term
 
     def may_run_here(self, session: Session) -> bool:
         """Whether this node executes the session's next request itself."""
@@ -82,8 +104,7 @@ class Forwarding:
         request.is_silent = is_silent
         request.guard_term = guard_term
         self._wait(session, request, Gate(0))
-        host = self.server.node.host
-        if self._asked == (host.leader or 0, host.term) and not self._is_asking_anew and not self._is_refused:
+        if self._asked == self.leadership() and not self._is_asking_anew and not self._is_refused:
             self._ask(session, request)
 
     def _wait(self, session: Session, request: Request, gate: Gate) -> None:
@@ -94,7 +115,8 @@ class Forwarding:
 
     def _ask(self, session: Session, request: Request) -> None:
         node = self.server.node
-        if node.host.leader is None:
+        leader, term = self.leadership()
+        if not leader:
             return
         self.forwarded_count += 1
         message = Forward(
@@ -107,9 +129,9 @@ class Forwarding:
             request.kind,
             request.commands,
             request.guard_term,
-            node.host.term,
+            term,
         )
-        self.send(node.host.leader, message)
+        self.send(NodeId(leader), message)
 
     def send(self, node_id: NodeId, message: PeerMessage) -> None:
         """Says something to a node, or to this one itself."""
@@ -121,8 +143,7 @@ class Forwarding:
 
     def end_turn(self) -> None:
         """Asks again where something may have been lost, and goes on with what had to wait."""
-        host = self.server.node.host
-        leadership = (host.leader or 0, host.term)
+        leadership = self.leadership()
         if leadership != self._asked or self._is_asking_anew:
             self._asked = leadership
             self._is_asking_anew = self._is_refused = False
@@ -131,10 +152,21 @@ class Forwarding:
 
     def tick(self) -> None:
         """Asks again after a refusal, and gives up on what nobody answers."""
+        if self.waiting:
+            self._find_leader()
+            self._give_up()
         if self._is_refused:
             self._is_asking_anew = True
-        if self.waiting:
-            self._give_up()
+
+    def _find_leader(self) -> None:
+        """Asks everybody who leads, if this node does not know or cannot reach who does."""
+        node = self.server.node
+        leader = self.leadership()[0]
+        if node.transport is None or leader == node.settings.id:
+            return
+        if self._is_refused or not leader or not node.transport.is_up(NodeId(leader)):
+            for peer in node.transport.links:
+                self.send(peer, WhoLeads())
 
     def _ask_all(self) -> None:
         for (session_id, _), (request, _) in list(self.waiting.items()):
@@ -217,19 +249,19 @@ class Forwarding:
 
     def unblock(self, session: Session, *, with_error: bool) -> bool:
         """CLIENT UNBLOCK for a session whose blocking request waits on the leader. False if it has none."""
-        node = self.server.node
         held = session.held[0] if session.held else None
         if held is None or not any(request is not None and request.may_block for request in held.requests):
             return False
-        if node.host.leader is not None:
-            self.send(node.host.leader, Unblock(node.incarnation, session.id, with_error))
+        leader = self.leadership()[0]
+        if leader:
+            self.send(NodeId(leader), Unblock(self.server.node.incarnation, session.id, with_error))
         return True
 
     # -- what peers say
 
     def peer_connected(self, node: NodeId) -> None:
         """What was said on the old connection may be lost."""
-        if node == self.server.node.host.leader:
+        if node == self.leadership()[0]:
             self._is_asking_anew = True
 
     def peer_called(self, node: NodeId, incarnation: int) -> None:
@@ -249,6 +281,12 @@ class Forwarding:
                 self._answered(message.session, message.sequence, message.reply, message.index)
         elif type(message) is Refused:
             self._is_refused = True
+        elif type(message) is WhoLeads:
+            leader, term = self.leadership()
+            if leader:
+                self.send(sender, Leads(leader, term))
+        elif type(message) is Leads:
+            self._heard = max(self._heard, (message.node, message.term), key=lambda leadership: leadership[1])
         elif type(message) is SessionClosed:
             self.proxies.session_closed(message.incarnation, message.session)
         elif type(message) is Unblock:

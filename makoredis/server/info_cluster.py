@@ -164,7 +164,7 @@ def _peers(server: "Server") -> dict[NodeId, PeerStatus]:
 
 def _address(server: "Server", node: NodeId | None) -> tuple[str, int]:
     """Where a node listens for clients; unknown: `?` and 0, which are no address."""
-    return ("?", 0) if node is None else server.node.settings.clients.get(node, ("?", 0))
+    return ("?", 0) if node is None else server.node.client_addresses().get(node, ("?", 0))
 
 
 def _is_link_up(server: "Server") -> bool:

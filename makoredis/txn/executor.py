@@ -56,6 +56,8 @@ class _Turn:
     undo: list[list[Undo]]
     announcements: list[Announcement]
     closed_sessions: list[tuple[int, int]] = field(default_factory=list)
+    is_wanted: bool = False
+    """Somebody waits for an entry, even an empty one."""
 
 
 @record
@@ -182,8 +184,13 @@ class Executor:
     # -- the log
 
     def has_entry(self) -> bool:
-        """Whether transactions wait to be proposed."""
-        return bool(self._turn.transactions)
+        """Whether there is something to be proposed."""
+        return bool(self._turn.transactions) or self._turn.is_wanted
+
+    def want_entry(self) -> Gate:
+        """Makes this turn propose an entry, transactions or not. Its gate opens when all before it is chosen too."""
+        self._turn.is_wanted = True
+        return self._turn.gate
 
     def encode_entry(self, epoch: int) -> bytes:
         """The payload of this turn's entry; `proposed` or `undo_turn` says what became of it."""

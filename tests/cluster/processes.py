@@ -16,6 +16,12 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 60.0
+_NOT_NOW = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
 
 
 def free_ports(count: int) -> list[int]:
@@ -31,14 +37,18 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
-    """The condition's value once it is true. A node that does not answer counts as not true."""
+    """The condition's value once it is true. A node that cannot answer now counts as not true."""
     deadline = time.monotonic() + seconds
     last: object = None
     while True:
         try:
             if value := condition():
                 return value
-        except redis.RedisError as error:
+        except _NOT_NOW as error:
+            last = error
+        except redis.ResponseError as error:
+            if not str(error).startswith("STALE"):
+                raise
             last = error
         assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s ({last})"
         time.sleep(0.02)

@@ -27,7 +27,7 @@ def node_name(server: "Server", node: int) -> bytes:
 def moved(server: "Server", slot: int) -> ClientError | None:
     """The redirection to the leader, None while there is none."""
     leader = server.node.host.leader
-    address = None if leader is None else server.node.settings.clients.get(leader)
+    address = None if leader is None else server.node.client_addresses().get(leader)
     return None if address is None else ClientError(f"MOVED {slot} {address[0]}:{address[1]}")
 
 
@@ -39,7 +39,7 @@ def _need_cluster(server: "Server") -> None:
 def _nodes(server: "Server") -> list[tuple[NodeId, str, int]]:
     """Id, host and port for clients of every node, the leader first."""
     leader = server.node.host.leader
-    clients = server.node.settings.clients
+    clients = server.node.client_addresses()
     order = sorted(clients, key=lambda node: (node != leader, node))
     return [(node, *clients[node]) for node in order]
 
@@ -113,7 +113,7 @@ def cluster_info(server: "Server", session: Session) -> Any:
         "cluster_slots_ok": SLOT_COUNT if is_ok else 0,
         "cluster_slots_pfail": 0,
         "cluster_slots_fail": 0 if is_ok else SLOT_COUNT,
-        "cluster_known_nodes": len(server.node.settings.clients),
+        "cluster_known_nodes": len(server.node.client_addresses()),
         "cluster_size": 1,
         "cluster_current_epoch": host.term,
         "cluster_my_epoch": host.term,
