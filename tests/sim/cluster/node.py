@@ -93,6 +93,9 @@ class SimulatedTransport:
         self._out: dict[NodeId, list[bytes]] = {peer: [] for peer in peers}
         self._arrival: dict[NodeId, int] = dict.fromkeys(peers, 0)
 
+    def is_up(self, node: NodeId) -> bool:
+        return bool(self.links.get(node))
+
     def send(self, node: NodeId, message: PeerMessage) -> None:
         if self.links[node]:
             self._out[node].append(encode_peer_message(message))
