@@ -39,7 +39,7 @@ def _fcall(access: Access, name: bytes, raw_count: bytes, rest: tuple[bytes, ...
     if function is None:
         raise _NOT_FOUND
     count = key_count(raw_count, rest, _BAD_KEY_COUNT)
-    return engine.run_function(access, function, rest[:count], rest[count:], read_only=read_only)
+    return engine.run_function(access, function, rest, count, read_only=read_only)
 
 
 @command("FUNCTION|LOAD", "Creates a library.")

@@ -39,7 +39,7 @@ def _eval(access: Access, body: bytes, raw_count: bytes, rest: tuple[bytes, ...]
     count = key_count(raw_count, rest)
     engine = engine_of(access)
     script = engine.scripts.load(body)
-    return engine.run_script(access, script, rest[:count], rest[count:], read_only=read_only)
+    return engine.run_script(access, script, rest, count, read_only=read_only)
 
 
 @command("EVALSHA", "Executes a server-side Lua script by SHA1 digest.")
@@ -60,7 +60,7 @@ def _evalsha(access: Access, sha: bytes, raw_count: bytes, rest: tuple[bytes, ..
     script: Script | None = engine.scripts.find(sha)
     if script is None:
         raise _NO_SCRIPT
-    return engine.run_script(access, script, rest[:count], rest[count:], read_only=read_only)
+    return engine.run_script(access, script, rest, count, read_only=read_only)
 
 
 @command("SCRIPT|LOAD", "Loads a server-side Lua script to the script cache.")

@@ -125,6 +125,10 @@ class Scripting:
 
     # -- what scripts may do
 
+    def is_plain(self) -> bool:
+        session = self.server.dispatcher.session
+        return session is not None and not (session.is_special or self.server.is_special)
+
     def is_restricted(self) -> bool:
         session = self.server.dispatcher.session
         return session is not None and session.user is not None and not session.user.is_unrestricted

@@ -33,26 +33,30 @@ class ScriptEngine:
         self.interpreter = Interpreter(memory_bytes_max)
         self.scripts = ScriptCache(self.interpreter)
         self.libraries = LibraryTable(self.interpreter)
+        self._last_host: ScriptRun | None = None
         self._commands = script_commands(counters or {}, has_server=surroundings is not None)
 
     def run_script(
-        self, access: Access, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], *, read_only: bool
+        self, access: Access, script: Script, arguments: Sequence[bytes], key_count: int, *, read_only: bool
     ) -> Reply:
         """Runs a script as part of a transaction.
 
-        Raises: ClientError when it may not run; whatever is neither a reply nor an error of a command.
+        Args:
+            arguments: keys first.
+
+        Raises: ClientError when it may not run or fails; whatever else a command raises.
         """
         host = self._host(access, script.flags, read_only=read_only)
         runner = self.interpreter.run_script
-        return self._run(access, RunKind.SCRIPT, runner, script.compiled, script.sha, keys, arguments, host)
+        return self._run(access, RunKind.SCRIPT, runner, script.compiled, script.sha, arguments, key_count, host)
 
     def run_function(
-        self, access: Access, function: Function, keys: Sequence[bytes], arguments: Sequence[bytes], *, read_only: bool
+        self, access: Access, function: Function, arguments: Sequence[bytes], key_count: int, *, read_only: bool
     ) -> Reply:
         """Runs a function of a library; as `run_script`."""
         host = self._host(access, function.flags, read_only=read_only)
         runner = self.interpreter.run_function
-        return self._run(access, RunKind.FUNCTION, runner, function.handle, function.name, keys, arguments, host)
+        return self._run(access, RunKind.FUNCTION, runner, function.handle, function.name, arguments, key_count, host)
 
     def find_function(self, access: Access, name: bytes) -> Function | None:
         """A function by its name, in upper or lower case."""
@@ -91,6 +95,8 @@ class ScriptEngine:
         return self.libraries
 
     def _host(self, access: Access, flags: frozenset[bytes] | None, *, read_only: bool) -> ScriptRun:
+        if flags is None and not read_only:
+            return self._plain_host(access)
         allows_oom = False
         if flags is not None:
             if b"no-writes" not in flags:
@@ -100,6 +106,14 @@ class ScriptEngine:
             read_only = read_only or b"no-writes" in flags
             allows_oom = b"allow-oom" in flags
         return ScriptRun(access, self._commands, self.surroundings, is_read_only=read_only, allows_oom=allows_oom)
+
+    def _plain_host(self, access: Access) -> ScriptRun:
+        """The host of a script that may do anything: mostly the one of the last such script."""
+        host = self._last_host
+        if host is None or not host.renew(access):
+            host = ScriptRun(access, self._commands, self.surroundings, is_read_only=False, allows_oom=False)
+            self._last_host = host if self.surroundings is None or self.surroundings.is_plain() else None
+        return host
 
     def _check_writable(self, allows_oom: bool) -> None:
         """A script that says it writes is refused before it begins, when nothing may be written."""
@@ -118,8 +132,8 @@ class ScriptEngine:
         runner: Callable[..., Reply],
         subject: Any,
         name: bytes,
-        keys: Sequence[bytes],
         arguments: Sequence[bytes],
+        key_count: int,
         host: ScriptRun,
     ) -> Reply:
         surroundings = self.surroundings
@@ -128,7 +142,7 @@ class ScriptEngine:
         if surroundings is not None:
             surroundings.begin(kind, name, host)
         try:
-            reply = runner(subject, name, keys, arguments, host)
+            reply = runner(subject, name, arguments, key_count, host)
         except RunEnded as ended:
             where = self.interpreter.interrupted_at
             reply = Error(b"%b script: %b, on %b." % (ended.text.encode(), name, where) if where else ended.text)

@@ -25,7 +25,7 @@ from lupa import lua51
 from makoredis.base.record import record
 from makoredis.commands.lua import crossing
 from makoredis.commands.lua.tailcalls import keep_all_frames, keep_library_frames
-from resp.replies import Error, Reply, Simple
+from resp.replies import OK, Error, Reply
 
 MEMORY_BYTES_MAX: Final = 256 << 20
 """What scripts may allocate, unless told otherwise."""
@@ -152,8 +152,8 @@ class _Bridge:
             kind = type(reply)
             if kind is bytes or kind is int:
                 return reply
-            if kind is Simple:
-                return reply.text, crossing.STATUS
+            if reply is OK:
+                return True
             if reply is None:
                 return False if self.protocol == 2 else None
             crossed = crossing.outgoing(reply, self.protocol)
@@ -283,15 +283,14 @@ class Interpreter:
         """
         return self._bind_script(self._compile(source, b"@user_script"))
 
-    def run_script(
-        self, script: Any, name: bytes, keys: Sequence[bytes], arguments: Sequence[bytes], host: Host
-    ) -> Reply:
+    def run_script(self, script: Any, name: bytes, arguments: Sequence[bytes], key_count: int, host: Host) -> Reply:
         """Runs a compiled script with the globals KEYS and ARGV.
 
         Args:
             name: what errors call it: its SHA1.
+            arguments: keys first.
         """
-        return self._run(self._run_script, script, name, keys, arguments, host)
+        return self._run(self._run_script, script, name, arguments, key_count, host)
 
     def load_library(self, source: bytes, declare: Callable[[FunctionDeclaration], bytes | None], host: Host) -> None:
         """Runs a library's source, which registers its functions.
@@ -313,11 +312,9 @@ class Interpreter:
         if failure is not None:
             raise LibraryError(failure.text if isinstance(failure, Error) else bytes(failure))
 
-    def run_function(
-        self, handle: int, name: bytes, keys: Sequence[bytes], arguments: Sequence[bytes], host: Host
-    ) -> Reply:
+    def run_function(self, handle: int, name: bytes, arguments: Sequence[bytes], key_count: int, host: Host) -> Reply:
         """Calls a registered function with the tables of keys and arguments."""
-        return self._run(self._run_function, handle, name, keys, arguments, host)
+        return self._run(self._run_function, handle, name, arguments, key_count, host)
 
     def forget_function(self, handle: int) -> None:
         self._forget_function(handle)
@@ -329,20 +326,13 @@ class Interpreter:
         return keep_library_frames(compiled)
 
     def _run(
-        self,
-        function: Any,
-        subject: Any,
-        name: bytes,
-        keys: Sequence[bytes],
-        arguments: Sequence[bytes],
-        host: Host,
+        self, function: Any, subject: Any, name: bytes, arguments: Sequence[bytes], key_count: int, host: Host
     ) -> Reply:
-        count = len(keys)
-        if count + len(arguments) <= _ARGUMENTS_MAX:
-            result = self._guarded(function, (subject, name, count, *keys, *arguments), host)
+        if len(arguments) <= _ARGUMENTS_MAX:
+            result = self._guarded(function, (subject, name, key_count, *arguments), host)
         else:
-            self._bridge.pieces = crossing.chunks((*keys, *arguments))
-            result = self._guarded(function, (subject, name, -1 - count), host)
+            self._bridge.pieces = crossing.chunks(arguments)
+            result = self._guarded(function, (subject, name, -1 - key_count), host)
         kind = type(result)
         if kind is bytes or kind is Error:
             reply: Reply = result

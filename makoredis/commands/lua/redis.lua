@@ -80,7 +80,11 @@ end
 
 function api.acl_check_cmd(...)
   check_memory()
-  return receive_or_raise(host.may_run(...))
+  local answer, kind = host.may_run(...)
+  if kind then
+    receive_or_raise(answer, kind)
+  end
+  return answer
 end
 
 function api.sha1hex(...)

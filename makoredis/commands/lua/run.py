@@ -54,6 +54,9 @@ class Surroundings(Protocol):
     def run(self, row: CommandRow, argv: Sequence[bytes], protocol: int) -> Reply:
         """Executes a command that is not one on keys. Raises: ClientError."""
 
+    def is_plain(self) -> bool:
+        """Whether nothing has to be looked at for a single command: permissions, monitors, refused writes."""
+
     def is_restricted(self) -> bool:
         """Whether the caller's permissions have to be looked at."""
 
@@ -165,24 +168,29 @@ class ScriptRun:
         self._surroundings = surroundings
         self._is_read_only = is_read_only
         self._allows_oom = allows_oom
-        self._is_restricted = surroundings is not None and surroundings.is_restricted()
-        self._is_monitored = surroundings is not None and surroundings.has_monitors()
-        self._is_free = not (is_read_only or self._is_restricted or self._is_monitored)
+        is_plain = surroundings is None or surroundings.is_plain()
+        self._is_restricted = not is_plain and surroundings is not None and surroundings.is_restricted()
+        self._is_monitored = not is_plain and surroundings is not None and surroundings.has_monitors()
+        self._is_free = is_plain and not is_read_only
         self.has_written = False
 
-    def call(self, argv: Sequence[bytes], protocol: int) -> Reply:
-        """One command. Its errors are replies; what raises anything else ends the run.
+    def renew(self, access: Access) -> bool:
+        """Makes this the run of another script, if nothing has to be looked at there either."""
+        if self._access is not access or (self._surroundings is not None and not self._surroundings.is_plain()):
+            return False
+        self.has_written = False
+        return True
 
-        Most calls take the short way: a plain command that reads, or one that writes after another has.
-        """
+    def call(self, argv: Sequence[bytes], protocol: int) -> Reply:
+        """One command. Its errors are replies; what raises anything else ends the run."""
         command = self._commands.get(argv[0])
-        if (
-            command is None
-            or not (self._is_free and command.is_plain and (self.has_written or not command.is_write))
-            or not (len(argv) == command.arity or 0 > command.arity >= -len(argv))
+        if command is None or not (
+            self._is_free and command.is_plain and (len(argv) == command.arity or 0 > command.arity >= -len(argv))
         ):
             return self._call_checked(command, argv, protocol)
         command.counters.calls += 1
+        if command.is_write:
+            self.has_written = True
         access = self._access
         access.protocol = protocol
         if command.reads:

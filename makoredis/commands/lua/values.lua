@@ -3,7 +3,8 @@
 -- A crossing costs 0.5 µs, so each call of a command makes exactly one, and nothing but strings, numbers, booleans and
 -- nil crosses: user code never holds a Python object. A reply comes back as
 --
---   one value                      a string, a number, false (null in RESP2), nil (null in RESP3), true
+--   one value                      a string, a number, false (null in RESP2), nil (null in RESP3)
+--   true                           the status OK
 --   text, STATUS | ERROR | REFUSED {ok=text}; an error to raise or return
 --   0, FLAT, items...              an array of plain values
 --   0, NESTED, tokens...           anything else, in the notation below
@@ -136,6 +137,9 @@ end
 -- The reply of a command as redis.pcall returns it.
 function core.receive(value, kind, ...)
   if kind == nil then
+    if value == true then
+      return { ok = "OK" }
+    end
     return value
   elseif kind == STATUS then
     return { ok = value }
@@ -150,6 +154,9 @@ end
 -- The same for redis.call, which raises errors: without a position, the handler of the run adds it.
 function core.receive_or_raise(value, kind, ...)
   if kind == nil then
+    if value == true then
+      return { ok = "OK" }
+    end
     return value
   elseif kind == STATUS then
     return { ok = value }

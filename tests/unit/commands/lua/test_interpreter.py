@@ -43,15 +43,15 @@ def interpreter() -> Interpreter:
 
 def run(interpreter: Interpreter, source: str, host: RecordingHost | None = None, *arguments: bytes) -> Reply:
     script = interpreter.compile_script(source.encode())
-    return interpreter.run_script(script, b"sha", (), arguments, host or RecordingHost())
+    return interpreter.run_script(script, b"sha", arguments, 0, host or RecordingHost())
 
 
 def test_keys_and_arguments_are_those_of_the_run(interpreter: Interpreter) -> None:
     script = interpreter.compile_script(b"return {KEYS, ARGV}")
-    assert interpreter.run_script(script, b"", (b"a", b"b"), (b"c",), RecordingHost()) == [[b"a", b"b"], [b"c"]]
-    assert interpreter.run_script(script, b"", (), (), RecordingHost()) == [[], []]
+    assert interpreter.run_script(script, b"", (b"a", b"b", b"c"), 2, RecordingHost()) == [[b"a", b"b"], [b"c"]]
+    assert interpreter.run_script(script, b"", (), 0, RecordingHost()) == [[], []]
     many = tuple(b"%d" % number for number in range(20_000))
-    assert interpreter.run_script(script, b"", many, many, RecordingHost()) == [list(many), list(many)]
+    assert interpreter.run_script(script, b"", many * 2, len(many), RecordingHost()) == [list(many), list(many)]
 
 
 @pytest.mark.parametrize(
@@ -241,8 +241,8 @@ def test_libraries(interpreter: Interpreter) -> None:
     first, second = declared
     assert (first.name, first.description, first.flags) == (b"f", None, ())
     assert (second.name, second.description, second.flags) == (b"g", b"d", (b"no-writes", b"allow-oom"))
-    assert interpreter.run_function(first.handle, b"f", (b"k",), (b"a",), host) == [[b"k"], [b"a"]]
-    failure = interpreter.run_function(second.handle, b"g", (), (), host)
+    assert interpreter.run_function(first.handle, b"f", (b"k", b"a"), 1, host) == [[b"k"], [b"a"]]
+    failure = interpreter.run_function(second.handle, b"g", (), 0, host)
     assert isinstance(failure, Error) and b"nonexistent global variable 'KEYS' script: g, on @user_fun" in failure.text
     with pytest.raises(LibraryError, match="ERR Full"):
         interpreter.load_library(source, declare, host)

@@ -32,7 +32,7 @@ def interpreter() -> Interpreter:
 
 
 def run(interpreter: Interpreter, source: str) -> Reply:
-    return interpreter.run_script(interpreter.compile_script(source.encode()), b"sha", (), (), QuietHost())
+    return interpreter.run_script(interpreter.compile_script(source.encode()), b"sha", (), 0, QuietHost())
 
 
 WALK = """
@@ -132,7 +132,7 @@ def test_compiled_code_is_refused(interpreter: Interpreter) -> None:
 
 def test_cached_scripts_do_not_remember(interpreter: Interpreter) -> None:
     script = interpreter.compile_script(b"local t = {} t.n = (t.n or 0) + 1 return t.n")
-    assert [interpreter.run_script(script, b"", (), (), QuietHost()) for _ in range(3)] == [1, 1, 1]
+    assert [interpreter.run_script(script, b"", (), 0, QuietHost()) for _ in range(3)] == [1, 1, 1]
 
 
 def test_library_code_uses_no_globals() -> None:
