@@ -1,6 +1,7 @@
 """Commands on the server: INFO, saving, the slow log, latency, memory, MONITOR, SHUTDOWN and the like."""
 
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
@@ -26,7 +27,9 @@ def info(server: "Server", session: Session, *sections: bytes) -> Any:
 
 @session_command("TIME", "Returns the server time.")
 def time_(server: "Server", session: Session) -> Any:
-    return [b"%d" % (server.wall_us // 1_000_000), b"%d" % (server.wall_us % 1_000_000)]
+    # Not the turn's time: a script may wait for it to change.
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    return [b"%d" % seconds, b"%d" % microseconds]
 
 
 @session_command("LASTSAVE", "Returns the Unix timestamp of the last successful save to disk.")
