@@ -41,7 +41,7 @@ def replication(server: "Server") -> Lines:
 
 def _leader(server: "Server") -> Lines:
     peers = _peers(server)
-    lines: Lines = {"role": "master", "connected_slaves": sum(peer.is_live for peer in peers.values())}
+    lines: Lines = {"role": "master", "connected_slaves": live_peers(server)}
     applied = server.node.host.applied_index
     for number, (node, peer) in enumerate(sorted(peers.items())):
         host, port = _address(server, node)
@@ -156,6 +156,11 @@ def role_reply(server: "Server") -> Any:
         host, port = _address(server, peer)
         slaves.append([host.encode(), b"%d" % port, b"%d" % status.match_index])
     return [b"master", node.host.applied_index, slaves]
+
+
+def live_peers(server: "Server") -> int:
+    """How many other nodes answer the leader, which this is."""
+    return sum(peer.is_live for peer in _peers(server).values())
 
 
 def _peers(server: "Server") -> dict[NodeId, PeerStatus]:

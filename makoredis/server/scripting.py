@@ -21,6 +21,8 @@ from resp.replies import OK, Error, Reply
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
+NO_REPLICAS: Final = ClientError("NOREPLICAS Not enough good replicas to write.")
+
 _LOAD_SECONDS_MAX: Final = 0.5
 """How long FUNCTION LOAD may run a library's code, which only has to register functions."""
 
@@ -145,6 +147,8 @@ class Scripting:
         server = self.server
         if is_write and server.node.write_refusal is not None:
             return ClientError(server.node.write_refusal)
+        if is_write and server.lacks_replicas():
+            return NO_REPLICAS
         if denies_oom and server.is_out_of_memory:
             return ClientError("OOM command not allowed when used memory > 'maxmemory'.")
         return None

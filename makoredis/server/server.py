@@ -18,6 +18,7 @@ from makoredis.server.blocking import Blocking
 from makoredis.server.config import Config
 from makoredis.server.dispatch import Dispatcher
 from makoredis.server.forwarding import Forwarding
+from makoredis.server.info_cluster import live_peers
 from makoredis.server.latency import LatencyMonitor
 from makoredis.server.listeners import Listeners
 from makoredis.server.memory import MemoryMeter
@@ -27,7 +28,7 @@ from makoredis.server.rates import Rates
 from makoredis.server.reactor import Reactor
 from makoredis.server.redaction import redacted
 from makoredis.server.routes import Route, Routes
-from makoredis.server.scripting import Scripting
+from makoredis.server.scripting import NO_REPLICAS, Scripting
 from makoredis.server.session import Session
 from makoredis.server.slowlog import SlowLog
 from makoredis.server.stats import Stats
@@ -72,6 +73,7 @@ class Server:
         self.scripting = Scripting(self)
         self.slowlog = SlowLog()
         self.slowlog_threshold_us = 10_000
+        self.replicas_min = config.table.integer("min-replicas-to-write")
         self.latency = LatencyMonitor()
         self.rates = Rates()
         self.run_id = secrets.token_hex(20)
@@ -158,6 +160,7 @@ class Server:
             or self.node.write_refusal is not None
             or self.notes_misses
             or self.scripting.is_busy
+            or self.replicas_min > 0
         )
 
     # -- refusals
@@ -184,12 +187,18 @@ class Server:
         return allowed == "yes" or (allowed == "local" and session.sock is not None and is_local(session.sock))
 
     def write_refusal(self, session: Session, route: Route) -> ClientError | None:
-        """Why nothing may be written now: the disk, or the memory limit."""
+        """Why nothing may be written now: the disk, missing replicas, or the memory limit."""
         if self.node.write_refusal is not None and route.is_write and not self._is_written_elsewhere():
             return ClientError(self.node.write_refusal)
+        if route.is_write and self.lacks_replicas():
+            return NO_REPLICAS
         if self.is_out_of_memory and "denyoom" in route.row.flags:
             return ClientError("OOM command not allowed when used memory > 'maxmemory'.")
         return None
+
+    def lacks_replicas(self) -> bool:
+        """Whether fewer replicas are alive than `min-replicas-to-write` asks for; only the leader knows."""
+        return self.replicas_min > 0 and not self._is_written_elsewhere() and live_peers(self) < self.replicas_min
 
     def _is_written_elsewhere(self) -> bool:
         """Whether another node executes what this one is asked; its disk matters then."""
@@ -320,6 +329,7 @@ class Server:
         """Takes over what CONFIG SET has changed."""
         self.latency.threshold_ms = self.config.table.integer("latency-monitor-threshold")
         self.slowlog_threshold_us = self.config.table.integer("slowlog-log-slower-than")
+        self.replicas_min = self.config.table.integer("min-replicas-to-write")
         self.check_memory()
         self._refresh_notifications()
         self.refresh_special()

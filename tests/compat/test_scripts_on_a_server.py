@@ -195,6 +195,23 @@ def test_memory_limit(new_server: ServerFactory) -> None:
         client.eval("#!lua\nreturn redis.call('get', 'k')", 0)
 
 
+def test_missing_replicas(makoredis_server: ServerProcess) -> None:
+    """`min-replicas-to-write` on a node that has none."""
+    client = client_of(makoredis_server)
+    client.config_set("min-replicas-to-write", 1)
+    try:
+        for body in ("return redis.call('set', 'k', 1)", "#!lua\nreturn redis.call('get', 'k')"):
+            with pytest.raises(redis.ResponseError, match="Not enough good replicas to write"):
+                client.eval(body, 0)
+        with pytest.raises(redis.ResponseError, match="Not enough good replicas to write"):
+            client.set("k", 1)
+        assert client.eval("return redis.call('get', 'k')", 0) is None
+        assert client.eval("#!lua flags=no-writes\nreturn redis.call('get', 'k')", 0) is None
+    finally:
+        client.config_set("min-replicas-to-write", 0)
+    assert client.set("k", 1) and client.delete("k")
+
+
 def test_permissions(makoredis_server: ServerProcess) -> None:
     client = client_of(makoredis_server)
     client.acl_setuser("limited", enabled=True, nopass=True, commands=["+@scripting", "+get", "+set"], keys=["a*"])
