@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import resource
 import signal
 import sys
 import time
@@ -21,6 +22,9 @@ from makoredis.server.memory import MemoryMeter
 from makoredis.server.parameters import BadValue, ParameterTable
 from makoredis.server.server import Server
 from makoredis.version import VERSION
+
+OTHER_FILES = 512
+"""Open files beside clients' connections: the store's, peers', and some to spare."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -143,6 +147,7 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
 def serve(config: Config, settings: NodeSettings) -> int:
     """Opens the data, recovers, and serves until told to stop."""
     started = time.monotonic()
+    _raise_open_files(config)
     memory = MemoryMeter()
     node = open_node(Path(config.directory), config.durability, config.databases, config.data, _progress, settings)
     server = Server(config, node, memory)
@@ -168,6 +173,18 @@ def serve(config: Config, settings: NodeSettings) -> int:
         raise _first(fatal) from None
     server.close()
     return 0
+
+
+def _raise_open_files(config: Config) -> None:
+    """Makes room for `maxclients` connections, or lowers that to what the system allows, as Redis does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = config.maxclients + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            config.maxclients = max(1, allowed - OTHER_FILES)
+            _progress(f"maxclients is {config.maxclients}, because the system allows only {allowed} open files")
 
 
 def _first(group: BaseExceptionGroup[Fatal]) -> Fatal:

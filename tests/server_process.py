@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -31,12 +31,14 @@ class ServerProcess:
         settings: Mapping[str, object] | None = None,
         data: Path | None = None,
         port: int = 0,
+        arguments: Sequence[str] = (),
     ) -> None:
         """
         Args:
             folder: for the data (unless `data` says where), the configuration file and the log.
             parameters: what CONFIG SET would take, by name.
             settings: other keys of the configuration file.
+            arguments: more of the command line.
             port: 0 for a free one, which the next start changes.
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +48,7 @@ class ServerProcess:
         self.parameters = dict(parameters or {})
         self.settings = dict(settings or {})
         self.asked_port = port
+        self.arguments = list(arguments)
         self.port = 0
         self.output = ""
         """What the last process has printed, as far as it was looked at."""
@@ -66,7 +69,7 @@ class ServerProcess:
         settings = {"durability": self.durability, "parameters": parameters, **self.settings}
         config.write_text(yaml.safe_dump(settings), encoding="utf-8")
         words = [sys.executable, "-m", "makoredis", "--config", str(config)]
-        words += ["--port", str(self.asked_port), "--dir", str(self.data)]
+        words += ["--port", str(self.asked_port), "--dir", str(self.data), *self.arguments]
         with self.log_path.open("wb") as log:
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             self._process = subprocess.Popen(

@@ -153,6 +153,9 @@ class Dispatcher:
             route = self.routes.find(argv)
             refusal = self._refusal(session, route, argv)
         except ClientError as error:
+            if argv[0].lower() in _OF_HTTP:
+                self._hang_up(session)
+                return
             route, refusal = None, error
         if refusal is not None:
             if route is not None:
@@ -176,6 +179,16 @@ class Dispatcher:
         self._after_reply(session)
         if session.tracking is not None and session.multi is None and not route.name.startswith("CLIENT|"):
             session.tracking.is_caching = False
+
+    def _hang_up(self, session: Session) -> None:
+        """A browser was made to talk to this port: whatever follows comes from somebody else's page."""
+        self.server.log(
+            "warning",
+            f"possible attack: {session.address} sends HTTP, maybe a cross protocol scripting attempt; hung up",
+        )
+        session.close_after_reply = True
+        session.refresh_special()
+        session.want_flush()
 
     def _refusal(self, session: Session, route: Route, argv: list[bytes]) -> ClientError | None:
         server = self.server
@@ -425,4 +438,6 @@ def _pong_to_subscriber(argv: list[bytes]) -> Any:
     return [b"pong", argv[1] if len(argv) == 2 else b""]
 
 
+_OF_HTTP = frozenset((b"post", b"host:"))
+"""First words of lines in a request of HTTP, as Redis looks for them."""
 _LOOKS = frozenset(("readonly", "write"))

@@ -30,6 +30,11 @@ TURNS_PER_VISIT = 16
 """Turns in a row before trio's other tasks get their turn."""
 CONGESTION_SLEEP_SECONDS = 0.001
 """Between looks at the sockets while the disk has to catch up."""
+REQUESTS_PER_LOOK = 64
+"""A client's requests that run before its waiting replies are measured."""
+OUTPUT_BYTES_PAUSE = 256 * 1024 * 1024
+"""While more than this waits to be sent to a client, its requests wait too. Lower would be a trap for clients that send
+all of a long pipeline before they read; a limit in `client-output-buffer-limit` closes them earlier."""
 ACCEPTS_PER_TURN = 64
 
 
@@ -77,7 +82,10 @@ class Reactor:
         if disk_fd is not None:
             self.epoll.register(disk_fd, select.EPOLLIN)
         while True:
-            await trio.lowlevel.wait_readable(self.epoll.fileno())
+            if self._resumed:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self.epoll.fileno())
             if self.server.node.is_congested():
                 # Requests are left in the sockets, which stay readable: this must not become a busy loop.
                 await trio.sleep(CONGESTION_SLEEP_SECONDS)
@@ -164,6 +172,11 @@ class Reactor:
             return
         session.last_active = self.server.now
         self.server.stats.input_bytes += len(data)
+        if session.blocked is not None:
+            session.backlog_bytes += len(data)
+            if session.backlog_bytes > self.server.config.query_buffer_bytes_max:
+                self.close(session, "query buffer limit")
+                return
         self._run_parsed(session, session.parser.parse(data))
         while not session.authenticated and not session.parser.broken:
             # Before authentication the parser hands out one request at a time, because AUTH changes its limits.
@@ -177,10 +190,23 @@ class Reactor:
     def _run_parsed(self, session: Session, requests: list[list[bytes]]) -> None:
         if session.backlog or session.blocked is not None:
             session.backlog.extend(requests)
-            self._limit_backlog(session)
         elif requests:
-            session.want_flush()
-            self.server.dispatcher.run(session, requests)
+            self._run(session, requests)
+
+    def _run(self, session: Session, requests: list[list[bytes]]) -> None:
+        """Runs requests as long as nothing keeps the session from it; the rest waits in its backlog."""
+        run = self.server.dispatcher.run
+        session.want_flush()
+        for at in range(0, len(requests), REQUESTS_PER_LOOK):
+            if session.blocked is not None or session.close_after_reply or session.closed_reason is not None:
+                session.backlog.extend(requests[at:])
+                return
+            if at and session.pending_bytes() > OUTPUT_BYTES_PAUSE:
+                session.is_full = True
+                session.backlog.extend(requests[at:])
+                self._update_events(session)
+                return
+            run(session, requests[at : at + REQUESTS_PER_LOOK])
 
     def _broken(self, session: Session) -> None:
         """A command failed in a way that it should not: takes back what it did, says so, and ends the session."""
@@ -191,10 +217,6 @@ class Reactor:
         session.refresh_special()
         session.want_flush()
 
-    def _limit_backlog(self, session: Session) -> None:
-        if len(session.backlog) > 1_000_000:
-            self.close(session, "too many requests behind a blocked one")
-
     def _protocol_error(self, session: Session) -> None:
         """Answers what came before the error, then says what is wrong, then closes."""
         if session.parser.error is not None:
@@ -203,10 +225,7 @@ class Reactor:
         session.close_after_reply = True
         session.refresh_special()
         session.want_flush()
-        self._stop_reading(session)
-
-    def _stop_reading(self, session: Session) -> None:
-        self.epoll.modify(session.fd, select.EPOLLOUT if session.writable_wanted else 0)
+        self._update_events(session)
 
     def resume(self, session: Session) -> None:
         """Goes on with a session's backlog in this turn or the next."""
@@ -222,9 +241,9 @@ class Reactor:
                 elif session.closed_reason is None and session.blocked is None and session.backlog:
                     requests = list(session.backlog)
                     session.backlog.clear()
-                    session.want_flush()
+                    session.backlog_bytes = 0
                     try:
-                        self.server.dispatcher.run(session, requests)
+                        self._run(session, requests)
                     except Fatal:
                         raise
                     except Exception:  # noqa: BLE001 - as in `turn`
@@ -267,11 +286,19 @@ class Reactor:
                 self.server.check_output_limit(session)
             if session.held_bytes:
                 self.server.check_output_limit(session)
+            if session.is_full and session.output_bytes() <= OUTPUT_BYTES_PAUSE // 2 and not session.closed_reason:
+                session.is_full = False
+                self._update_events(session)
+                self.resume(session)
 
     def _want_writable(self, session: Session, wanted: bool) -> None:
         session.writable_wanted = wanted
-        reading = 0 if session.close_after_reply else select.EPOLLIN
-        self.epoll.modify(session.fd, reading | (select.EPOLLOUT if wanted else 0))
+        self._update_events(session)
+
+    def _update_events(self, session: Session) -> None:
+        """Tells the inner epoll what this session waits for."""
+        reading = 0 if session.close_after_reply or session.is_full else select.EPOLLIN
+        self.epoll.modify(session.fd, reading | (select.EPOLLOUT if session.writable_wanted else 0))
 
     # -- connections
 

@@ -455,6 +455,9 @@ class Server:
         if self.now - self._last_tick >= 1.0:
             self._last_tick = self.now
             self._close_idle()
+            for session in list(self.by_id.values()):
+                if session.unsent_bytes:
+                    self.check_output_limit(session)
         self.refresh_special()
 
     def may_expire(self) -> bool:

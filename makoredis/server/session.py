@@ -9,12 +9,15 @@ import socket
 from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from typing import Any
 
 from makoredis.txn.gate import Gate
 from resp.encode import encode
 from resp.parser import RequestParser
 
+SEND_CHUNKS_MAX = 64
+"""Replies handed to one `sendmsg`."""
 SEND_BYTES_MAX = 4 * 1024 * 1024
 """Handed to one `send`, so that one client with a huge reply doesn't keep the turn."""
 
@@ -70,6 +73,7 @@ class Session:
         "address",
         "authenticated",
         "backlog",
+        "backlog_bytes",
         "blocked",
         "channels",
         "close_after_reply",
@@ -86,6 +90,7 @@ class Session:
         "id",
         "in_exec",
         "is_dirty_watch",
+        "is_full",
         "is_monitor",
         "is_special",
         "laddress",
@@ -162,7 +167,7 @@ class Session:
         self.out: list[bytes] = []
         self.held: deque[Held] = deque()
         self.held_bytes = 0
-        self.unsent: deque[bytes] = deque()
+        self.unsent: deque[bytes | memoryview] = deque()
         self.unsent_bytes = 0
         self.writable_wanted = False
         self.flush_queue: list[Session] | None = None
@@ -186,6 +191,10 @@ class Session:
         self.tracking: Any = None
         self.blocked: Any = None
         self.backlog: deque[list[bytes]] = deque()
+        self.backlog_bytes = 0
+        """About how large that is; counted while the session is blocked."""
+        self.is_full = False
+        """Whether so many replies wait for the client that its requests have to wait too."""
         self.close_after_reply = False
         self.closed_reason: str | None = None
         self.extra: dict[str, Any] = {}
@@ -310,35 +319,58 @@ class Session:
 
         Raises: OSError when the connection is gone.
         """
-        assert self.sock is not None
-        if self.out:
-            data = self.out[0] if len(self.out) == 1 else b"".join(self.out)
-            self.out.clear()
-            if not self.unsent and len(data) <= SEND_BYTES_MAX:
-                try:
-                    sent = self.sock.send(data)
-                except BlockingIOError:
-                    sent = 0
-                if sent == len(data):
-                    return True
-                data = data[sent:]
-            self.unsent.append(data)
-            self.unsent_bytes += len(data)
+        sock, out = self.sock, self.out
+        assert sock is not None
+        if out:
+            size = len(out[0]) if len(out) == 1 else sum(map(len, out))
+            if self.unsent or size > SEND_BYTES_MAX:
+                self.unsent.extend(out)
+                self.unsent_bytes += size
+                out.clear()
+                return self._flush_unsent()
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            try:
+                sent = sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            if sent == size:
+                return True
+            self.unsent.append(memoryview(data)[sent:])
+            self.unsent_bytes = size - sent
+            return False
         return self._flush_unsent()
 
     def _flush_unsent(self) -> bool:
+        """Sends from `unsent`, without copying what is left of it."""
         assert self.sock is not None
-        budget = SEND_BYTES_MAX
-        while self.unsent and budget > 0:
-            data = self.unsent[0]
+        unsent, budget = self.unsent, SEND_BYTES_MAX
+        while unsent and budget > 0:
+            chunks: list[bytes | memoryview] = []
+            size = 0
+            for chunk in islice(unsent, SEND_CHUNKS_MAX):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size >= budget:
+                    break
             try:
-                sent = self.sock.send(memoryview(data)[:SEND_BYTES_MAX])
+                sent = self.sock.sendmsg(chunks)
             except BlockingIOError:
                 return False
             self.unsent_bytes -= sent
             budget -= sent
-            if sent == len(data):
-                self.unsent.popleft()
-            else:
-                self.unsent[0] = data[sent:]
-        return not self.unsent
+            self._drop_sent(sent)
+            if sent < size:
+                return False
+        return not unsent
+
+    def _drop_sent(self, sent: int) -> None:
+        unsent = self.unsent
+        while unsent and len(unsent[0]) <= sent:
+            sent -= len(unsent.popleft())
+        if sent:
+            unsent[0] = memoryview(unsent[0])[sent:]
+
+    def pending_bytes(self) -> int:
+        """The same as `output_bytes`, this turn's replies included."""
+        return self.unsent_bytes + self.held_bytes + sum(map(len, self.out))
