@@ -1,0 +1,243 @@
+"""makoctl: looks at a cluster and changes its members, over the port that clients use.
+
+Every command is a `MAKO …` command; what this adds is patience (a change that cannot begin now is tried again, and one
+that was accepted is waited for), tables for people and `--json` for scripts. Any node of the cluster will do.
+"""
+
+import argparse
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from makoredis.base.config import DEFAULT_PORT
+from resp.decode import ReplyError, ReplyParser
+from resp.encode import encode_command
+from resp.replies import Error, Map, Simple
+
+RETRY_SECONDS = 0.2
+READ_BYTES = 64 * 1024
+_RETRIED = (b"TRYAGAIN", b"CLUSTERDOWN")
+
+Status = dict[str, Any]
+
+
+class Failure(Exception):
+    """One line for people; the exit status is 1."""
+
+
+class Client:
+    """A connection to one node, made anew when it breaks."""
+
+    def __init__(self, host: str, port: int, password: str | None, seconds: float) -> None:
+        self.address = (host, port)
+        self.password = password
+        self.deadline = time.monotonic() + seconds
+        self._sock: socket.socket | None = None
+        self._parser = ReplyParser()
+
+    def call(self, *words: str) -> Any:
+        """The reply to a command; sent again while the cluster says that it cannot take it now.
+
+        Raises: Failure for an error, or when the time is over.
+        """
+        while True:
+            try:
+                reply = self._ask(words)
+            except OSError as error:
+                self.close()
+                reason = error.strerror or str(error)
+            else:
+                if not isinstance(reply, Error):
+                    return plain(reply)
+                reason = reply.text.decode(errors="replace")
+                if not reply.text.startswith(_RETRIED):
+                    raise Failure(reason)
+            if time.monotonic() > self.deadline:
+                raise Failure(f"{self.address[0]}:{self.address[1]}: {reason}")
+            time.sleep(RETRY_SECONDS)
+
+    def wait(self, condition: Callable[[Status], bool], what: str) -> Status:
+        """The status once a condition holds.
+
+        Raises: Failure when the time is over.
+        """
+        while True:
+            status: Status = self.call("MAKO", "STATUS")
+            if condition(status):
+                return status
+            if time.monotonic() > self.deadline:
+                raise Failure(f"the change is accepted and goes on, but is not done yet: {what}")
+            time.sleep(RETRY_SECONDS)
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _ask(self, words: tuple[str, ...]) -> Any:
+        if self._sock is None:
+            self._connect()
+        return self._exchange(words)
+
+    def _connect(self) -> None:
+        self._sock = socket.create_connection(self.address, max(0.1, self.deadline - time.monotonic()))
+        self._parser = ReplyParser()
+        hello = ("HELLO", "3") if self.password is None else ("HELLO", "3", "AUTH", "default", self.password)
+        reply = self._exchange(hello)
+        if isinstance(reply, Error):
+            raise Failure(reply.text.decode(errors="replace"))
+
+    def _exchange(self, words: tuple[str, ...]) -> Any:
+        assert self._sock is not None
+        self._sock.settimeout(max(0.1, self.deadline - time.monotonic()))
+        self._sock.sendall(encode_command([word.encode() for word in words]))
+        while True:
+            data = self._sock.recv(READ_BYTES)
+            if not data:
+                raise ConnectionError("the node closed the connection")
+            try:
+                replies = self._parser.parse(data)
+            except ReplyError as error:
+                raise Failure(f"this is no makoredis: {error}") from None
+            if replies:
+                return replies[0]
+
+
+def plain(reply: Any) -> Any:
+    """A reply as JSON can say it."""
+    if isinstance(reply, Map):
+        return {str(plain(key)): plain(value) for key, value in reply.pairs}
+    if isinstance(reply, Simple):
+        return reply.text.decode()
+    if isinstance(reply, bytes):
+        return reply.decode(errors="replace")
+    if isinstance(reply, list):
+        return [plain(item) for item in reply]
+    return reply
+
+
+# -- commands
+
+
+def run(client: Client, options: argparse.Namespace) -> Any:
+    """Does what the command line says. Returns what is to be shown."""
+    command: str = options.command
+    if command == "status":
+        return client.call("MAKO", "STATUS")
+    before: Status = client.call("MAKO", "STATUS")
+    words = [command.upper(), *_arguments(options)]
+    answer = client.call("MAKO", *words)
+    if command == "snapshot" or options.no_wait:
+        return answer
+    condition, what = _goal(options, before)
+    return client.wait(condition, what)
+
+
+def _arguments(options: argparse.Namespace) -> list[str]:
+    if options.command == "add":
+        return [str(options.id), options.address]
+    if options.command == "replace":
+        return list(options.words)
+    if options.command == "snapshot":
+        return []
+    return [str(options.id)]
+
+
+def _goal(options: argparse.Namespace, before: Status) -> tuple[Callable[[Status], bool], str]:
+    """When a change is done, and the same in words."""
+    command = options.command
+    if command == "replace":
+        old = {int(word) for word in options.words if "=" not in word}
+        new = {int(word.partition("=")[0]) for word in options.words if "=" in word}
+        return lambda status: new <= voters(status) and not old & members(status), f"{sorted(new)} are to be voters"
+    node: int = options.id
+    if command == "add":
+        return lambda status: node in voters(status) and not status["is_changing"], f"node {node} is to be a voter"
+    if command == "remove":
+        return lambda status: node not in members(status) and not status["is_changing"], f"node {node} is to be gone"
+    if command == "transfer":
+        return lambda status: status["leader"] == node, f"node {node} is to lead"
+    if command == "drain":
+        return lambda status: status["leader"] not in (None, node), f"another node than {node} is to lead"
+    return lambda status: True, ""
+
+
+def members(status: Status) -> set[int]:
+    """Ids of all members."""
+    return {node["id"] for node in status["nodes"]}
+
+
+def voters(status: Status) -> set[int]:
+    """Ids of those who vote for good."""
+    return {node["id"] for node in status["nodes"] if node["role"] in ("leader", "voter", "witness")}
+
+
+# -- output
+
+
+def table(status: Status) -> str:
+    """The status for people."""
+    rows = [("NODE", "ROLE", "CLIENTS", "PEERS", "LIVE", "STATE", "INDEX", "LAG")]
+    for node in status["nodes"]:
+        role = node["role"] + (" (drained)" if node["drained"] else "")
+        live = {None: "?", 0: "no", 1: "yes"}[node["live"]]
+        shown = (node["client_address"], node["peer_address"], live, node["state"], node["match_index"], node["lag"])
+        rows.append((str(node["id"]), role, *("?" if value is None else str(value) for value in shown)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    goal = f", on the way to voters {status['goal']}" if status["goal"] else ""
+    leader = "no leader" if status["leader"] is None else f"leader {status['leader']}"
+    title = f"cluster {status['cluster']}: {leader}, term {status['term']}, chosen up to {status['commit_index']}{goal}"
+    return "\n".join([title, "", *lines])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs what the command line says. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    client = Client(options.host, options.port, options.password, options.timeout)
+    try:
+        result = run(client, options)
+    except Failure as failure:
+        print(f"makoctl: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        client.close()
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print(table(result) if isinstance(result, dict) else result)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="makoctl", description="Looks at a makoredis cluster and changes its members")
+    parser.add_argument("--host", default="127.0.0.1", help="a node of the cluster, any one (127.0.0.1)")
+    parser.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help=f"its port for clients ({DEFAULT_PORT})")
+    parser.add_argument("-a", "--password", help="of the default user")
+    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait for a change (120)")
+    parser.add_argument("--no-wait", action="store_true", help="return when a change is accepted, not when it is done")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("status", help="members, roles, and how far each one is")
+    add = commands.add_parser("add", help="add a node that was started with `join: true`")
+    add.add_argument("id", type=int)
+    add.add_argument("address", metavar="HOST:PEER_PORT")
+    replace = commands.add_parser("replace", help="replace nodes by others in one change: 1 2 3 4=host:port 5=host:port")
+    replace.add_argument("words", nargs="+", metavar="ID|ID=HOST:PEER_PORT")
+    helps = {
+        "remove": "remove a node",
+        "transfer": "hand the leadership to a node",
+        "drain": "make a node hand the leadership away, and not lead while others can",
+        "undrain": "let a drained node lead again",
+    }
+    for name, text in helps.items():
+        commands.add_parser(name, help=text).add_argument("id", type=int)
+    commands.add_parser("snapshot", help="write a checkpoint of the node that is asked, now")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

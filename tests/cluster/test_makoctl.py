@@ -1,0 +1,42 @@
+"""makoctl against a real cluster."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from makoredis.admin.makoctl import main
+from tests.cluster.processes import Cluster
+
+
+def test_a_node_comes_and_another_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Cluster(tmp_path, joining=1).start() as cluster:
+
+        def makoctl(*words: str, status: int = 0) -> str:
+            assert main(["--port", str(cluster[2].port), *words]) == status
+            captured = capsys.readouterr()
+            return captured.out if status == 0 else captured.err
+
+        def look(*words: str) -> Any:
+            return json.loads(makoctl("--json", *words))
+
+        assert {node["id"] for node in look("status")["nodes"]} == {1, 2, 3}
+        cluster[4].start()
+        added = look("add", "4", f"127.0.0.1:{cluster[4].peer_port}")
+        assert {node["id"] for node in added["nodes"] if node["role"] != "learner"} == {1, 2, 3, 4}
+        drained = look("drain", str(added["leader"]))
+        assert drained["leader"] != added["leader"]
+        shown = makoctl("status")
+        assert "(drained)" in shown and f"127.0.0.1:{cluster[4].port}" in shown
+        look("undrain", str(added["leader"]))
+        gone = look("remove", "1")
+        assert {node["id"] for node in gone["nodes"]} == {2, 3, 4}
+        assert look("transfer", "4")["leader"] == 4
+        assert makoctl("snapshot") == "OK\n"
+        assert "node 9 is not a member" in makoctl("drain", "9", status=1)
+
+
+def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "1", "--timeout", "0", "status"]) == 1
+    assert capsys.readouterr().err.startswith("makoctl: 127.0.0.1:1: ")
