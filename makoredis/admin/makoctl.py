@@ -6,12 +6,14 @@ that was accepted is waited for), tables for people and `--json` for scripts. An
 
 import argparse
 import json
+import os
 import socket
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+from makoredis.admin.wire import Address
 from makoredis.base.config import DEFAULT_PORT
 from resp.decode import ReplyError, ReplyParser
 from resp.encode import encode_command
@@ -31,9 +33,8 @@ class Failure(Exception):
 class Client:
     """A connection to one node, made anew when it breaks."""
 
-    def __init__(self, host: str, port: int, password: str | None, seconds: float) -> None:
-        self.address = (host, port)
-        self.password = password
+    def __init__(self, address: Address, seconds: float) -> None:
+        self.address = address
         self.deadline = time.monotonic() + seconds
         self._sock: socket.socket | None = None
         self._parser = ReplyParser()
@@ -56,7 +57,7 @@ class Client:
                 if not reply.text.startswith(_RETRIED):
                     raise Failure(reason)
             if time.monotonic() > self.deadline:
-                raise Failure(f"{self.address[0]}:{self.address[1]}: {reason}")
+                raise Failure(f"{self.address.host}:{self.address.port}: {reason}")
             time.sleep(RETRY_SECONDS)
 
     def wait(self, condition: Callable[[Status], bool], what: str) -> Status:
@@ -83,9 +84,10 @@ class Client:
         return self._exchange(words)
 
     def _connect(self) -> None:
-        self._sock = socket.create_connection(self.address, max(0.1, self.deadline - time.monotonic()))
+        address = self.address
+        self._sock = socket.create_connection((address.host, address.port), max(0.1, self.deadline - time.monotonic()))
         self._parser = ReplyParser()
-        hello = ("HELLO", "3") if self.password is None else ("HELLO", "3", "AUTH", "default", self.password)
+        hello = ("HELLO", "3", "AUTH", address.user, address.password) if address.password else ("HELLO", "3")
         reply = self._exchange(hello)
         if isinstance(reply, Error):
             raise Failure(reply.text.decode(errors="replace"))
@@ -197,7 +199,7 @@ def table(status: Status) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    client = Client(options.host, options.port, options.password, options.timeout)
+    client = Client(Address(options.host, options.port, options.user, options.password or ""), options.timeout)
     try:
         result = run(client, options)
     except Failure as failure:
@@ -216,7 +218,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="makoctl", description="Looks at a makoredis cluster and changes its members")
     parser.add_argument("--host", default="127.0.0.1", help="a node of the cluster, any one (127.0.0.1)")
     parser.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help=f"its port for clients ({DEFAULT_PORT})")
-    parser.add_argument("-a", "--password", help="of the default user")
+    parser.add_argument("--user", default="default", help="to log in as (default)")
+    secret = os.environ.get("MAKOREDIS_PASSWORD")
+    parser.add_argument("-a", "--password", default=secret, help="to log in with (MAKOREDIS_PASSWORD)")
     parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait for a change (120)")
     parser.add_argument("--no-wait", action="store_true", help="return when a change is accepted, not when it is done")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -225,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("add", help="add a node that was started with `join: true`")
     add.add_argument("id", type=int)
     add.add_argument("address", metavar="HOST:PEER_PORT")
-    replace = commands.add_parser("replace", help="replace nodes by others in one change: 1 2 3 4=host:port 5=host:port")
+    replace = commands.add_parser("replace", help="replace nodes by others in one change: 1 2 4=host:port 5=host:port")
     replace.add_argument("words", nargs="+", metavar="ID|ID=HOST:PEER_PORT")
     helps = {
         "remove": "remove a node",
