@@ -66,6 +66,8 @@ class Finished:
     ticket: Hashable
     verdict: Verdict
     results: dict[int, bytes]
+    ts: int = 0
+    """Of the transaction; what a later read of a snapshot must have seen."""
 
 
 class _Phase(IntEnum):
@@ -98,10 +100,13 @@ class _Transaction:
 class Coordinator:
     """All transactions that one node coordinates. `take_output` has what to send to shards' leaders, and answers."""
 
-    def __init__(self, node: int, incarnation: int, knowledge: Knowledge) -> None:
+    def __init__(
+        self, node: int, incarnation: int, knowledge: Knowledge, give_up_after_us: int = GIVE_UP_AFTER_US
+    ) -> None:
         self.node = node
         self.incarnation = incarnation
         self.knowledge = knowledge
+        self.give_up_after_us = give_up_after_us
         self.now_us = 0
         self.attempts = 0
         self._by_id: dict[TransactionId, _Transaction] = {}
@@ -117,7 +122,7 @@ class Coordinator:
         self, ticket: Hashable, parts: Mapping[int, Part], *, is_read_only: bool, combine: Combine | None = None
     ) -> None:
         """Starts a transaction. `Finished` with this ticket follows, in bounded time."""
-        transaction = _Transaction(ticket, parts, is_read_only, combine, self.now_us + GIVE_UP_AFTER_US)
+        transaction = _Transaction(ticket, parts, is_read_only, combine, self.now_us + self.give_up_after_us)
         self._attempt(transaction)
 
     def tick(self, now_us: int) -> None:
@@ -252,7 +257,7 @@ class Coordinator:
     def _finish(self, transaction: _Transaction, verdict: Verdict) -> None:
         del self._by_id[transaction.id]
         results = {shard: vote.results for shard, vote in transaction.votes.items()}
-        self._finished.append(Finished(transaction.ticket, verdict, results))
+        self._finished.append(Finished(transaction.ticket, verdict, results, transaction.ts))
 
     # -- time
 

@@ -9,30 +9,42 @@ the same order in both, and the others commute.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from makoredis.data.keyspace import Keyspace
-from makoredis.txn.entries import EntryPayload, TransactionRecord
+from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
 from makoredis.txn.knowledge import Knowledge
+from makoredis.txn.requests import RequestTable
 from makoredis.txn.vectors import from_wire
+
+Waiting = deque[tuple[int, TransactionRecord]]
+"""Records with the index of their entry, in log order."""
 
 
 class Snapshot:
     """The follower replicas of one node."""
 
-    def __init__(self, shards: Iterable[int], knowledge: Knowledge) -> None:
+    def __init__(
+        self, shards: Iterable[int], knowledge: Knowledge, make_space: Callable[[], Keyspace] = Keyspace
+    ) -> None:
         self.knowledge = knowledge
-        self.spaces = {shard: Keyspace() for shard in shards}
+        self.spaces = {shard: make_space() for shard in shards}
+        self.requests = {shard: RequestTable() for shard in self.spaces}
+        """By shard, what was answered to requests that are part of the snapshot."""
+        self.facts: dict[int, list[ClosedEpochs]] = {shard: [] for shard in self.spaces}
+        """By shard, the facts in its log."""
         self.ts = 0
         """What is visible. Never decreases."""
         self.complete_to: dict[int, int] = dict.fromkeys(self.spaces, 0)
         """By shard, `closed_ts` of the last entry that has arrived."""
-        self._waiting: dict[int, deque[TransactionRecord]] = {shard: deque() for shard in self.spaces}
+        self.waiting: dict[int, Waiting] = {shard: deque() for shard in self.spaces}
+        """By shard, what is chosen and above `ts`."""
 
-    def chosen(self, shard: int, entry: EntryPayload) -> None:
+    def chosen(self, shard: int, entry: EntryPayload, index: int = 0) -> None:
         """The next chosen entry of a shard's log."""
-        self._waiting[shard].extend(entry.transactions)
+        self.waiting[shard].extend((index, transaction) for transaction in entry.transactions)
         self.complete_to[shard] = max(self.complete_to[shard], entry.closed_ts)
+        self.facts[shard] += entry.facts
         self.knowledge.learn(entry.facts)
 
     def advance(self) -> bool:
@@ -41,18 +53,22 @@ class Snapshot:
         if ts <= self.ts:
             return False
         self.ts = ts
-        for shard, waiting in self._waiting.items():
-            self._waiting[shard] = self._apply(self.spaces[shard], waiting, ts)
+        for shard, waiting in self.waiting.items():
+            if waiting:
+                self.waiting[shard] = self._apply(shard, waiting, ts)
         return True
 
-    def _apply(self, space: Keyspace, waiting: deque[TransactionRecord], ts: int) -> deque[TransactionRecord]:
-        later: deque[TransactionRecord] = deque()
-        for transaction in waiting:
+    def _apply(self, shard: int, waiting: Waiting, ts: int) -> Waiting:
+        space, requests = self.spaces[shard], self.requests[shard]
+        later: Waiting = deque()
+        for index, transaction in waiting:
             if transaction.ts > ts:
-                later.append(transaction)
+                later.append((index, transaction))
             elif not self._is_void(transaction):
                 for effect in transaction.effects:
                     effect.apply(space)
+                if transaction.request is not None:
+                    requests.add(transaction.request)
         return later
 
     def _is_void(self, transaction: TransactionRecord) -> bool:
@@ -61,4 +77,4 @@ class Snapshot:
 
     def waiting_count(self) -> int:
         """Transactions that are chosen but not visible."""
-        return sum(map(len, self._waiting.values()))
+        return sum(map(len, self.waiting.values()))

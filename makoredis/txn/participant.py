@@ -94,6 +94,7 @@ class _Submission:
     ticket: Hashable
     part: Part
     request: RequestId | None
+    acknowledged: int
 
 
 @dataclass(slots=True, eq=False)
@@ -158,6 +159,8 @@ class Participant:
         self.written_floor = 0
         self.facts: list[ClosedEpochs] = []
         """For the next entry."""
+        self.logged_facts: list[ClosedEpochs] = []
+        """Those that the log had when this leadership began."""
         self._logged: set[tuple[int, int]] = set()
         """Shard and first epoch of the facts that are in the log or in `facts`."""
         self._own: list[ClosedEpochs] = []
@@ -186,12 +189,16 @@ class Participant:
             if highest > self.closed_ts:
                 self._want(highest)
 
-    def submit(self, ticket: Hashable, part: Part, request: RequestId | None = None) -> None:
-        """A transaction of this shard alone. A `Reply` follows when it is final, or `Turned`."""
+    def submit(self, ticket: Hashable, part: Part, request: RequestId | None = None, acknowledged: int = 0) -> None:
+        """A transaction of this shard alone. A `Reply` follows when it is final, or `Turned`.
+
+        Args:
+            acknowledged: the client has the answers up to this sequence.
+        """
         if not self.is_serving:
             self._output.replies.append(Turned(ticket))
             return
-        self._start(_Submission(ticket, part, request))
+        self._start(_Submission(ticket, part, request, acknowledged))
 
     def step(self, message: ShardMessage) -> None:
         """A message from a coordinator or another shard's leader."""
@@ -303,7 +310,7 @@ class Participant:
         record_ = TransactionRecord(
             self.clock.tick(self.now_us),
             access.effects,
-            None if request is None else RequestRecord(*request, 0, results),
+            None if request is None else RequestRecord(*request, submission.acknowledged, results),
             cross=CrossShard(None, to_wire(vector)) if vector else None,
         )
         item = PendingTransaction(record_, vector)
@@ -353,9 +360,9 @@ class Participant:
         for name in keys_of(item.record.effects):
             self.last_written[name] = item.record.ts
         if any(effect.key is None for effect in item.record.effects):
-            self._forget_writes(item.record.ts)
+            self.forget_writes(item.record.ts)
 
-    def _forget_writes(self, ts: int) -> None:
+    def forget_writes(self, ts: int) -> None:
         """All keys count as written at `ts`."""
         self.last_written.clear()
         self.written_floor = ts
@@ -387,7 +394,7 @@ class Participant:
             for name in keys_of(item.record.effects):
                 self.last_written[name] = ts
             if any(effect.key is None for effect in item.record.effects):
-                self._forget_writes(ts)
+                self.forget_writes(ts)
         self._turn = [item for item in self._turn if not item.is_void]
 
     # -- several shards

@@ -18,7 +18,7 @@ from makoredis.txn.follower import Snapshot
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.messages import Aborted, Committed, Message, Part, Prepared, Refused
 from makoredis.txn.participant import Participant, Reply, RequestId
-from makoredis.txn.recovery import LogEntry, recover
+from makoredis.txn.recovery import LogEntry, recover, take_over
 from tests.sim.txn.workload import contents, program, total
 
 LEASE_US = 60_000
@@ -304,7 +304,7 @@ class World:
             self.at(20_000, self._feed, node, group)
             return
         for index in range(node.delivered[group.shard], group.chosen):
-            node.snapshot.chosen(group.shard, decode_payload(group.log[index]))
+            node.snapshot.chosen(group.shard, decode_payload(group.log[index]), index + 1)
         node.delivered[group.shard] = group.chosen
         node.flush()
 
@@ -317,9 +317,16 @@ class World:
         node = self.rng.choice(candidates)
         group.leader, group.cut_since_us, group.last_chosen_us = node.id, None, self.now_us
         log = [LogEntry(index, decode_payload(raw)) for index, raw in enumerate(group.log, 1)]
-        participant = self.machines.recover(
-            group.shard, group.term, log, node.knowledge, program, Random(0), node.wall_us(), self.machines.participant
-        )
+        machines, rng, wall_us = self.machines, Random(0), node.wall_us()
+        if machines.recover is recover and group.term % 2:
+            rest = log[node.delivered[group.shard] :]
+            participant = take_over(
+                group.shard, group.term, node.snapshot, rest, program, rng, wall_us, machines.participant
+            )
+        else:
+            participant = machines.recover(
+                group.shard, group.term, log, node.knowledge, program, rng, wall_us, machines.participant
+            )
         participant.chosen_index = group.chosen
         node.participants[group.shard] = participant
         self.count("election")
