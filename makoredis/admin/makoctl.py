@@ -11,9 +11,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from makoredis.admin.wire import Address
+from makoredis.admin import backup_tool
+from makoredis.admin.wire import Address, Refused
 from makoredis.base.config import DEFAULT_PORT
 from resp.decode import ReplyError, ReplyParser
 from resp.encode import encode_command
@@ -21,6 +23,7 @@ from resp.replies import Error, Map, Simple
 
 RETRY_SECONDS = 0.2
 READ_BYTES = 64 * 1024
+_ON_FILES = ("backup", "check", "restore")
 _RETRIED = (b"TRYAGAIN", b"CLUSTERDOWN")
 
 Status = dict[str, Any]
@@ -199,19 +202,35 @@ def table(status: Status) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    client = Client(Address(options.host, options.port, options.user, options.password or ""), options.timeout)
+    address = Address(options.host, options.port, options.user, options.password or "")
+    client = Client(address, options.timeout)
     try:
-        result = run(client, options)
-    except Failure as failure:
+        result = _files(address, options) if options.command in _ON_FILES else run(client, options)
+    except (Failure, backup_tool.Failed, Refused) as failure:
         print(f"makoctl: {failure}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"makoctl: {error.filename or options.file}: {error.strerror or error}", file=sys.stderr)
         return 1
     finally:
         client.close()
     if options.json:
         print(json.dumps(result))
+    elif isinstance(result, dict):
+        print(result["text"] if "text" in result else table(result))
     else:
-        print(table(result) if isinstance(result, dict) else result)
+        print(result)
     return 0
+
+
+def _files(address: Address, options: argparse.Namespace) -> Status:
+    """What has to do with a backup's file. Raises: Failed, Refused, OSError."""
+    path = Path(options.file)
+    if options.command == "backup":
+        return backup_tool.save(address, path, options.timeout)
+    if options.command == "check":
+        return backup_tool.check(path)
+    return backup_tool.restore(address, path, replaces=options.replace)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -240,6 +259,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in helps.items():
         commands.add_parser(name, help=text).add_argument("id", type=int)
     commands.add_parser("snapshot", help="write a checkpoint of the node that is asked, now")
+    commands.add_parser("backup", help="write all data, as of now, to a file").add_argument("file")
+    commands.add_parser("check", help="read a backup to its end and say what it holds").add_argument("file")
+    restore = commands.add_parser("restore", help="write a backup into an empty cluster")
+    restore.add_argument("file")
+    restore.add_argument("--replace", action="store_true", help="delete what is in the cluster first")
     return parser
 
 

@@ -135,7 +135,7 @@ def _check(wire: Wire, path: Path, *, replaces: bool) -> _Checked:
 
 
 def _existing(wire: Wire, entries: list[Entry]) -> list[tuple[int, bytes]]:
-    replies = _ask_in_databases(wire, [(entry.db, (b"EXISTS", entry.key)) for entry in entries])
+    replies = ask_in_databases(wire, [(entry.db, (b"EXISTS", entry.key)) for entry in entries])
     return [(entry.db, entry.key) for entry, reply in zip(entries, replies) if reply]
 
 
@@ -153,7 +153,7 @@ def _write_all(wire: Wire, path: Path, checked: _Checked, *, replaces: bool) -> 
                 (each.db, (b"RESTORE", each.key, b"%d" % each.deadline_ms, dump(each.value, config), *options))
                 for each in entries
             ]
-            for entry, reply in zip(entries, _ask_in_databases(wire, requests)):
+            for entry, reply in zip(entries, ask_in_databases(wire, requests)):
                 if isinstance(reply, Error):
                     raise Refused(f"{_shown(entry.key)} in database {entry.db}: {error_text(reply)}")
                 written += 1
@@ -197,7 +197,7 @@ def _is_expired(entry: Entry, now_ms: int) -> bool:
     return 0 < entry.deadline_ms <= now_ms
 
 
-def _ask_in_databases(wire: Wire, requests: list[tuple[int, Words]]) -> list[Reply]:
+def ask_in_databases(wire: Wire, requests: list[tuple[int, Words]]) -> list[Reply]:
     """Requests, each in its database. Raises: Refused when a database can't be selected."""
     words: list[Words] = []
     is_select: list[bool] = []
@@ -244,7 +244,7 @@ def export_file(address: Address, path: Path, *, pauses: bool) -> str:
 
 
 def _export(wire: Wire, path: Path, *, has_field_deadlines: bool) -> int:
-    sizes = _database_sizes(wire)
+    sizes = database_sizes(wire)
     progress = Progress(sys.stderr, sum(sizes.values()))
     count = 0
     with path.open("wb") as file:
@@ -269,7 +269,7 @@ def _export(wire: Wire, path: Path, *, has_field_deadlines: bool) -> int:
     return count
 
 
-def _database_sizes(wire: Wire) -> dict[int, int]:
+def database_sizes(wire: Wire) -> dict[int, int]:
     """Keys by database number, of the databases that have any."""
     text = wire.ask(b"INFO", b"keyspace")
     assert isinstance(text, bytes)

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from makoredis.base.errors import ClientError, CountedError
+from makoredis.cluster.backup import Backup
 from makoredis.cluster.node import Node
 from makoredis.commands.table import CommandRow
 from makoredis.data import events
@@ -81,6 +82,8 @@ class Server:
         self.keys_loaded = sum(database.size for database in node.host.space.by_id)
         self.active_expire = True
         self.checkpoint_waiters: list[Session] = []
+        self.backups: dict[int, Backup] = {}
+        """Being read, by session."""
         self.stop_event = trio.Event()
         self.saves_at_stop = True
         config.attach(self)
@@ -273,6 +276,8 @@ class Server:
         if self.node.is_replicated:
             self.forwarding.session_closed(session)
         self.pubsub.forget(session)
+        if session.id in self.backups:
+            self.backups.pop(session.id).close()
         self.tracking.disable(session)
         if session.is_monitor:
             self.monitors.pop(session.id, None)

@@ -190,6 +190,9 @@ def mako_help(server: "Server", session: Session) -> Any:
         "    Let a drained node lead again.",
         "SNAPSHOT",
         "    Write a checkpoint of this node now.",
+        "BACKUP BEGIN|READ|END",
+        "    Read a backup of the whole keyspace as of one moment, piece by piece until READ returns an empty string.",
+        "    `makoctl backup FILE` does that, and `makoctl restore FILE` writes one into an empty cluster.",
     )
 
 
