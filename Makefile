@@ -1,9 +1,8 @@
 # Everything that people do with makoredis by hand; `make help` lists it.
 #
-# `make setup` creates .venv once. A stamp file remembers that, so it costs nothing until pyproject.toml changes.
+# `make setup` creates .venv once, from the fastest Python on the PATH (PYTHON= for another). A stamp file remembers
+# that, so it costs nothing until pyproject.toml changes.
 
-PYTHON ?= $(shell for each in python3.12 python3.11 python3.13 python3; do \
-	$$each -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
 PORT ?= 6380
@@ -19,8 +18,7 @@ help: ## Shows this list
 setup: $(VENV)/.ready ## Creates .venv with everything that running and testing needs
 
 $(VENV)/.ready: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "makoredis needs Python 3.11 or newer with the venv module (Debian: apt-get install python3-venv)"; exit 1; }
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@test -x $(RUN) || PYTHON="$(PYTHON)" sh tools/make_venv.sh $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 

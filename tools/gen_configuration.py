@@ -54,7 +54,9 @@ MEANINGS = {
     "aclfile": "File of users, read at start, and by `ACL LOAD` and `ACL SAVE`.",
     "acllog-max-len": "Entries that `ACL LOG` keeps.",
     "bind": "Addresses to listen on. Can change at run time.",
+    "busy-reply-threshold": "Milliseconds after which a script lets other clients be served, with `-BUSY`; 0 = never.",
     "client-output-buffer-limit": "A client that does not read its replies is closed beyond this.",
+    "client-query-buffer-limit": "A client whose unfinished request, or what waits behind a blocked one, is larger is closed.",
     "databases": "How many databases `SELECT` knows.",
     "dir": "The data directory.",
     "durability": "makoredis's own: `sync`, `interval` or `memory`.",
@@ -68,10 +70,11 @@ MEANINGS = {
     "list-max-listpack-size": _ENCODING,
     "maxclients": "Connections beyond this are refused.",
     "maxmemory": "Writes that need memory are refused with `-OOM` beyond this; 0 = no limit.",
+    "min-replicas-to-write": "With fewer live replicas a leader refuses writes; 0 = never.",
     "notify-keyspace-events": "Which keyspace notifications are published.",
     "port": "Port for clients. Can change at run time.",
     "protected-mode": "Without a password only clients of this machine are served.",
-    "proto-max-bulk-len": "How long APPEND, SETRANGE and the like may make a string.",
+    "proto-max-bulk-len": "The longest argument of a request, and how long APPEND, SETRANGE and the like may make a string.",
     "redis-version": "makoredis's own: which version of Redis `INFO` and `HELLO` name.",
     "requirepass": "Password of the default user.",
     "set-max-intset-entries": _ENCODING,
@@ -89,8 +92,6 @@ MEANINGS = {
 """Parameters that do something here, by name."""
 
 ONLY_SHOWN = {
-    "busy-reply-threshold": "a long script is not interrupted",
-    "client-query-buffer-limit": "the limit is 1 GiB",
     "hz": "INFO shows it",
     "maxmemory-policy": "INFO shows it; nothing is evicted",
     "repl-backlog-size": "INFO shows it",

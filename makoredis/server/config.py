@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from makoredis.data import events
 from makoredis.data.config import DataConfig
 from makoredis.server.parameters import BadValue, ParameterTable, memory_bytes
+from resp.parser import RequestLimits
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -27,6 +28,8 @@ class Config:
         self.file: str | None = None
         """The file that CONFIG REWRITE writes; None without one."""
         self.output_limits: OutputLimits = {}
+        self.request_limits = RequestLimits()
+        """Shared by the parsers of all clients."""
         self.on_change: Callable[[], None] = lambda: None
         self._refresh()
 
@@ -44,8 +47,8 @@ class Config:
         self.timeout_seconds = table.integer("timeout")
         self.maxmemory_bytes = table.integer("maxmemory")
         self.redis_version = table["redis-version"]
-        self.query_buffer_bytes_max = table.integer("client-query-buffer-limit")
-        self.busy_threshold_ms = table.integer("busy-reply-threshold")
+        self.request_limits.query_buffer_bytes_max = table.integer("client-query-buffer-limit")
+        self.request_limits.bulk_bytes_max = table.integer("proto-max-bulk-len")
         self._refresh_data()
         self.output_limits = parse_output_limits(table["client-output-buffer-limit"], self.output_limits)
 

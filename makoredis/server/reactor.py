@@ -174,7 +174,7 @@ class Reactor:
         self.server.stats.input_bytes += len(data)
         if session.blocked is not None:
             session.backlog_bytes += len(data)
-            if session.backlog_bytes > self.server.config.query_buffer_bytes_max:
+            if session.backlog_bytes > self.server.config.request_limits.query_buffer_bytes_max:
                 self.close(session, "query buffer limit")
                 return
         self._run_parsed(session, session.parser.parse(data))

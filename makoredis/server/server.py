@@ -253,7 +253,7 @@ class Server:
     def new_session(self, sock: socket.socket, address: str, laddress: str) -> Session:
         self._next_session_id += 1
         self.stats.connections_received += 1
-        session = Session(self._next_session_id, sock, address, laddress, self.now)
+        session = Session(self._next_session_id, sock, address, laddress, self.now, self.config.request_limits)
         self.log_out(session)
         self.by_id[session.id] = session
         return session

@@ -14,7 +14,7 @@ from typing import Any
 
 from makoredis.txn.gate import Gate
 from resp.encode import encode
-from resp.parser import RequestParser
+from resp.parser import RequestLimits, RequestParser
 
 SEND_CHUNKS_MAX = 64
 """Replies handed to one `sendmsg`."""
@@ -127,10 +127,19 @@ class Session:
         "writable_wanted",
     )
 
-    def __init__(self, id: int, sock: socket.socket | None, address: str, laddress: str, now: float) -> None:
+    def __init__(
+        self,
+        id: int,
+        sock: socket.socket | None,
+        address: str,
+        laddress: str,
+        now: float,
+        limits: RequestLimits | None = None,
+    ) -> None:
         """
         Args:
             sock: None for the proxy of a client of another node.
+            limits: what requests may be; None for Redis's defaults.
         """
         self.id = id
         self.sock = sock
@@ -152,7 +161,7 @@ class Session:
         """READONLY: reads may be answered by a follower."""
         self.address = address
         self.laddress = laddress
-        self.parser = RequestParser()
+        self.parser = RequestParser(limits)
         self.protocol = 2
         self.database = 0
         self.name = b""

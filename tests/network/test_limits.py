@@ -158,6 +158,25 @@ def test_a_blocked_client_cannot_fill_the_memory_with_requests(new_server: Serve
     assert server.client().get("k") is None
 
 
+def test_an_argument_that_is_too_long_ends_the_connection(new_server: ServerFactory) -> None:
+    server = new_server().start()
+    with server.connect() as connection:
+        server.client().config_set("proto-max-bulk-len", MIB)  # holds for connections that are open, too
+        connection.sendall(b"*2\r\n$4\r\nECHO\r\n$%d\r\n" % (MIB + 1))
+        assert connection.recv(100) == b"-ERR Protocol error: invalid bulk length\r\n"
+        assert is_closed(connection)
+
+
+def test_an_unfinished_request_that_is_too_large_ends_the_connection(new_server: ServerFactory) -> None:
+    server = new_server(parameters={"client-query-buffer-limit": MIB}).start()
+    with server.connect() as connection:
+        try:
+            connection.sendall(b"*100\r\n" + (b"$1000000\r\n" + b"x" * 1_000_000 + b"\r\n") * 2)
+        except ConnectionResetError:
+            return
+        assert is_closed(connection)
+
+
 def test_clients_that_vanish(new_server: ServerFactory) -> None:
     server = new_server().start()
     client = server.client()
