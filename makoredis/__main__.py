@@ -17,6 +17,7 @@ from makoredis.base.config import ConfigError, FileConfig, NodeConfig, load_conf
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import NodeId
 from makoredis.cluster.node import NodeSettings, open_node
+from makoredis.consensus.core import ElectionRule
 from makoredis.server.config import Config
 from makoredis.server.memory import MemoryMeter
 from makoredis.server.parameters import BadValue, ParameterTable
@@ -136,6 +137,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         listen=(node.host, node.peer_port),
         tick_seconds=file.heartbeat_ms / 1000,
         election_ticks=max(4, file.election_ms // file.heartbeat_ms),
+        election_rule=ElectionRule[file.consensus.upper()],
+        lease_reads=file.reads == "lease",
         peer_delay_seconds=file.peer_delay_ms / 1000,
         log_bytes_per_checkpoint=file.checkpoint_log_bytes,
         log_bytes_keep=file.log_keep_bytes,

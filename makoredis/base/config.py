@@ -79,7 +79,7 @@ class FileConfig:
 
 
 _CHOICES = {
-    "consensus": ("raft",),
+    "consensus": ("raft", "paxos"),
     "durability": ("sync", "interval", "memory"),
     "execution": ("speculative", "synchronous"),
     "reads": ("lease", "quorum"),

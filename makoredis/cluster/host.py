@@ -102,9 +102,10 @@ class ShardHost:
 
     def serves(self) -> bool:
         """Whether transactions may run here now: this replica leads, nobody else can, and all before it is applied."""
-        return self._is_complete() and self.core.lease_valid()
+        return self.is_complete() and self.core.lease_valid()
 
-    def _is_complete(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether transactions may run here whose effects are replicated before anybody sees them."""
         return self.is_settled() and not self.is_held and not self.core.is_transferring()
 
     def is_settled(self) -> bool:
@@ -124,7 +125,7 @@ class ShardHost:
 
         Returns: the number that `confirmed` will reach; 0 if it cannot be asked now.
         """
-        if not self._is_complete():
+        if not self.is_complete():
             return 0
         try:
             self.core.read_index(self._rounds + 1)

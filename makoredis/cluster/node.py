@@ -16,7 +16,7 @@ from makoredis.cluster.membership import Membership
 from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
 from makoredis.cluster.transport import Poller, Transport
-from makoredis.consensus.core import CoreConfig, Limits, Outgoing
+from makoredis.consensus.core import CoreConfig, ElectionRule, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, HardState, Role, SnapshotMetadata
@@ -69,6 +69,9 @@ class NodeSettings:
     tick_seconds: float = 0.1
     """One heartbeat."""
     election_ticks: int = 10
+    election_rule: ElectionRule = ElectionRule.RAFT
+    lease_reads: bool = True
+    """Whether a leader's lease is enough to answer; else a quorum is asked first, once for all that came meanwhile."""
     preferred: NodeId | None = None
     peer_delay_seconds: float = 0.0
     log_bytes_per_checkpoint: int = LOG_BYTES_PER_CHECKPOINT
@@ -179,7 +182,9 @@ class Node:
             CoreConfig(
                 settings.id,
                 self._first_members(),
+                election_rule=settings.election_rule,
                 election_ticks=settings.election_ticks,
+                lease_reads=settings.lease_reads,
                 preferred=settings.preferred,
                 limits=Limits(
                     log_bytes_keep=settings.log_bytes_keep,

@@ -472,8 +472,7 @@ class Server:
     def expire_keys(self) -> None:
         """Deletes keys and fields of hashes past their deadline, a bounded number of keys at a time."""
         host = self.node.host
-        serves = self.node.serves() if self.node.is_replicated else host.is_leader
-        if not serves or not self.active_expire or not self.may_expire():
+        if not host.is_complete() or not self.active_expire or not self.may_expire():
             return
         access = host.access
         access.now_ms, access.origin, access.is_replica = self.now_ms, 0, False
