@@ -134,6 +134,7 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         clients={NodeId(each.id): (each.host, each.port) for each in file.nodes},
         redirects=file.redirect == "moved",
         max_staleness_seconds=file.max_staleness_ms / 1000,
+        max_clock_offset_ms=file.max_clock_offset_ms,
         listen=(node.host, node.peer_port),
         tick_seconds=file.heartbeat_ms / 1000,
         election_ticks=max(4, file.election_ms // file.heartbeat_ms),

@@ -189,6 +189,8 @@ def table(status: Status) -> str:
     for node in status["nodes"]:
         role = node["role"] + (" (drained)" if node["drained"] else "")
         live = {None: "?", 0: "no", 1: "yes"}[node["live"]]
+        if node["clock_refused"]:
+            live = f"no: its clock is {node['clock_offset_us'] // 1000} ms ahead"
         shown = (node["client_address"], node["peer_address"], live, node["state"], node["match_index"], node["lag"])
         rows.append((str(node["id"]), role, *("?" if value is None else str(value) for value in shown)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

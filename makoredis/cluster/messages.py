@@ -103,7 +103,13 @@ class Leads(Wire, tag=9):
     term: int
 
 
-PeerMessage = Hello | Consensus | Forward | Answer | Refused | SessionClosed | Unblock | WhoLeads | Leads
+class Clock(Wire, tag=10):
+    """Said now and then on a connection that lasts: what the caller's wall clock is now."""
+
+    clock_us: int
+
+
+PeerMessage = Hello | Consensus | Forward | Answer | Refused | SessionClosed | Unblock | WhoLeads | Leads | Clock
 
 encode_peer_message = wire_encode
 decode_peer_message = wire_decoder(PeerMessage)

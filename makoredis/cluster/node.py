@@ -9,6 +9,7 @@ from typing import Protocol
 from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import record
 from makoredis.cluster.checkpointer import Checkpointer
+from makoredis.cluster.clocks import PeerClocks
 from makoredis.cluster.host import ShardHost, Token
 from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, leftovers, load_table
 from makoredis.cluster.members import with_notes
@@ -64,6 +65,8 @@ class NodeSettings:
     redirects: bool = False
     """Whether a command for another leader is answered with MOVED instead of being forwarded."""
     max_staleness_seconds: float = 10.0
+    max_clock_offset_ms: int = 250
+    """A peer whose clock is further ahead is refused."""
     listen: tuple[str, int] | None = None
     """Where this node does; None: it has no peers."""
     tick_seconds: float = 0.1
@@ -111,6 +114,7 @@ class Node:
         self.is_replicated = settings.is_replicated
         self.incarnation = SystemRandom().getrandbits(62)
         self.transport: Transport | None = None
+        self.clocks = PeerClocks(settings.max_clock_offset_ms, _wall_us, time.monotonic)
         self.forwarding: Forwarding | None = None
         self.now = time.monotonic
         self.heard_at = 0.0
@@ -233,11 +237,11 @@ class Node:
             settings.cluster,
             settings.id,
             self.incarnation,
-            time.time_ns() // 1000,
+            self.clocks.wall_us(),
             *settings.listen,
             *settings.clients.get(settings.id, ("", 0)),
         )
-        self.transport = Transport(hello, poller, self, self.now)
+        self.transport = Transport(hello, poller, self, self.now, self.clocks)
         self.transport.delay_seconds = settings.peer_delay_seconds
         self.transport.listen(*settings.listen)
         self.membership.tick()
@@ -412,6 +416,10 @@ class Node:
         self.snapshots.close()
         self.disk.close()
         self.store.close()
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1000
 
 
 def open_node(

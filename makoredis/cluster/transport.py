@@ -15,7 +15,15 @@ from typing import Protocol
 import msgspec
 
 from makoredis.base.ids import NodeId
-from makoredis.cluster.messages import PROTOCOL_VERSION, Hello, PeerMessage, decode_peer_message, encode_peer_message
+from makoredis.cluster.clocks import PeerClocks
+from makoredis.cluster.messages import (
+    PROTOCOL_VERSION,
+    Clock,
+    Hello,
+    PeerMessage,
+    decode_peer_message,
+    encode_peer_message,
+)
 from resp.encode import encode_command
 from resp.parser import RequestParser
 
@@ -24,6 +32,8 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 READ_BYTES = 256 * 1024
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
+CLOCK_SECONDS = 5.0
+"""Between two words on this node's clock to its peers."""
 
 READABLE, WRITABLE = 1, 4
 """As in epoll."""
@@ -113,15 +123,20 @@ class _Inbound:
 class Transport:
     """All connections of one node to its peers."""
 
-    def __init__(self, hello: Hello, poller: Poller, receiver: Receiver, now: Callable[[], float]) -> None:
+    def __init__(
+        self, hello: Hello, poller: Poller, receiver: Receiver, now: Callable[[], float], clocks: PeerClocks
+    ) -> None:
         """
         Args:
+            hello: what this node says first; its clock is looked at anew each time.
             now: monotonic seconds.
         """
         self.hello = hello
         self.poller = poller
         self.receiver = receiver
         self.now = now
+        self.clocks = clocks
+        self._clock_due = 0.0
         self.delay_seconds = 0.0
         """Every frame leaves so much later; for tests and benchmarks."""
         self.links: dict[NodeId, _Link] = {}
@@ -243,7 +258,12 @@ class Transport:
     # -- dialling
 
     def tick(self) -> None:
-        """Dials who is down and due."""
+        """Dials who is down and due, and now and then says what time it is."""
+        if self.now() >= self._clock_due:
+            self._clock_due = self.now() + CLOCK_SECONDS
+            for node, link in self.links.items():
+                if link.state == "up":
+                    self.send(node, Clock(self.clocks.wall_us()))
         for link in self.links.values():
             if link.state == "down" and link.retry_at <= self.now():
                 self._dial(link)
@@ -292,7 +312,8 @@ class Transport:
         link.queue.clear()
         link.queued_bytes = 0
         link.out = []
-        link.queue.append((0.0, encode_command([encode_peer_message(self.hello)])))
+        hello = msgspec.structs.replace(self.hello, clock_us=self.clocks.wall_us())  # type: ignore[type-var]
+        link.queue.append((0.0, encode_command([encode_peer_message(hello)])))
         self._write(link)
         self.receiver.peer_connected(link.node)
 
@@ -344,6 +365,11 @@ class Transport:
             self.receiver.log("warning", f"a peer is refused: {error}")
             self._hang_up(inbound)
             return
+        except _BadClock as error:
+            if self.clocks.is_worth_a_line(error.node):
+                self.receiver.log("warning", f"a peer is refused: {error}")
+            self._hang_up(inbound)
+            return
         if inbound.parser.broken:
             self.receiver.log("warning", "a peer is refused: it does not speak the nodes' protocol")
             self._hang_up(inbound)
@@ -352,6 +378,7 @@ class Transport:
         if isinstance(message, Hello):
             self._check_hello(message)
             node = NodeId(message.node)
+            self._check_clock(node, message.clock_us)
             for earlier in [each for each in self.inbound.values() if each.node == node]:
                 self._hang_up(earlier)
             inbound.node = node
@@ -359,6 +386,8 @@ class Transport:
             self.receiver.peer_called(node, message.incarnation)
         elif inbound.node is None:
             raise _BadPeer("no hello")
+        elif type(message) is Clock:
+            self._check_clock(inbound.node, message.clock_us)
         else:
             self.receiver.peer_message(inbound.node, message)
 
@@ -379,6 +408,11 @@ class Transport:
         if hello.cluster != self.hello.cluster:
             raise _BadPeer(f"node {hello.node} belongs to cluster '{hello.cluster}', not '{self.hello.cluster}'")
 
+    def _check_clock(self, node: NodeId, clock_us: int) -> None:
+        refusal = self.clocks.refusal(node, clock_us)
+        if refusal is not None:
+            raise _BadClock(node, refusal)
+
     def _hang_up(self, inbound: _Inbound) -> None:
         fd = inbound.sock.fileno()
         if self.inbound.pop(fd, None) is not None:
@@ -394,3 +428,11 @@ class Transport:
 
 class _BadPeer(Exception):
     """Why a connection is not taken."""
+
+
+class _BadClock(Exception):
+    """Why a peer is not listened to now."""
+
+    def __init__(self, node: NodeId, why: str) -> None:
+        super().__init__(why)
+        self.node = node

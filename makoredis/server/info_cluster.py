@@ -129,6 +129,8 @@ def mako(server: "Server") -> Lines:
         "proxies": len(server.forwarding.proxies.by_origin),
         "remembered_sessions": len(executor.requests.sessions),
         "dropped_messages": 0 if transport is None else transport.dropped,
+        "refused_clocks": len(node.clocks.ahead),
+        **{f"clock_offset_us_node{peer}": offset for peer, offset in sorted(node.clocks.offsets_us.items())},
         "connected_peers": 0 if transport is None else sum(transport.is_up(peer) for peer in transport.links),
         "snapshots_sent": sender.sent_count,
         "snapshots_sending": sender.active_count,

@@ -57,7 +57,7 @@ def mako_status(server: "Server", session: Session, *options: bytes) -> Any:
 def _node_status(
     server: "Server", status: Status, node: NodeId, address: Address | None, client: Address | None
 ) -> Map:
-    peer = status.peers.get(node)
+    peer, clocks = status.peers.get(node), server.node.clocks
     match: int | None = status.persisted_index if node == status.node else None
     state, is_live, lag = "self" if node == status.node else "unknown", None, None
     if peer is not None:
@@ -77,6 +77,8 @@ def _node_status(
             (b"state", state.encode()),
             (b"match_index", match),
             (b"lag", lag),
+            (b"clock_offset_us", clocks.offsets_us.get(node)),
+            (b"clock_refused", int(node in clocks.ahead)),
         ]
     )
 
