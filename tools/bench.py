@@ -7,6 +7,7 @@ medians are compared. Only the ratios mean something: machines differ, and noise
     python -m tools.bench --only memory --rounds 5 --requests 200000
     python -m tools.bench --memory              bytes per small key
     python -m tools.bench --big                 cost per command at 10, 10 k and 1 M elements
+    python -m tools.bench --cluster             three nodes against redis-server with one disk, and with replicas
 """
 
 import argparse
@@ -25,6 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+
+from tools import cluster_bench
 
 ROOT = Path(__file__).parents[1]
 ROWS = (
@@ -191,6 +194,8 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="bytes per small key")
     parser.add_argument("--keys", type=int, default=1_000_000, help="for --memory")
     parser.add_argument("--big", action="store_true", help="cost per command by size of the collection")
+    parser.add_argument("--cluster", action="store_true", help="three nodes, durability sync")
+    parser.add_argument("--row", default="", help="for --cluster: only rows with this in their title")
     options = parser.parse_args()
     if shutil.which("redis-server") is None or shutil.which("redis-benchmark") is None:
         sys.exit("redis-server and redis-benchmark must be on the PATH (Debian: redis-server, redis-tools)")
@@ -198,7 +203,9 @@ def main() -> None:
         memory_per_key(options.keys)
     if options.big:
         big_values([10, 10_000, 1_000_000], 0.5)
-    if options.memory or options.big:
+    if options.cluster:
+        cluster_bench.compare(measure, options.rounds, options.requests, options.clients, options.row)
+    if options.memory or options.big or options.cluster:
         return
     for durability in [options.only] if options.only else list(PEERS):
         for depth in [options.pipeline] if options.pipeline else (1, 16):
