@@ -13,7 +13,9 @@ import redis
 from tests.cluster.cluster_process import ClusterProcess
 from tests.sim.cluster.checker import Operation, check
 
-KEYS = [b"append:%d" % number for number in range(4)]
+LISTS = 4
+APPENDS_PER_LIST = 250
+"""Then the next lists are used: all of a list is read again and again, and checked each time."""
 ACCOUNTS = [f"account:{number}" for number in range(5)]
 ACCOUNT_TOTAL = 500
 ANSWER_SECONDS = 45.0
@@ -78,8 +80,9 @@ class Appender(Client):
         operation = Operation(f"{self.name}:{session}:{self.done}", session, time.monotonic_ns())
         parts: list[tuple[bytes, bytes | None]] = []
         for _ in range(self.rng.choice((1, 2, 3))):
-            key = self.rng.choice(KEYS)
-            value = b"%d" % next(_values) if self.rng.random() < 0.5 else None
+            number = next(_values)
+            key = b"append:%d:%d" % (number // (2 * LISTS * APPENDS_PER_LIST), self.rng.randrange(LISTS))
+            value = b"%d" % number if self.rng.random() < 0.5 else None
             parts.append((key, value))
             if value is not None:
                 operation.appends.append((key, value))
@@ -129,10 +132,11 @@ def open_accounts(cluster: ClusterProcess) -> None:
 
 def check_appends(cluster: ClusterProcess, appenders: list[Appender]) -> int:
     """Holds what every replica has, once drained, against what clients were told. Returns the number of operations."""
-    leader = cluster.client(cluster.wait_for_leader())
-    final = {key: leader.lrange(key, 0, -1) for key in KEYS}
-    cluster.wait_until_equal(lambda client: {key: client.lrange(key, 0, -1) for key in KEYS}, final)
     operations = [operation for appender in appenders for operation in appender.operations]
+    keys = sorted({key for appender in appenders for parts in appender.parts.values() for key, _ in parts})
+    leader = cluster.client(cluster.wait_for_leader())
+    final = {key: leader.lrange(key, 0, -1) for key in keys}
+    cluster.wait_until_equal(lambda client: {key: client.lrange(key, 0, -1) for key in keys}, final)
     check(operations, final)
     return len(operations)
 

@@ -6,6 +6,7 @@ what was written before what, read from what, and overwritten after having been 
 one session, the order of its requests. A cycle means that no order explains what was seen.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -38,12 +39,13 @@ def check(operations: Iterable[Operation], final: dict[bytes, list[bytes]]) -> N
     operations = list(operations)
     writers = {append: operation for operation in operations for append in operation.appends}
     for key, values in final.items():
-        if len(set(values)) != len(values):
+        if len(set(values)) < len(values):
             raise Inconsistent(f"{key!r} has an element twice: {values}")
         for value in values:
             if (key, value) not in writers:
                 raise Inconsistent(f"{value!r} in {key!r} was appended by nobody")
-    happened = [operation for operation in operations if _has_happened(operation, final)]
+    present = {(key, value) for key, values in final.items() for value in values}
+    happened = [operation for operation in operations if _has_happened(operation, present, final)]
     graph: dict[object, set[object]] = {}
     for key, values in final.items():
         _write_order(graph, [writers[key, value] for value in values])
@@ -54,13 +56,13 @@ def check(operations: Iterable[Operation], final: dict[bytes, list[bytes]]) -> N
     _refuse_cycles(graph)
 
 
-def _has_happened(operation: Operation, final: dict[bytes, list[bytes]]) -> bool:
-    present = [value in final.get(key, []) for key, value in operation.appends]
+def _has_happened(operation: Operation, present: set[Append], final: dict[bytes, list[bytes]]) -> bool:
+    done = [append in present for append in operation.appends]
     if operation.end is None:
-        if present and any(present) != all(present):
+        if done and any(done) != all(done):
             raise Inconsistent(f"{operation.name} was done in part")
-        return any(present)
-    if not all(present):
+        return any(done)
+    if not all(done):
         raise Inconsistent(f"{operation.name} was acknowledged and is lost")
     for (key, value), length in operation.lengths:
         if final[key][length - 1 : length] != [value]:
@@ -110,9 +112,9 @@ def _real_time(graph: dict[object, set[object]], operations: list[Operation]) ->
     for operation in operations:
         if operation.end is not None:
             _edge(graph, id(operation), ("moment", operation.end))
-        earlier = [end for end in ends if end < operation.begin]
+        earlier = bisect_left(ends, operation.begin)
         if earlier:
-            _edge(graph, ("moment", earlier[-1]), id(operation))
+            _edge(graph, ("moment", ends[earlier - 1]), id(operation))
 
 
 def _refuse_cycles(graph: dict[object, set[object]]) -> None:
