@@ -107,8 +107,9 @@ def import_file(address: Address, path: Path, *, replaces: bool) -> str:
 
 
 def _check(wire: Wire, path: Path, *, replaces: bool) -> _Checked:
-    """Reads the file to its checksum, and asks for keys that exist already."""
+    """Reads the file to its checksum, and asks for its databases and for keys that exist already."""
     keys = expired = libraries = 0
+    databases: set[int] = set()
     taken: list[tuple[int, bytes]] = []
     now_ms = int(time.time() * 1000)
     progress = Progress(sys.stderr, path.stat().st_size)
@@ -118,11 +119,16 @@ def _check(wire: Wire, path: Path, *, replaces: bool) -> _Checked:
             alive = [entry for entry in entries if not _is_expired(entry, now_ms)]
             keys, expired = keys + len(alive), expired + len(entries) - len(alive)
             libraries += len(batch) - len(entries)
+            databases.update(entry.db for entry in alive)
             if not replaces:
                 taken += _existing(wire, alive)
             progress.show(batch[-1].position, f"{keys:,} keys read")
+        for db in sorted(databases):
+            wire.ask(b"SELECT", b"%d" % db)
     except BadFormat as error:
         raise Failed(f"{path}: {error}; nothing was imported") from None
+    except Refused as error:
+        raise Failed(f"{error}; nothing was imported") from None
     finally:
         progress.end()
     if taken:
@@ -158,10 +164,10 @@ def _write_all(wire: Wire, path: Path, checked: _Checked, *, replaces: bool) -> 
                     raise Refused(f"{_shown(entry.key)} in database {entry.db}: {error_text(reply)}")
                 written += 1
             progress.show(written, f"{written:,} keys imported")
-    except (Refused, BadFormat) as error:
+    except (Refused, BadFormat, KeyboardInterrupt) as error:
         raise Failed(
-            f"{error}; stopped after {written:,} of {checked.keys:,} keys, which are in the server now "
-            "(the rest is not; --replace begins again)"
+            f"{str(error) or 'interrupted'}; stopped after {written:,} of {checked.keys:,} keys, which are in the server "
+            "now (the rest is not; --replace begins again)"
         ) from None
     finally:
         progress.end()

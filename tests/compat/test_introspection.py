@@ -101,6 +101,37 @@ def test_a_swapped_database_touches_watched_keys_and_wakes_waiting_clients(makor
         assert ask(connection, "EXEC") == expected
 
 
+def test_a_pause_holds_writes_and_expiry(makoredis_server: ServerProcess, client: redis.Redis) -> None:
+    worker, reader = raw(makoredis_server.port), raw(makoredis_server.port)
+    expired = client.info("stats")["expired_keys"]
+    client.set("short", 1, px=1)
+    client.client_pause(60_000, all=False)
+    try:
+        worker.send_command("SET", "key", "value")
+        wait_until(lambda: client.info("clients")["blocked_clients"] == 1)
+        assert ask(reader, "EVAL", "#!lua flags=no-writes\nreturn 1", 0) == 1
+        reader.send_command("EVAL", "return 2", 0)
+        wait_until(lambda: client.info("clients")["blocked_clients"] == 2)
+        wait_until(lambda: client.get("short") is None)
+        assert client.dbsize() == 1
+        assert client.info("stats")["expired_keys"] == expired
+    finally:
+        client.client_unpause()
+    assert worker.read_response() == "OK"
+    assert reader.read_response() == 2
+    wait_until(lambda: client.info("stats")["expired_keys"] == expired + 1)
+
+
+def test_hits_and_misses_are_counted(client: redis.Redis) -> None:
+    client.set("key", "value")
+    before = client.info("stats")
+    for key in ("key", "key", "missing"):
+        client.get(key)
+    after = client.info("stats")
+    assert after["keyspace_hits"] - before["keyspace_hits"] == 2
+    assert after["keyspace_misses"] - before["keyspace_misses"] == 1
+
+
 def test_the_slow_log_has_blocking_commands_once_they_end(makoredis_server: ServerProcess, client: redis.Redis) -> None:
     blocked = raw(makoredis_server.port)
     client.config_set("slowlog-log-slower-than", 0)

@@ -143,6 +143,18 @@ def test_a_damaged_file_is_refused_whole(makoredis_server: ServerProcess, client
         assert client.dbsize() == 0, name
 
 
+def test_a_file_of_too_many_databases_is_refused_whole(
+    makoredis_server: ServerProcess, client: redis.Redis, tmp_path: Path
+) -> None:
+    few = ServerProcess(tmp_path / "few", durability="memory", parameters={"databases": 2})
+    fill(client.client())
+    assert run("export", tmp_path / "dump.rdb", "--port", makoredis_server.port)[0] == 0
+    with few:
+        status, text = run("import", tmp_path / "dump.rdb", "--replace", "--port", few.port)
+        assert status == 1 and "DB index is out of range; nothing was imported" in text
+        assert redis.Redis(port=few.port).dbsize() == 0
+
+
 def test_redis_reads_what_is_exported(makoredis_server: ServerProcess, client: redis.Redis, tmp_path: Path) -> None:
     ours = client.client()
     fill(ours)
