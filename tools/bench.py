@@ -131,56 +131,98 @@ def memory_per_key(count: int) -> None:
 
 
 BIG = {
-    "list": ("RPUSH big {v}", ("LPUSH big x", "RPUSH big x", "LPOP big", "RPOP big", "LINDEX big {i}", "LLEN big")),
-    "hash": ("HSET big f{v} x", ("HSET big f{i} y", "HGET big f{i}", "HDEL big g{i}", "HLEN big", "HRANDFIELD big")),
-    "set": ("SADD big m{v}", ("SADD big m{i}", "SISMEMBER big m{i}", "SRANDMEMBER big", "SCARD big")),
-    "zset": (
-        "ZADD big {v} m{v}",
-        ("ZADD big {i} m{i}", "ZRANK big m{i}", "ZSCORE big m{i}", "ZRANGE big {i} {j}", "ZCOUNT big {i} {j}"),
+    "list": (
+        "RPUSH big, v{v}",
+        ("LPUSH big x", "RPUSH big x", "LPOP big", "RPOP big", "LINDEX big {i}", "LRANGE big 0 9", "LSET big {i} y",
+         "LMOVE big big LEFT RIGHT", "LLEN big"),
     ),
-}
+    "hash": (
+        "HSET big, f{v} x",
+        ("HSET big f{i} y", "HSET big n{i} y", "HGET big f{i}", "HDEL big n{i}", "HINCRBY big c{i} 1", "HLEN big",
+         "HRANDFIELD big", "HRANDFIELD big 10", "HSCAN big 0"),
+    ),
+    "set": (
+        "SADD big, m{v}",
+        ("SADD big m{i}", "SADD big n{i}", "SREM big n{i}", "SISMEMBER big m{i}", "SRANDMEMBER big",
+         "SRANDMEMBER big 10", "SPOP big", "SSCAN big 0", "SCARD big"),
+    ),
+    "zset": (
+        "ZADD big, {v} m{v}",
+        ("ZADD big {i} m{i}", "ZADD big {i} n{i}", "ZINCRBY big 1 m{i}", "ZREM big n{i}", "ZRANK big m{i}",
+         "ZSCORE big m{i}", "ZRANGE big {i} {j}", "ZRANGE big {i} {j} BYSCORE", "ZCOUNT big {i} {j}", "ZPOPMIN big",
+         "ZRANDMEMBER big", "ZSCAN big 0"),
+    ),
+    "stream": (
+        "XADD big {v}-1 f x,",
+        ("XADD big * f x", "XADD big MAXLEN ~ {size} * f x", "XRANGE big {i} + COUNT 10",
+         "XREVRANGE big {i} - COUNT 10", "XREAD COUNT 10 STREAMS big {i}", "XDEL big {i}-1", "XLEN big",
+         "XREADGROUP GROUP g c STREAMS big >", "XACK big g {i}-1", "XPENDING big g", "XPENDING big g {i} + 10 c",
+         "XCLAIM big g d 0 {i}-1", "XAUTOCLAIM big g d 0 {i} COUNT 10"),
+    ),
+    "bits": ("SETBIT big {size} 1", ("SETBIT big {i} 1", "GETBIT big {i}", "BITFIELD big INCRBY u8 {i} 1")),
+    "string": ("SETBIT big {size}0 1", ("SETRANGE big {i} x", "GETRANGE big {i} {j}", "APPEND big x", "STRLEN big")),
+    "geo": ("GEOADD big, 13.{v:07} 38.1 m{v}", ("GEOADD big 13.{i:07} 38.1 m{i}", "GEOPOS big m{i}",
+            "GEOSEARCH big FROMMEMBER m{i} BYRADIUS 1 m COUNT 10")),
+}  # fmt: skip
+"""By type: what fills the key `big` (what follows the comma repeated for each `{v}`, as many at a time as the command
+takes), and the commands to measure, on a random `{i}`, with `{j}` = i + 9."""
 
 
-def big_values(sizes: list[int], seconds: float) -> None:
-    """Prints microseconds per command, pipelined by 50, on collections of several sizes."""
-    rng = random.Random(1)
+def big_values(sizes: list[int], commands_each: int) -> None:
+    """Prints microseconds of the server's CPU time per command, pipelined by 50, on collections of several sizes."""
     with both("memory") as servers:
-        for kind, (fill, commands) in BIG.items():
+        clients = {name: redis.Redis(port=port, socket_timeout=600) for name, (port, _) in servers.items()}
+        print(f"\n{'':45}{'size':>10}{'makoredis':>12}{'redis':>12}{'ratio':>8}")
+        for fill, commands in BIG.values():
+            costs: dict[tuple[str, int, str], float] = {}
             for size in sizes:
-                clients = {name: redis.Redis(port=port, socket_timeout=600) for name, (port, _) in servers.items()}
-                for client in clients.values():
+                for name, client in clients.items():
                     _fill(client, fill, size)
-                for command in commands:
-                    cost = {name: _cost(client, command, size, seconds, rng) for name, client in clients.items()}
-                    ratio = cost["redis"] / cost["makoredis"]
-                    print(
-                        f"{kind:6}{size:10,}  {command:22}{cost['makoredis']:9.2f} µs{cost['redis']:9.2f} µs"
-                        f"{ratio:7.2f}",
-                        flush=True,
-                    )
+                    rng = random.Random(1)
+                    for command in commands:
+                        costs[command, size, name] = _cost(client, servers[name][1], command, size, commands_each, rng)
+            for command in commands:
+                for size in sizes:
+                    mine, theirs = (costs[command, size, name] for name in ("makoredis", "redis"))
+                    print(f"{command:45}{size:10,}{mine:9.2f} µs{theirs:9.2f} µs{theirs / mine:8.2f}", flush=True)
 
 
 def _fill(client: "redis.Redis", template: str, size: int) -> None:
     client.delete("big")
-    for start in range(0, size, 5_000):
+    start, comma, item = template.partition(",")
+    if not comma:
+        client.execute_command(*start.format(size=size).split())
+        return
+    for first in range(0, size, 5_000):
         pipeline = client.pipeline(transaction=False)
-        for number in range(start, min(start + 5_000, size)):
-            pipeline.execute_command(*template.format(v=number).split())
+        numbers = range(first, min(first + 5_000, size))
+        if item:
+            words = [word for number in numbers for word in item.format(v=number).split()]
+            pipeline.execute_command(*start.split(), *words)
+        else:
+            for number in numbers:
+                pipeline.execute_command(*start.format(v=number).split())
         pipeline.execute()
+    if start.startswith("XADD"):
+        client.xgroup_create("big", "g", "0")
+        client.xreadgroup("g", "c", {"big": ">"}, count=size // 2)
 
 
-def _cost(client: "redis.Redis", template: str, size: int, seconds: float, rng: random.Random) -> float:
-    """Microseconds of wall time per command, as redis-server's own commandstats count them."""
-    name = template.split()[0].lower()
-    client.config_resetstat()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def cpu_nanoseconds(pid: int) -> int:
+    """CPU time of all threads of a process."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+def _cost(client: "redis.Redis", pid: int, template: str, size: int, count: int, rng: random.Random) -> float:
+    """Microseconds of CPU time per command, with everything around it: other processes may use the machine as well."""
+    before = cpu_nanoseconds(pid)
+    for _ in range(count // 50):
         pipeline = client.pipeline(transaction=False)
         for _ in range(50):
             at = rng.randrange(size)
-            pipeline.execute_command(*template.format(i=at, j=at + 10).split())
-        pipeline.execute()
-    return float(client.info("commandstats")[f"cmdstat_{name}"]["usec_per_call"])
+            pipeline.execute_command(*template.format(i=at, j=at + 9, size=size).split())
+        pipeline.execute(raise_on_error=False)
+    return (cpu_nanoseconds(pid) - before) / 1000 / count
 
 
 def main() -> None:
@@ -202,7 +244,7 @@ def main() -> None:
     if options.memory:
         memory_per_key(options.keys)
     if options.big:
-        big_values([10, 10_000, 1_000_000], 0.5)
+        big_values([10, 10_000, 1_000_000], 5_000)
     if options.cluster:
         cluster_bench.compare(measure, options.rounds, options.requests, options.clients, options.row)
     if options.memory or options.big or options.cluster:

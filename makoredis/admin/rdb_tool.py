@@ -166,8 +166,8 @@ def _write_all(wire: Wire, path: Path, checked: _Checked, *, replaces: bool) -> 
             progress.show(written, f"{written:,} keys imported")
     except (Refused, BadFormat, KeyboardInterrupt) as error:
         raise Failed(
-            f"{str(error) or 'interrupted'}; stopped after {written:,} of {checked.keys:,} keys, which are in the server "
-            "now (the rest is not; --replace begins again)"
+            f"{str(error) or 'interrupted'}; stopped after {written:,} of {checked.keys:,} keys, which are in the "
+            "server now (the rest is not; --replace begins again)"
         ) from None
     finally:
         progress.end()

@@ -85,6 +85,9 @@ def _invalidate(access: Access, key: bytes, value: bytes | bytearray) -> None:
 
 def _raised(editor: SparseEditor, wanted: list[tuple[int, int]]) -> bytearray | None:
     """Raises registers; returns the dense form if the sparse one cannot hold them, None if it does."""
+    overflown = sparse.overflown(editor.data, wanted, editor.size_max)
+    if overflown is not None:
+        return overflown
     try:
         for at, (index, count) in enumerate(wanted):
             if editor.raise_register(index, count) is None:

@@ -95,7 +95,7 @@ def dense_registers(value: bytes | bytearray) -> bytes:
     return b2a_base64(value[: HEADER_SIZE - 1 : -1], newline=False).translate(_FROM_BASE64)[::-1]
 
 
-def pack_dense(registers: bytes) -> bytes:
+def pack_dense(registers: bytes | bytearray) -> bytes:
     """The dense form of the registers, without the header."""
     return a2b_base64(registers[::-1].translate(_TO_BASE64))[::-1]
 

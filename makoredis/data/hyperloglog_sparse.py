@@ -36,6 +36,9 @@ EMPTY = MAGIC + bytes([SPARSE]) + bytes(11) + b"\x7f\xff"
 _SEARCHES_MAX = 8
 """With so many registers to raise an index is built: that takes about as long as four searches."""
 
+_GROWTH_MAX = 4
+"""Bytes that raising one register may take: an XZERO of two becomes XZERO, VAL, XZERO."""
+
 _XZERO = re.compile(rb"[\x40-\x7f].", re.DOTALL)
 """Found from left to right this matches true XZEROs only: what precedes the first is one byte each."""
 _LENGTHS = bytes(byte + 1 if byte < 0x40 else (byte & 3) + 1 if byte >= 0x80 else 0 for byte in range(256))
@@ -86,6 +89,35 @@ def to_dense(data: bytes | bytearray) -> bytearray:
     dense[4] = DENSE
     assert len(dense) == DENSE_SIZE
     return dense
+
+
+def overflown(data: bytes | bytearray, wanted: list[tuple[int, int]], size_max: int) -> bytearray | None:
+    """The dense form with these registers raised, if that is where it certainly ends; None if that is not certain.
+
+    It is when even the shortest runs for what comes out would take too much. The order of the changes, which decides
+    on the sparse form, then does not matter.
+    """
+    if len(data) > size_max or len(data) + _GROWTH_MAX * len(wanted) <= size_max:
+        return None
+    try:
+        raised = bytearray(registers(data))
+    except Corrupted:
+        return None
+    for index, count in wanted:
+        if raised[index] < count:
+            raised[index] = count
+    if HEADER_SIZE + _different_neighbours(raised) <= size_max:
+        return None
+    dense = bytearray(data[:HEADER_SIZE]) + pack_dense(raised)
+    dense[4] = DENSE
+    return dense
+
+
+def _different_neighbours(registers: bytearray) -> int:
+    """How many registers differ from the one before: so many runs begin, and one more."""
+    joined = int.from_bytes(registers, "little")
+    changes = (joined ^ joined >> 8).to_bytes(REGISTER_COUNT, "little")[:-1]
+    return len(changes) - changes.count(0)
 
 
 class SparseEditor:

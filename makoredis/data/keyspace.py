@@ -215,8 +215,11 @@ class Database:
 
     def keys(self) -> Iterator[bytes]:
         """All keys in slot order, including those past their deadline."""
-        for slot in self.slots:
-            yield from slot
+        slots = self.slots
+        for number, size in enumerate(self.block_sizes):
+            if size:
+                for slot in slots[number * BLOCK_SLOTS : (number + 1) * BLOCK_SLOTS]:
+                    yield from slot
 
 
 class Keyspace:

@@ -33,7 +33,7 @@ settings.load_profile("differential")
 _START_TIMEOUT_S = 20
 
 
-def _connect(path: Path) -> socket.socket:
+def connect(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(str(path))
     return connection
@@ -62,7 +62,7 @@ def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
     while True:
         assert process.poll() is None, "redis-server did not start"
         try:
-            _connect(path).close()
+            connect(path).close()
             return
         except OSError:
             assert time.monotonic() < deadline, "redis-server does not answer"
@@ -108,7 +108,7 @@ def makoredis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
 @pytest.fixture
 def network_differential(redis_server: Path, makoredis_process: RunningServer) -> Iterator[Differential]:
     """The makoredis process against the real server: slower than `differential`, but the whole way."""
-    ours, theirs = NetworkSide(makoredis_process.connect), NetworkSide(lambda: _connect(redis_server))
+    ours, theirs = NetworkSide(makoredis_process.connect), NetworkSide(lambda: connect(redis_server))
     yield Differential(ours, theirs)
     ours.close()
     theirs.close()
@@ -117,6 +117,6 @@ def network_differential(redis_server: Path, makoredis_process: RunningServer) -
 @pytest.fixture
 def differential(redis_server: Path) -> Iterator[Differential]:
     """Our commands in process against the real server."""
-    theirs = NetworkSide(lambda: _connect(redis_server))
+    theirs = NetworkSide(lambda: connect(redis_server))
     yield Differential(InProcessSide(), theirs)
     theirs.close()

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makoredis.data.config import DataConfig
@@ -92,7 +92,7 @@ def is_determined(argv: list[bytes], dumped: bytes) -> bool:
     return dumped[0] not in (2, 4) and sum(map(len, argv)) < COMPRESSIBLE_BYTES
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250)
 @given(argv=values)
 def test_payloads_are_the_same_and_go_both_ways(sides: tuple[InProcessSide, NetworkSide], argv: list[bytes]) -> None:
     ours, theirs = sides

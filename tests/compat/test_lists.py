@@ -1,6 +1,6 @@
 """Lists, compared with a real redis-server."""
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.compat.harness import Differential, integers, members, optional, request, sequences, several
@@ -35,7 +35,7 @@ list_requests = sequences(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(requests=list_requests)
 def test_random_sequences(differential: Differential, requests: list[list[bytes]]) -> None:
     differential.check(requests)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resp.decode import ReplyParser
@@ -55,7 +55,7 @@ def server(redis_server: Path) -> Iterator[Server]:
     server.connection.close()
 
 
-fuzzed = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(max_examples=300)
 
 
 @fuzzed

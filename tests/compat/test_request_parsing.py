@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resp.decode import ReplyParser
@@ -53,7 +53,7 @@ def ask_redis(path: Path, data: bytes) -> list[Reply]:
     return replies
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(st.lists(fragments, max_size=12).map(b"".join))
 @example(b"*1\r\n" + b"x" * 65537)
 @example(b"*" + b"1" * 65536)

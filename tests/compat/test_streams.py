@@ -7,7 +7,7 @@ them against what 7.2 does.
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.compat.harness import Differential, Request, arguments, optional, request, several, shape_of
@@ -136,13 +136,13 @@ START = [
 ]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(requests=st.lists(st.one_of(*change_requests, *read_requests), min_size=1, max_size=30))
 def test_random_changes(differential: Differential, requests: list[list[bytes]]) -> None:
     differential.check([comparable(request) for request in requests])
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(
     requests=st.lists(
         st.one_of(*group_requests, *group_requests, *change_requests[:3], *read_requests, change_requests[7]),

@@ -79,10 +79,13 @@ def test_cases(differential: Differential, name: str) -> None:
     differential.check(CASES[name])
 
 
+lifetimes = integers.filter(lambda word: not 0 < int(word) <= 100)
+"""None so short that it ends between two requests."""
+
 REQUESTS = (
     request("SET", keys, values),
     request("SET", keys, values, optional("NX"), optional("GET"), optional("EX", "100")),
-    request("SET", keys, values, optional("XX"), optional("KEEPTTL"), optional("PX", integers)),
+    request("SET", keys, values, optional("XX"), optional("KEEPTTL"), optional("PX", lifetimes)),
     request("GET", keys),
     request("GETSET", keys, values),
     request("GETDEL", keys),

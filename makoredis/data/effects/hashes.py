@@ -32,7 +32,8 @@ class HashSet(Wire, tag=30):
         value = database.get(self.key)
         pairs = self.pairs
         if value is None:
-            value = Hash(dict(zip(pairs[::2], pairs[1::2])))
+            value = Hash()
+            value.fields.update(zip(pairs[::2], pairs[1::2]))
             value.convert(pairs, space.config)
             database.put(self.key, value)
             return Forget(self.db, self.key)

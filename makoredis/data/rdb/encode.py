@@ -13,7 +13,8 @@ from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
 
 _SIZE_ESTIMATE_OVERHEAD = 8
 """What Redis reckons an element to take besides its data when it asks whether a list's node is full."""
-_INTEGER_SCORE_MAX = 2**52
+_INTEGER_SCORE_MAX = 2.0**62
+"""Whole scores up to here, of either sign, are integers in a listpack."""
 
 
 def type_of(value: Value, config: DataConfig) -> int:
@@ -105,6 +106,6 @@ def _write_sorted_set(writer: Writer, type: int, value: SortedSet) -> None:
 
 def _packed_score(score: float) -> bytes | int:
     """A score as it stands in a listpack."""
-    if -_INTEGER_SCORE_MAX < score <= _INTEGER_SCORE_MAX and score.is_integer():
+    if -_INTEGER_SCORE_MAX <= score <= _INTEGER_SCORE_MAX and score.is_integer():
         return int(score)
     return b"%.17g" % score

@@ -24,7 +24,7 @@ class Hash:
         """The fields once more, for `indexed`."""
         self.deadlines: Deadlines | None = None
         """Of fields (HEXPIRE), None when none ever had one."""
-        self._encoding = _UNKNOWN
+        self._encoding = _LISTPACK if fields is None else _UNKNOWN
 
     def __len__(self) -> int:
         return len(self.fields)
