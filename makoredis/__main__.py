@@ -6,13 +6,15 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
 from makoredis.admin import rdb_tool
 from makoredis.admin.launcher import launch
+from makoredis.admin.repair import Repair, advice
 from makoredis.base.config import ConfigError, FileConfig, NodeConfig, load_config
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import NodeId
@@ -22,6 +24,7 @@ from makoredis.server.config import Config
 from makoredis.server.memory import MemoryMeter
 from makoredis.server.parameters import BadValue, ParameterTable
 from makoredis.server.server import Server
+from makoredis.storage.errors import Damaged
 from makoredis.version import VERSION
 
 OTHER_FILES = 512
@@ -36,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         file = load_config(Path(options.config)) if options.config else FileConfig()
+        if options.repair and options.node is None:
+            raise ConfigError("--repair needs --node NAME, of a file with several nodes")
         if len(file.nodes) > 1 and options.node is None and not options.check_config:
             return launch(file, Path(options.config))
         node = _pick_node(file, options.node)
@@ -43,7 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check_config:
             print("the configuration is valid")
             return 0
+        if options.repair:
+            return _repair(Repair(file, node), config, settings)
         return serve(config, settings)
+    except Damaged as error:
+        print(f"makoredis: {error.place}: {error.what}; {advice(file.path, options.node, file.nodes)}", file=sys.stderr)
+        return 1
     except (ConfigError, Fatal) as error:
         print(f"makoredis: {error}", file=sys.stderr)
         return 1
@@ -65,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dir", metavar="D", help="where the data is (./makoredis-data)")
     parser.add_argument(
         "--durability", choices=("sync", "interval", "memory"), help="what an acknowledged write survives"
+    )
+    parser.add_argument(
+        "--repair", action="store_true", help="put this node's data aside and fetch it anew from the other replicas"
     )
     parser.add_argument("--check-config", action="store_true", help="only check the configuration")
     parser.add_argument("--version", action="version", version=f"makoredis {VERSION}")
@@ -148,8 +161,23 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
     )
 
 
-def serve(config: Config, settings: NodeSettings) -> int:
-    """Opens the data, recovers, and serves until told to stop."""
+def _repair(repair: Repair, config: Config, settings: NodeSettings) -> int:
+    """Starts the node as one that was never there."""
+    repair.check(Path(config.directory))
+    repair.remove()
+    _progress(f"the other nodes have removed node {settings.id}")
+    aside = repair.put_aside(Path(config.directory))
+    if aside is not None:
+        _progress(f"the old data is in {aside} now; remove it when nobody needs it any more")
+    return serve(config, replace(settings, members=(), witnesses=()), repair.add)
+
+
+def serve(config: Config, settings: NodeSettings, before_clients: Callable[[], None] | None = None) -> int:
+    """Opens the data, recovers, and serves until told to stop.
+
+    Args:
+        before_clients: called when the data directory is there and the ports are taken.
+    """
     started = time.monotonic()
     _raise_open_files(config)
     memory = MemoryMeter()
@@ -160,6 +188,8 @@ def serve(config: Config, settings: NodeSettings) -> int:
         server.listeners.move(config.bind, config.port)
     except OSError as error:
         raise ConfigError(f"cannot listen on {' '.join(config.bind)} port {config.port}: {error.strerror}") from None
+    if before_clients is not None:
+        before_clients()
     keys = sum(database.size for database in node.host.space.by_id)
     addresses = ", ".join(f"{address}:{server.listeners.bound_port()}" for address in config.bind)
     banner = (

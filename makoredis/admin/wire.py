@@ -31,10 +31,10 @@ class Address:
 class Wire:
     """One connection."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Raises: Refused."""
         try:
-            self._socket = socket.create_connection((address.host, address.port), TIMEOUT_SECONDS)
+            self._socket = socket.create_connection((address.host, address.port), timeout_seconds)
         except OSError as error:
             raise Refused(f"no server at {address.host}:{address.port}: {error.strerror or error}") from None
         self._parser = ReplyParser()

@@ -1,8 +1,8 @@
 """The peers' wall clocks, as far as messages tell: a peer that is too far ahead is refused.
 
 A new leader starts its clock above every timestamp that its predecessor can have promised to readers of followers,
-which rests on clocks that are at most `max_clock_offset_ms` apart. A message takes time, so what it says of a clock is always
-behind: a peer that looks ahead is ahead. One that is behind is found out by those that it finds ahead: it refuses them.
+which rests on clocks that are at most `max_clock_offset_ms` apart. A message takes time, so what it
+says of a clock is always behind: a peer that looks ahead is ahead. Who is behind itself refuses everybody else.
 """
 
 from collections.abc import Callable

@@ -3,8 +3,8 @@
 from makoredis.base.errors import StorageError
 
 REPAIR_ADVICE = (
-    "do not start a node on it as it is: restore the directory from a backup, or, if the other replicas are healthy, "
-    "remove it and let this node rejoin as a new replica"
+    "do not start a node on it as it is: restore a backup into an empty directory, or, if there are other replicas, "
+    "start this node with --repair"
 )
 
 
@@ -18,6 +18,7 @@ class Damaged(StorageError):
     def __init__(self, place: str, what: str) -> None:
         super().__init__(f"{place}: {what}; {REPAIR_ADVICE}")
         self.place = place
+        self.what = what
 
 
 class DirectoryRefused(StorageError):

@@ -67,9 +67,10 @@ class Node:
         self.log_path = cluster.folder / f"{self.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "Node":
+    def start(self, *options: str) -> "Node":
         assert self.process is None
         words = [sys.executable, "-u", "-m", "makoredis", "--config", str(self.cluster.config), "--node", self.name]
+        words += options
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 words,

@@ -64,7 +64,7 @@ def test_a_flipped_byte_is_refused_with_one_line(killed: ServerProcess, part: fl
     log.write_bytes(data)
     line = refusal(killed)
     assert str(killed.data) in line
-    assert "restore the directory from a backup" in line
+    assert "restore a backup" in line
 
 
 def test_a_flipped_byte_in_a_checkpoint_is_refused_with_one_line(killed: ServerProcess) -> None:

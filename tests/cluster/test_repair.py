@@ -1,0 +1,86 @@
+"""A replica whose data is damaged is refused, and repaired from the others by command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from tests.cluster.processes import ROOT, Cluster, Node, wait_for
+
+
+def damage(node: Node) -> None:
+    """Flips a bit in the middle of what LevelDB has written last."""
+    log = max((node.data / "db").glob("*.log"), key=lambda file: file.stat().st_size)
+    data = bytearray(log.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    log.write_bytes(data)
+
+
+def run(node: Node, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Starts a node that is to be refused."""
+    words = [sys.executable, "-m", "makoredis", "--config", str(node.cluster.config), "--node", node.name, *options]
+    return subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=ROOT)
+
+
+def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path) -> None:
+    with Cluster(tmp_path).start() as cluster:
+        leader, broken = cluster.leader(), cluster.followers()[0]
+        with leader.client() as client:
+            client.mset({f"key{number}": "x" * 500 for number in range(1000)})
+        cluster.wait_equal()
+        broken.kill()
+        damage(broken)
+        refused = run(broken)
+        assert refused.returncode == 1
+        lines = refused.stderr.strip().splitlines()
+        assert len(lines) == 1 and str(broken.data) in lines[0]
+        assert lines[0].endswith(
+            f"makoredis --config {cluster.config} --node {broken.name} --repair fetches it from them"
+        )
+        with leader.client() as client:
+            client.set("meanwhile", "written")
+
+        broken.start("--repair")
+        wait_for(lambda: _is_voter(leader, broken), "it is a voter again")
+        expected = cluster.wait_equal()
+        assert len(expected) == 1001
+        assert list(tmp_path.glob(f"{broken.name}.damaged-*"))
+
+        other = next(node for node in cluster.followers() if node is not broken)
+        other.kill()  # now every write needs the repaired one
+        with leader.client() as client:
+            client.set("after", "repaired")
+        leader.kill()
+        broken.kill()
+        broken.start()  # as ever
+        other.start()
+        leader.start()
+        assert len(cluster.wait_equal()) == 1002
+
+
+def test_no_repair_where_it_would_lose_something(tmp_path: Path) -> None:
+    with Cluster(tmp_path).start() as cluster:
+        leader, broken = cluster.leader(), cluster.followers()[0]
+        in_use = run(broken, "--repair")
+        assert in_use.returncode == 1 and "in use by another makoredis" in in_use.stderr
+        wrong = subprocess.run(
+            [sys.executable, "-m", "makoredis", "--config", str(cluster.config), "--repair"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=ROOT,
+        )
+        assert wrong.returncode == 1 and "--repair needs --node" in wrong.stderr
+        with leader.client() as client:
+            client.set("x", "1")
+        assert _is_voter(leader, broken)
+
+
+def _is_voter(leader: Node, node: Node) -> bool:
+    """Whether a node runs and votes."""
+    try:
+        with leader.client() as client, node.client() as running:
+            return running.ping() and node.id in client.info("raft")["raft_voters"]
+    except redis.RedisError:
+        return False
