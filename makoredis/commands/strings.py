@@ -67,6 +67,22 @@ def _put(access: Access, key: bytes, value: bytes, deadline_ms: int = 0) -> None
         access.notify(events.STRING, b"set", key)
 
 
+def _put_all(access: Access, keys: tuple[bytes, ...], values: tuple[bytes, ...]) -> None:
+    """`_put` for many keys."""
+    database, space = access.database, access.space
+    if database.expires or access.notes_new or space.config.notify_events:
+        for key, value in zip(keys, values):
+            _put(access, key, value)
+        return
+    database.touched.update(dict.fromkeys(keys, access.now_ms))
+    if len(database.touched) > TOUCHED_MAX:
+        database.forget_oldest_uses(access.now_ms)
+    number = database.id
+    effects = [SetString(number, key, value) for key, value in zip(keys, values)]
+    access.undo += [effect.apply(space) for effect in effects]
+    access.effects += effects
+
+
 def _set_with_options(access: Access, key: bytes, value: bytes, options: tuple[bytes, ...]) -> Reply:
     chosen, keyword, expiry = _parse_set_options(options)
     deadline_ms = KEEP_DEADLINE if b"KEEPTTL" in chosen else 0
@@ -202,8 +218,7 @@ def mget(access: Access, *keys: bytes) -> list[Any]:
 def mset(access: Access, *pairs: bytes) -> Reply:
     if len(pairs) % 2:
         raise wrong_arity("MSET")
-    for key, value in zip(pairs[::2], pairs[1::2]):
-        _put(access, key, value)
+    _put_all(access, pairs[::2], pairs[1::2])
     return OK
 
 
@@ -213,8 +228,7 @@ def msetnx(access: Access, *pairs: bytes) -> int:
         raise wrong_arity("MSETNX")
     if any(access.get(key) is not None for key in pairs[::2]):
         return 0
-    for key, value in zip(pairs[::2], pairs[1::2]):
-        _put(access, key, value)
+    _put_all(access, pairs[::2], pairs[1::2])
     return 1
 
 

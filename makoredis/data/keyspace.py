@@ -15,6 +15,7 @@ A slot is a plain dict until it holds `SLOT_KEYS_MAX` keys, which takes 16 milli
 it becomes a `ScanDict`, so that SCAN can return its keys a few at a time.
 """
 
+from binascii import crc_hqx
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
@@ -37,6 +38,8 @@ TOUCHED_MAX = 1 << 16
 Slot = dict[bytes, Value] | ScanDict[Value]
 
 _NO_KEYS: MappingProxyType[bytes, Value] = MappingProxyType({})
+_OPENING_BRACE = ord("{")
+_SLOT_MASK = SLOT_COUNT - 1
 _BLANK = [_NO_KEYS] * SLOT_COUNT
 _HEAP_SLACK = 1024
 """Outdated deadlines that the heap may hold, beyond as many as there are live ones, before it is rebuilt."""
@@ -97,7 +100,7 @@ class Database:
         if self._is_blank:
             self.slots = [{} for _ in range(SLOT_COUNT)]
             self._is_blank = False
-        number = slot_of(key)
+        number = slot_of(key) if _OPENING_BRACE in key else crc_hqx(key, 0) & _SLOT_MASK  # slot_of, without the call
         slot = self.slots[number]
         old = slot.get(key)
         slot[key] = value

@@ -5,7 +5,7 @@ goes through `process`, an ordered list of refusals as in Redis's `processComman
 common to all commands happens once, around the handler.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ from resp.replies import QUEUED, Error
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
+Work = tuple[Session, Sequence[list[bytes]]]
+"""What one session wants in this turn."""
+
 EXEC_ABORTED = Error(b"EXECABORT Transaction discarded because of previous errors.")
 _NOT_QUEUED = frozenset(("EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"))
 _BEFORE_AUTH = frozenset(("AUTH", "HELLO", "QUIT", "RESET"))
@@ -36,73 +39,83 @@ class Dispatcher:
         self.server = server
         self.routes = routes
         self.session: Session | None = None
-        """Whose requests are executed now, or were last."""
+        """Whose requests are executed now, or were last; also somebody's who is served in between."""
+        self.running: Session | None = None
+        """Whose requests `run` executes now, or did last."""
 
-    def run(self, session: Session, requests: Sequence[list[bytes]]) -> None:
-        """Executes requests of one session in order; those behind one that blocks wait in its backlog."""
-        server = self.server
-        direct = self.routes.direct
+    def run(self, work: Iterable[Work]) -> None:
+        """Executes requests, those of one session in order; those behind one that blocks wait in its backlog.
+
+        What it raises concerns `running`. An iterator can be handed in again then: the others' requests are in it.
+        """
+        server, direct = self.server, self.routes.direct
         host = server.node.host
-        access, executor = host.access, host.executor
-        out, held = session.out, session.held
+        access, executor, blocking = host.access, host.executor, server.blocking
         slow_seconds = server.slowlog_threshold_us / 1e6 if server.slowlog_threshold_us >= 0 else float("inf")
         wall_us = server.wall_us
-        is_plain = self._prepare(session)
-        encoders = encoder_table(session.protocol)
         is_replicated = server.node.is_replicated
         request: Request | None = None
-        session.commands_count += len(requests)
-        session.last_command = requests[-1]
         started = perf_counter()
-        for at, argv in enumerate(requests):
-            route = direct.get(argv[0])
-            if route is None or not is_plain:
-                self.process(session, argv)
-                if session.blocked is not None or session.close_after_reply:
-                    session.backlog.extend(requests[at + 1 :])
-                    return
-                is_plain = self._prepare(session)
-                encoders = encoder_table(session.protocol)
-                started = perf_counter()
+        for session, requests in work:
+            if session.closed_reason is not None:
                 continue
-            if len(argv) != route.arity and (route.arity > 0 or len(argv) < -route.arity):
-                self._reject(session, route, f"ERR wrong number of arguments for '{route.name.lower()}' command")
-                continue
-            try:
-                reply = route.handler(access, *argv[1:])
-            except ClientError as error:
-                route.failed += 1
-                reply = server.error_reply(error)
-            if reply is None:
-                route.missed += 1
-            data = encoders[type(reply)](reply)
-            effects = access.effects
-            if is_replicated:
-                session.sequence += 1
-                request = Request(session.sequence, 0, session.database, session.protocol, [argv])
-            if effects:
-                gate = executor.commit(access, wall_us, self._record(session, data) if is_replicated else None)
-                if server.observes_effects:
-                    server.after_commit(effects)
-                    self.begin(session)  # others may have been served
-            elif executor.pending_count or access.messages or access.notices:
-                gate = self._gate_of_read(route, argv, access)
-            else:
-                gate = None
-            if gate is None and not held:
-                out.append(data)
-            else:
-                session.send_bytes(data, gate, request)
-            ended = perf_counter()
-            elapsed = ended - started
-            route.calls += 1
-            route.seconds += elapsed
-            if elapsed > slow_seconds:
-                server.slowlog_add(session, argv, elapsed * 1e6)
-            if server.blocking.ready:
-                server.blocking.serve()
-                self.begin(session)
-            started = ended
+            self.running = session
+            session.commands_count += len(requests)
+            session.last_command = requests[-1]
+            is_plain = self._prepare(session)
+            encoders = encoder_table(session.protocol)
+            out, held = session.out, session.held
+            remaining = iter(requests)
+            for argv in remaining:
+                route = direct.get(argv[0])
+                if route is None or not is_plain:
+                    self.process(session, argv)
+                    if session.blocked is not None or session.close_after_reply:
+                        session.backlog.extend(remaining)
+                        break
+                    is_plain = self._prepare(session)
+                    encoders = encoder_table(session.protocol)
+                    started = perf_counter()
+                    continue
+                if len(argv) != route.arity and (route.arity > 0 or len(argv) < -route.arity):
+                    self._reject(session, route, f"ERR wrong number of arguments for '{route.name.lower()}' command")
+                    continue
+                try:
+                    reply = route.handler(access, *argv[1:])
+                except ClientError as error:
+                    route.failed += 1
+                    reply = server.error_reply(error)
+                if reply is None:
+                    route.missed += 1
+                data = encoders[type(reply)](reply)
+                effects = access.effects
+                if is_replicated:
+                    session.sequence += 1
+                    request = Request(session.sequence, 0, session.database, session.protocol, [argv])
+                if effects:
+                    gate = executor.commit(access, wall_us, self._record(session, data) if is_replicated else None)
+                    if server.observes_effects:
+                        server.after_commit(effects)
+                        self.begin(session)  # others may have been served
+                elif executor.pending_count or access.messages or access.notices:
+                    gate = self._gate_of_read(route, argv, access)
+                else:
+                    gate = None
+                if gate is None and not held:
+                    out.append(data)
+                else:
+                    session.send_bytes(data, gate, request)
+                ended = perf_counter()
+                elapsed = ended - started
+                started = ended
+                route.calls += 1
+                route.seconds += elapsed
+                if elapsed > slow_seconds:
+                    server.slowlog_add(session, argv, elapsed * 1e6)
+                if blocking.ready:
+                    blocking.serve()
+                    self.begin(session)
+                    started = perf_counter()
 
     def _prepare(self, session: Session) -> bool:
         """Readies the access for this session's next requests. Returns whether they may take the fast path."""
@@ -331,12 +344,14 @@ class Dispatcher:
     def begin(self, session: Session) -> Access:
         """Readies the node's access for a transaction of this session."""
         self.session = session
-        access = self.server.node.host.access
-        access.now_ms = self.server.now_ms
+        server = self.server
+        host = server.node.host
+        access = host.access
+        access.now_ms = server.now_ms
         access.number = session.database
         access.database = access.space.databases[session.database]
         access.protocol = session.protocol
-        access.is_replica = not self.server.node.host.is_leader or not self.server.may_expire()
+        access.is_replica = not host.is_leader or (server.is_special and not server.may_expire())
         access.origin = session.id
         access.script_reads = False
         access.leaves_no_trace = session.no_touch

@@ -267,3 +267,14 @@ def test_other_protocols(makoredis_server: ServerProcess, attack: bytes) -> None
     client = makoredis_server.client()
     if attack[:1] in b"PH":
         assert client.get("smuggled") is None
+
+
+def test_requests_behind_auth_in_one_packet_are_answered(new_server: ServerFactory) -> None:
+    server = new_server(parameters={"requirepass": "secret"}).start()
+    with server.connect() as connection:
+        connection.sendall(b"PING\r\nAUTH secret\r\nPING\r\nECHO behind\r\n")
+        expected = b"-NOAUTH Authentication required.\r\n+OK\r\n+PONG\r\n$6\r\nbehind\r\n"
+        received = b""
+        while len(received) < len(expected):
+            received += connection.recv(100)
+        assert received == expected
