@@ -56,7 +56,7 @@ MEANINGS = {
     "bind": "Addresses to listen on. Can change at run time.",
     "busy-reply-threshold": "Milliseconds after which a script lets other clients be served, with `-BUSY`; 0 = never.",
     "client-output-buffer-limit": "A client that does not read its replies is closed beyond this.",
-    "client-query-buffer-limit": "Closes a client whose unfinished request, or what waits behind a blocked one, is larger.",
+    "client-query-buffer-limit": "Closes a client whose unfinished request, or backlog while blocked, is larger.",
     "databases": "How many databases `SELECT` knows.",
     "dir": "The data directory.",
     "durability": "makoredis's own: `sync`, `interval` or `memory`.",

@@ -59,10 +59,7 @@ class Dispatcher:
         for session, requests in work:
             if session.closed_reason is not None:
                 continue
-            self.running = session
-            session.commands_count += len(requests)
-            session.last_command = requests[-1]
-            is_plain = self._prepare(session)
+            is_plain = self._start(session, requests)
             encoders = encoder_table(session.protocol)
             out, held = session.out, session.held
             remaining = iter(requests)
@@ -116,6 +113,13 @@ class Dispatcher:
                     blocking.serve()
                     self.begin(session)
                     started = perf_counter()
+
+    def _start(self, session: Session, requests: Sequence[list[bytes]]) -> bool:
+        """Turns to a session. Returns what `_prepare` does."""
+        self.running = session
+        session.commands_count += len(requests)
+        session.last_command = requests[-1]
+        return self._prepare(session)
 
     def _prepare(self, session: Session) -> bool:
         """Readies the access for this session's next requests. Returns whether they may take the fast path."""
