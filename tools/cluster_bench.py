@@ -4,7 +4,7 @@ Three setups run at the same time and are measured in rounds that take turns bet
 
 * `makoredis`: conf/3replica.yml with free ports and fresh directories, load on the leader;
 * `always`: one redis-server with `appendfsync always`;
-* `replicas`: a redis-server with two replicas, all with `appendfsync always`, where each request or pipeline of requests
+* `replicas`: a redis-server with two replicas, all with `appendfsync always`, where each request or pipeline of them
   ends with a WAIT. redis-benchmark cannot send that, so a small client of our own compares these rows.
 
 Processor time is that of the server processes, per request. On a machine that is too small for three nodes, or busy

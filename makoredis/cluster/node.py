@@ -262,6 +262,7 @@ class Node:
         if type(message) is Consensus:
             if sender == self.host.leader:
                 self.heard_at = self.now()
+            self.host.serves_until = 0.0
             self.host.core.step(sender, decode_message(message.encoded))
         elif self.forwarding is not None:
             self.forwarding.peer_message(sender, message)
@@ -295,7 +296,8 @@ class Node:
     def end_turn(self) -> list[Announcement]:
         """Proposes what was executed in this turn, and performs what follows from it."""
         host = self.host
-        host.propose()
+        if host.may_propose():
+            host.propose()
         announcements = host.perform()
         if host.undone_gates:
             self.checkpointer.abandon()
@@ -319,7 +321,8 @@ class Node:
         if self.disk.state is DiskState.FAILED:
             assert self.disk.failure is not None
             raise self.disk.failure
-        self._look_at_disk()
+        if self.disk.state is not DiskState.RUNNING or self.write_refusal is not None:
+            self._look_at_disk()  # otherwise each tick does
 
     def _look_at_disk(self) -> None:
         """Refuses writes while the disk is full or nearly so, and tries to go on when there is space again."""
@@ -338,26 +341,38 @@ class Node:
         for node, peer in status.peers.items():
             if peer.is_caught_up and status.configuration.may_lead(node):
                 self.log("warning", f"the disk is full: node {node} is asked to lead")
-                core.transfer_leadership(node)
+                self.host.transfer_leadership(node)
                 return
 
     def serves(self) -> bool:
         """Whether transactions may run here now. Asked after a request has come, never before: this process may have
-        been stopped since it last looked at the time, for longer than its lease."""
+        been stopped since it last looked at the time, for longer than its lease.
+
+        The answer lasts for the rest of a tick, unless something happens that could change it: this is asked for each
+        client in each turn.
+        """
+        host = self.host
+        if self.now() < host.serves_until:
+            return True
         self.account_time()
-        return self.host.serves()
+        serves = host.serves()
+        if serves:
+            host.serves_until = self._ticked_at + self.settings.tick_seconds
+        return serves
 
     def account_time(self) -> None:
         """Tells the core of the time that has passed."""
         elapsed = int((self.now() - self._ticked_at) / self.settings.tick_seconds)
         if elapsed:
             self._ticked_at += elapsed * self.settings.tick_seconds
+            self.host.serves_until = 0.0
             self.host.core.tick(elapsed)
             self.host.is_held = False
 
     def tick(self) -> None:
-        """About `tick_seconds` have passed; nothing may have been executed in this turn yet."""
+        """About `tick_seconds` have passed."""
         self.account_time()
+        self.host.propose()  # a checkpoint is made of what is in the log
         if self.transport is not None:
             self.membership.tick()
             self.transport.tick()

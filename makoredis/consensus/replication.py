@@ -28,7 +28,10 @@ _SNAPSHOT = ProgressState.SNAPSHOT
 
 
 def replicate(state: RaftState) -> None:
-    """Sends every follower what it lacks and may be sent, and the commit index if it doesn't know it."""
+    """Sends every follower what it lacks and may be sent, and the commit index if it doesn't know it.
+
+    Who has yet to answer hears of the commit index later: with the next entries, or when it has answered.
+    """
     state.replicate_pending = False
     if state.is_held:
         return
@@ -48,7 +51,7 @@ def replicate(state: RaftState) -> None:
             if progress.is_witness:
                 shared = None
         known = min(commit, progress.match_index)
-        if progress.commit_sent < known:
+        if progress.commit_sent < known and not progress.inflight:
             progress.commit_sent = known
             state.outbox.append((node, Heartbeat(state.term, known, 0)))
 

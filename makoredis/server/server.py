@@ -138,7 +138,7 @@ class Server:
                 gates, host.undone_gates = host.undone_gates, []
                 self.forwarding.leadership_lost(gates)
             self.forwarding.end_turn()
-            if not host.executor.has_entry() and not host.core.has_ready():
+            if not host.may_propose() and not host.core.has_ready():
                 return
             self._end_node_turn()
 

@@ -187,6 +187,10 @@ class Executor:
         """Whether there is something to be proposed."""
         return bool(self._turn.transactions) or self._turn.is_wanted
 
+    def turn_count(self) -> int:
+        """Transactions that wait to be proposed."""
+        return len(self._turn.transactions)
+
     def want_entry(self) -> Gate:
         """Makes this turn propose an entry, transactions or not. Its gate opens when all before it is chosen too."""
         self._turn.is_wanted = True
@@ -248,7 +252,7 @@ class Executor:
             self._mark_dirty(effects)
             self.version += 1
             if transaction.request is not None:
-                self.requests.add(transaction.request)
+                self.requests.record(transaction.request)
             if self.announces or transaction.notices or transaction.messages:
                 notices, messages, request = transaction.notices, transaction.messages, transaction.request
                 announcements.append(Announcement(effects, notices, messages, 0, self.version, request))

@@ -44,6 +44,11 @@ class RequestTable:
     def add(self, request: RequestRecord) -> "ForgetRequest":
         """Records an answer, and drops those that the client has. Returns what takes the record back."""
         origin = (request.incarnation, request.session)
+        return ForgetRequest(self, origin, request, self.record(request))
+
+    def record(self, request: RequestRecord) -> bool:
+        """The same for an answer that will not be taken back. Returns whether it is the client's first."""
+        origin = (request.incarnation, request.session)
         answers = self.sessions.get(origin)
         is_new = answers is None
         if answers is None:
@@ -57,7 +62,7 @@ class RequestTable:
         if request.earlier:
             answers.update(request.earlier)
         answers[request.sequence] = request.reply
-        return ForgetRequest(self, origin, request, is_new)
+        return is_new
 
     def close(self, origin: Origin) -> None:
         """Forgets a session that is gone."""
