@@ -54,6 +54,9 @@ class Forward(Wire, tag=3):
     """The leadership whose watch table guards this transaction; 0 if nothing is watched."""
     term: int = 0
     """The leadership that is asked. Another one refuses: it might be asked the same by a younger message."""
+    user: bytes = b""
+    """What the client's user may do, if not everything: its name and rules, as in a file of users. Each node has users
+    of its own, and what a script calls is known to the leader alone."""
 
 
 class Answer(Wire, tag=4):

@@ -7,6 +7,7 @@ whose user is gone, or that listen to channels which their user has lost, are cl
 
 import hashlib
 import hmac
+from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from makoredis.server.server import Server
 
 DEFAULT = b"default"
+USERS_ELSEWHERE_MAX = 1024
+"""Users of other nodes that are remembered in parsed form."""
 _HASH_LETTERS = frozenset(b"0123456789abcdef")
 
 
@@ -58,7 +61,16 @@ def hash_of(password: bytes) -> bytes:
 class User:
     """One user. `selectors[0]` is the user's own, the others are alternatives to it."""
 
-    __slots__ = ("is_enabled", "is_unrestricted", "name", "needs_no_password", "passwords", "sanitizes", "selectors")
+    __slots__ = (
+        "_permissions",
+        "is_enabled",
+        "is_unrestricted",
+        "name",
+        "needs_no_password",
+        "passwords",
+        "sanitizes",
+        "selectors",
+    )
 
     def __init__(self, name: bytes, *, allows_all_channels: bool = False) -> None:
         self.name = name
@@ -69,6 +81,7 @@ class User:
         self.sanitizes: bool | None = None
         self.selectors = [Selector(allows_all_channels=allows_all_channels)]
         self.is_unrestricted = False
+        self._permissions: bytes | None = None
 
     def take_over(self, other: "User") -> None:
         """Becomes equal to another user, except for the name."""
@@ -77,6 +90,7 @@ class User:
         self.sanitizes = other.sanitizes
         self.selectors = [selector.copy() for selector in other.selectors]
         self.is_unrestricted = any(selector.is_unrestricted() for selector in self.selectors)
+        self._permissions = None
 
     # -- rules
 
@@ -115,6 +129,7 @@ class User:
         else:
             self.selectors[0].apply(rule)
         self.is_unrestricted = any(selector.is_unrestricted() for selector in self.selectors)
+        self._permissions = None
 
     def _change_password(self, rule: bytes) -> None:
         given = rule[1:]
@@ -177,9 +192,18 @@ class User:
     def describe(self) -> bytes:
         """The line of a file of rules."""
         words = [b"user", self.name, *self.flags(), *(b"#" + hashed for hashed in self.passwords)]
-        words.append(self.selectors[0].describe())
-        words += [b"(" + selector.describe() + b")" for selector in self.selectors[1:]]
-        return b" ".join(words)
+        return b" ".join((*words, *self._selector_rules()))
+
+    def permissions(self) -> bytes:
+        """Name and rules, without passwords: what another node has to know to check this user's commands."""
+        if self._permissions is None:
+            self._permissions = b" ".join((self.name, *self._selector_rules()))
+        return self._permissions
+
+    def _selector_rules(self) -> Iterator[bytes]:
+        yield self.selectors[0].describe()
+        for selector in self.selectors[1:]:
+            yield b"(" + selector.describe() + b")"
 
 
 def _check(selector: Selector, row: CommandRow, argv: list[bytes]) -> tuple[Denied, int] | None:
@@ -225,6 +249,7 @@ class AccessControl:
         self.default = _default_user()
         self.users: dict[bytes, User] = {DEFAULT: self.default}
         self.log = AclLog(server)
+        self._elsewhere: dict[bytes, User] = {}
 
     def allows_all_channels(self) -> bool:
         """What users begin with."""
@@ -320,6 +345,27 @@ class AccessControl:
         for session in list(self.server.by_id.values()):
             if session.user is user and not _may_listen(changed, session):
                 self.server.reactor.close(session, "its user lost a channel")
+
+    # -- users of other nodes
+
+    def user_elsewhere(self, permissions: bytes) -> User:
+        """A user as another node has it (`User.permissions`). Whoever has it is logged in there, not here.
+
+        Raises: ClientError for rules that this node does not know, because it is of an older version.
+        """
+        user = self._elsewhere.get(permissions)
+        if user is None:
+            name, *rules = permissions.split(b" ")
+            user = User(name)
+            try:
+                for word in join_selectors(rules):
+                    user.apply(word, allows_all_channels=False)
+            except BadRule as error:
+                raise ClientError(f"NOPERM the leader does not know a rule of this user: {error}") from None
+            if len(self._elsewhere) >= USERS_ELSEWHERE_MAX:
+                self._elsewhere.clear()
+            self._elsewhere[permissions] = user
+        return user
 
     # -- files
 

@@ -130,6 +130,7 @@ class Forwarding:
             request.commands,
             request.guard_term,
             term,
+            b"" if session.user is None or session.user.is_unrestricted else session.user.permissions(),
         )
         self.send(NodeId(leader), message)
 

@@ -154,6 +154,8 @@ class Proxies:
         session.database, session.protocol = message.database, message.protocol
         session.request_id = (message.incarnation, message.session, message.sequence, message.acknowledged)
         try:
+            session.user = server.acl.user_elsewhere(message.user) if message.user else None
+            session.refresh_special()
             self._dispatch(session, message)
         except ClientError as error:
             session.send_reply(server.error_reply(error))

@@ -141,7 +141,8 @@ class Scripting:
         return None if denied is None else _LACKING[denied]
 
     def is_permitted(self, row: CommandRow, argv: Sequence[bytes]) -> bool:
-        return self.caller is None or self.caller.user.check(row, list(argv)) is None
+        user = None if self.caller is None else self.caller.user
+        return user is None or user.check(row, list(argv)) is None
 
     def write_refusal(self, *, is_write: bool, denies_oom: bool) -> ClientError | None:
         server = self.server
