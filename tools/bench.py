@@ -172,6 +172,8 @@ def big_values(sizes: list[int], commands_each: int) -> None:
     """Prints microseconds of the server's CPU time per command, pipelined by 50, on collections of several sizes."""
     with both("memory") as servers:
         clients = {name: redis.Redis(port=port, socket_timeout=600) for name, (port, _) in servers.items()}
+        for client in clients.values():
+            client.response_callbacks.clear()
         print(f"\n{'':45}{'size':>10}{'makoredis':>12}{'redis':>12}{'ratio':>8}")
         for fill, commands in BIG.values():
             costs: dict[tuple[str, int, str], float] = {}

@@ -4,10 +4,10 @@ Ids are 16 bytes each, big-endian; those of a node or a consumer stand in one st
 name, so that equal streams have equal bytes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from makoredis.base.record import Wire, wire_decoder, wire_encode
-from makoredis.data.values.stream import Node, Stream, StreamId
+from makoredis.data.values.stream import Node, Stream, StreamId, with_shared_names
 from makoredis.data.values.stream_group import Consumer, Group, Pending
 
 _ID_BYTES = 16
@@ -59,11 +59,11 @@ def _unpack(packed: bytes) -> StreamId:
 
 
 def _pack_all(ids: Iterable[StreamId]) -> bytes:
-    return b"".join(map(_pack, ids))
+    return b"".join([id.to_bytes(_ID_BYTES, "big") for id in ids])  # `_pack`, without a call for each
 
 
-def _unpack_all(packed: bytes) -> Iterator[StreamId]:
-    return (_unpack(packed[at : at + _ID_BYTES]) for at in range(0, len(packed), _ID_BYTES))
+def _unpack_all(packed: bytes) -> list[StreamId]:
+    return [int.from_bytes(packed[at : at + _ID_BYTES], "big") for at in range(0, len(packed), _ID_BYTES)]
 
 
 def encode_stream(stream: Stream) -> bytes:
@@ -113,9 +113,10 @@ def decode_stream(encoded: bytes) -> Stream:
 
 
 def _node(image: _NodeImage) -> Node:
-    node = Node(_unpack(image.key), image.names)
-    for id, fields in zip(_unpack_all(image.ids), image.entries):
-        node.append(id, fields)
+    names = image.names
+    node = Node(_unpack(image.key), names)
+    node.ids = _unpack_all(image.ids)
+    node.entries = [with_shared_names(fields, names) for fields in image.entries]
     node.deleted = image.deleted
     node.last_id = _unpack(image.last_id)
     node.body_bytes = image.body_bytes

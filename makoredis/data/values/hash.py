@@ -5,6 +5,7 @@ index of the fields for random choice and scans, made when first asked for, and 
 """
 
 from collections.abc import Iterable
+from itertools import chain
 
 from makoredis.data.config import DataConfig
 from makoredis.data.deadlines import Deadlines
@@ -58,12 +59,13 @@ class Hash:
     def convert(self, added: Iterable[bytes], config: DataConfig) -> None:
         """Notes what setting these fields and values (already in) does to the encoding."""
         fields = self.fields
+        if len(fields) > config.hash_max_listpack_entries:
+            self._encoding = _HASHTABLE
+            return
         if self._encoding == _UNKNOWN:
             self._encoding = _LISTPACK
-            longest = max(max(map(len, fields), default=0), max(map(len, fields.values()), default=0))
-        else:
-            longest = max(map(len, added), default=0)
-        if longest > config.hash_max_listpack_value or len(fields) > config.hash_max_listpack_entries:
+            added = chain(fields, fields.values(), added)
+        if max(map(len, added), default=0) > config.hash_max_listpack_value:
             self._encoding = _HASHTABLE
 
     @property

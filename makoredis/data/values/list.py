@@ -1,18 +1,22 @@
 """A list of byte strings: cheap at both ends, and in the middle about as cheap as in Redis.
 
 An unrolled list: blocks of at most `_BLOCK_MAX` elements. A small list is one Python list (a deque takes 760 bytes when
-nearly empty), a range is a few slices, and an element in the middle of a million is found in some 60 µs by walking over
-block lengths from the nearer end. Inserting in front moves at most one block's pointers (0.1 µs).
+nearly empty), a range is a few slices, and an element in the middle is found by bisection in sums of the blocks'
+lengths. These leave out the first and the last block, so that pushing and popping, which changes those two, seldom
+makes them invalid; adding them up takes 50 µs for a million elements. Inserting in front moves at most one block's
+pointers (0.1 µs).
 
 Invariants:
 * No block is empty, unless the list is (then there is one empty block).
 * `length` is the number of elements over all blocks.
+* `_ends[i]` is the number of elements in the blocks 1 to 1 + i; None when blocks came, went or changed in the middle.
 * `packed_bytes` is what they would take in a listpack; `_QUICKLIST` once Redis would have made it one, `_UNKNOWN` while
   nobody has asked.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 from makoredis.data.config import DataConfig
 from makoredis.data.listpack import HEADER_BYTES, entries_bytes, exceeds_limit
@@ -29,13 +33,14 @@ _COUNT_MAX = 1 << 16
 class List:
     """A list. Indexes count from 0 and are in range; commands see to negative ones."""
 
-    __slots__ = ("blocks", "length", "packed_bytes")
+    __slots__ = ("_ends", "blocks", "length", "packed_bytes")
 
     def __init__(self, elements: Iterable[bytes] = ()) -> None:
         flat = list(elements)
         self.blocks: list[list[bytes]] = _split(flat)
         self.length = len(flat)
         self.packed_bytes = _UNKNOWN if flat else HEADER_BYTES
+        self._ends: list[int] | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -101,6 +106,7 @@ class List:
             block = blocks[0 if left else -1]
             if len(block) >= _BLOCK_MAX:
                 blocks.insert(0 if left else len(blocks), [elements[0]])
+                self._ends = None
             elif left:
                 block.insert(0, elements[0])
             else:
@@ -110,10 +116,12 @@ class List:
             blocks[0][:0] = elements[::-1]
             if len(blocks[0]) > _BLOCK_MAX:
                 blocks[0:1] = _split(blocks[0])
+                self._ends = None
         else:
             blocks[-1].extend(elements)
             if len(blocks[-1]) > _BLOCK_MAX:
                 blocks[-1:] = _split(blocks[-1])
+                self._ends = None
 
     def pop(self, left: bool, config: DataConfig) -> bytes:
         """Removes and returns the element at one end. The list must have another one."""
@@ -122,10 +130,12 @@ class List:
             element = blocks[0].pop(0)
             if not blocks[0]:
                 del blocks[0]
+                self._ends = None
         else:
             element = blocks[-1].pop()
             if not blocks[-1]:
                 del blocks[-1]
+                self._ends = None
         self.length -= 1
         self._shrink((element,), config)
         return element
@@ -140,6 +150,7 @@ class List:
             if len(block) <= missing:
                 missing -= len(block)
                 del blocks[0 if left else -1]
+                self._ends = None
             else:
                 del block[slice(0, missing) if left else slice(len(block) - missing, None)]
                 break
@@ -170,6 +181,7 @@ class List:
         block = self.blocks[number]
         block.insert(offset, element)
         self.length += 1
+        self._ends = None
         if len(block) > 2 * _BLOCK_MAX:
             at = number % len(self.blocks)
             self.blocks[at : at + 1] = _split(block)
@@ -183,6 +195,7 @@ class List:
         else:
             self._remove_many(indexes, removed)
         self.blocks = [block for block in self.blocks if block]
+        self._ends = None
         self.length -= len(removed)
         self._shrink(removed, config)
         return removed
@@ -215,6 +228,7 @@ class List:
             flat.append(element)
         flat.extend(old)
         self.blocks = _split(flat)
+        self._ends = None
         self.length = len(flat)
         if self.packed_bytes >= 0:
             self.packed_bytes += entries_bytes(element for _, element in places)
@@ -222,22 +236,20 @@ class List:
     # -- inside
 
     def _locate(self, index: int) -> tuple[int, int]:
-        """Block number and offset of an index, walking from the nearer end."""
+        """Block number and offset of an index; that of the length is one behind the last element."""
         blocks = self.blocks
-        if 2 * index < self.length:
-            for number, block in enumerate(blocks):
-                size = len(block)
-                if index < size:
-                    return number, index
-                index -= size
-        index = self.length - index
-        number = len(blocks)
-        while True:
-            number -= 1
-            size = len(blocks[number])
-            if index <= size:
-                return number, size - index
-            index -= size
+        first, last = len(blocks[0]), len(blocks[-1])
+        if index < first:
+            return 0, index
+        from_end = self.length - index
+        if from_end <= last:
+            return len(blocks) - 1, last - from_end
+        if self._ends is None:
+            self._ends = list(accumulate(map(len, blocks[1:-1])))
+        ends = self._ends
+        index -= first
+        at = bisect_right(ends, index)
+        return at + 1, index - ends[at - 1] if at else index
 
     def _pack(self, config: DataConfig) -> None:
         """Finds the encoding from the elements alone, as Redis does when it loads a list."""

@@ -55,9 +55,12 @@ class Set:
         encoding = self._encoding
         if encoding == _HASHTABLE:
             return
+        size = len(self.members)
+        if size > config.set_max_intset_entries and size > config.set_max_listpack_entries:
+            self._encoding = _HASHTABLE  # without looking at them
+            return
         if encoding == _UNKNOWN:
             added = self.members
-        size = len(self.members)
         if encoding <= _INTSET:
             if all(map(is_int64, added)):
                 self._encoding = _INTSET if size <= config.set_max_intset_entries else _HASHTABLE

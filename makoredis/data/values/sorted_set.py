@@ -35,6 +35,15 @@ class SortedSet:
         if len(pairs) > FLAT_MAX:
             self._grow()
 
+    @staticmethod
+    def in_order(members: list[bytes], scores: list[float]) -> "SortedSet":
+        """A sorted set that takes over its members and their scores, already in order."""
+        made = SortedSet()
+        made._members, made._scores = members, scores
+        if len(members) > FLAT_MAX:
+            made._grow()
+        return made
+
     def __len__(self) -> int:
         return len(self._members) if self._by_member is None else len(self._by_member)
 

@@ -82,9 +82,7 @@ class Node:
         values = fields[1::2]
         count = len(values)
         if names == self.names:
-            shared = list(fields)
-            shared[::2] = self.names
-            fields = tuple(shared)
+            fields = with_shared_names(fields, self.names)
             size += integer_bytes(count + 3)
         else:
             size += integer_bytes(count) + integer_bytes(2 * count + 4) + entries_bytes(names)
@@ -106,6 +104,15 @@ class Node:
         self.ids.insert(at, id)
         self.entries.insert(at, fields)
         self.deleted -= 1
+
+
+def with_shared_names(fields: tuple[bytes, ...], names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The same fields and values; fields that are a node's `names` as those objects."""
+    if fields[::2] != names:
+        return fields
+    shared = list(fields)
+    shared[::2] = names
+    return tuple(shared)
 
 
 def _as_int64(value: int) -> int:
