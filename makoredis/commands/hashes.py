@@ -234,7 +234,7 @@ def hscan(access: Access, key: bytes, cursor: bytes, *options: bytes) -> Reply:
     if is_whole or value.encoding(access.space.config) != b"hashtable":
         position, fields = 0, list(value.fields)
     else:
-        position, fields = value.indexed().scan(position, chosen.count)
+        position, fields = value.scan(position, chosen.count)
     if chosen.matches is not None:
         fields = [field for field in fields if chosen.matches(field)]
     if chosen.has_values:

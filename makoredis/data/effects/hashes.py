@@ -41,10 +41,10 @@ class HashSet(Wire, tag=30):
         fields = value.fields
         names = pairs[::2]
         undo = _RestoreFields(self.db, self.key, [(field, fields.get(field)) for field in names])
-        if value.index is not None:
+        if value.index is not None or value.places is not None:
             for field in dict.fromkeys(names):
                 if field not in fields:
-                    value.index.add(field)
+                    value.note_new(field)
         fields.update(zip(names, pairs[1::2]))
         if value.may_convert:
             value.convert(pairs, space.config)

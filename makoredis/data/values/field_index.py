@@ -1,4 +1,4 @@
-"""The fields of a large hash in an order, for random choice and for scans.
+"""The fields of a large hash in an order, for random choice.
 
 Made from the dict of a hash when first asked for: 10 ms for a million fields, and 8 bytes for each (a table of places,
 as `Set` has it, would take 250 ms and 80 bytes). So a removed field keeps its place, marked as dead, and once more than
@@ -39,17 +39,6 @@ class FieldIndex:
         while len(chosen) < count:
             chosen[self.pick(rng)] = None
         return list(chosen)
-
-    def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
-        """Looks at up to `count` places: the fields there, and the cursor to go on with; 0 begins and ends.
-
-        Goes from the last place down to the first; a cursor is the number of places still to be seen. Fields only ever
-        move to lower places, so one that is there all the time cannot be passed by.
-        """
-        end = len(self.order) if cursor == 0 else min(cursor, len(self.order))
-        start = max(end - count, 0)
-        fields = self.order[start:end]
-        return start, [field for field in fields if field not in self.dead] if self.dead else fields
 
     # -- changes, by the hash
 

@@ -1,7 +1,8 @@
 """A hash: field → value, with a deadline for some fields.
 
 The fields are one plain dict, which the collector does not look into. What only some hashes need hangs beside it: an
-index of the fields for random choice and scans, made when first asked for, and the deadlines of fields (HEXPIRE).
+index of the fields for random choice and another for scans, each made when first asked for, and the deadlines of fields
+(HEXPIRE).
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from itertools import chain
 from makoredis.data.config import DataConfig
 from makoredis.data.deadlines import Deadlines
 from makoredis.data.values.field_index import FieldIndex
+from makoredis.data.values.scan_dict import ScanDict
 
 _UNKNOWN, _LISTPACK, _HASHTABLE = 0, 1, 2
 
@@ -17,12 +19,14 @@ _UNKNOWN, _LISTPACK, _HASHTABLE = 0, 1, 2
 class Hash:
     """`fields` keeps insertion order, as clients of small hashes expect."""
 
-    __slots__ = ("_encoding", "deadlines", "fields", "index")
+    __slots__ = ("_encoding", "deadlines", "fields", "index", "places")
 
     def __init__(self, fields: dict[bytes, bytes] | None = None) -> None:
         self.fields: dict[bytes, bytes] = {} if fields is None else fields
         self.index: FieldIndex | None = None
         """The fields once more, for `indexed`."""
+        self.places: ScanDict[bool] | None = None
+        """The fields once more, for `scan`."""
         self.deadlines: Deadlines | None = None
         """Of fields (HEXPIRE), None when none ever had one."""
         self._encoding = _LISTPACK if fields is None else _UNKNOWN
@@ -35,6 +39,13 @@ class Hash:
         if self.index is None:
             self.index = FieldIndex(self.fields)
         return self.index
+
+    def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        """Some fields and the next cursor (0 = done), as `ScanDict.scan`: the same cursor on every replica."""
+        if self.places is None:
+            self.places = ScanDict(dict.fromkeys(self.fields, True))
+        following, pairs = self.places.scan(cursor, count)
+        return following, [field for field, _ in pairs]
 
     def without(self, fields: Iterable[bytes]) -> "Hash":
         """A copy that lacks some fields, for reading what a replica may not delete yet."""
@@ -73,6 +84,13 @@ class Hash:
         """Whether setting a field could still change the encoding."""
         return self._encoding != _HASHTABLE
 
+    def note_new(self, field: bytes) -> None:
+        """Tells the indexes of a field that the hash does not have yet."""
+        if self.index is not None:
+            self.index.add(field)
+        if self.places is not None:
+            self.places[field] = True
+
     def remove(self, field: bytes) -> tuple[bytes, int] | None:
         """Removes a field. Returns its value and its deadline (0: none), None if there was no such field."""
         value = self.fields.pop(field, None)
@@ -80,13 +98,14 @@ class Hash:
             return None
         if self.index is not None:
             self.index.remove(field)
+        if self.places is not None:
+            self.places.pop(field)
         return value, 0 if self.deadlines is None else self.deadlines.put(field, 0)
 
     def put_back(self, field: bytes, value: bytes, deadline_ms: int) -> None:
         """Takes back `remove`."""
         self.fields[field] = value
-        if self.index is not None:
-            self.index.add(field)
+        self.note_new(field)
         if deadline_ms:
             self.set_deadline(field, deadline_ms)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from makoredis.commands.registry import load
 from makoredis.data.access import Access
+from makoredis.data.encoding import decode_value, encode_value
 from makoredis.data.keyspace import Keyspace
 
 COMMANDS = load()
@@ -67,6 +68,47 @@ def test_nothing_that_stays_is_missed(kind: str, changes: list[tuple[str, list[i
             access = add(space, kind, names) if what == "add" else remove(space, kind, names)
             if what == "void":
                 access.rollback()
+    assert cursor == b"0"
+    assert {b"m%d" % name for name in range(200)} <= seen
+
+
+@pytest.mark.parametrize("kind", ["SSCAN", "HSCAN"])
+@settings(max_examples=60, deadline=None)
+@given(changes=changes, early=changes, count=st.integers(1, 40))
+def test_a_scan_goes_on_on_another_replica(
+    kind: str, changes: list[tuple[str, list[int]]], early: list[tuple[str, list[int]]], count: int
+) -> None:
+    """Two replicas with the same effects, one of which has taken some back; and one that was loaded from the disk."""
+    leader, follower = Keyspace(), Keyspace()
+
+    def change(what: str, names: list[int]) -> None:
+        access = remove(leader, kind, names) if what == "remove" else add(leader, kind, names)
+        if what == "void":
+            access.rollback()
+        for effect in access.effects:
+            effect.apply(follower)
+
+    for space in (leader, follower):
+        space.config.hash_max_listpack_entries = space.config.set_max_listpack_entries = 128
+    change("add", list(range(0, 200)) + list(range(200, 400, 2)))
+    step(leader, kind, b"0", 1)  # makes its indexes earlier than the others do
+    for what, names in early:
+        change(what, [name % 200 for name in names])
+    change("add", list(range(0, 200)))
+    cursor, seen = b"0", set()
+    pending = list(changes)
+    for number in range(1000):
+        loaded = Keyspace()
+        loaded.config = leader.config
+        value = follower.databases[0].get(b"k")
+        assert value is not None
+        loaded.databases[0].put(b"k", decode_value(encode_value(value)))
+        cursor, found = step((leader, follower, loaded)[number % 3], kind, cursor, count)
+        seen.update(found)
+        if cursor == b"0":
+            break
+        if pending:
+            change(*pending.pop())
     assert cursor == b"0"
     assert {b"m%d" % name for name in range(200)} <= seen
 
