@@ -124,7 +124,7 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
 
     Raises: ConfigError for what one node can do and several cannot.
     """
-    if len(file.nodes) < 2 and not node.join:
+    if len(file.nodes) < 2 and not node.join and file.shards == 1:
         return NodeSettings(
             id=NodeId(node.id),
             cluster=file.cluster,
@@ -135,8 +135,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         )
     if file.durability == "memory":
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
-    if file.shards != 1:
-        raise ConfigError(f"{file.path}: shards: {file.shards} is not supported yet; valid is 1")
+    if file.shards > 1 and any(each.witness or each.join for each in file.nodes):
+        raise ConfigError(f"{file.path}: shards: with more than one, no node can be a witness or join later yet")
     first = [] if node.join else [each for each in file.nodes if not each.join]
     return NodeSettings(
         id=NodeId(node.id),
@@ -153,6 +153,9 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         election_ticks=max(4, file.election_ms // file.heartbeat_ms),
         election_rule=ElectionRule[file.consensus.upper()],
         lease_reads=file.reads == "lease",
+        shards=file.shards,
+        spreads_leaders=file.prefer_spread_leaders,
+        clock_offset_us_max=file.max_clock_offset_ms * 1000,
         peer_delay_seconds=file.peer_delay_ms / 1000,
         log_bytes_per_checkpoint=file.checkpoint_log_bytes,
         log_bytes_keep=file.log_keep_bytes,

@@ -31,11 +31,21 @@ class Token(Protocol):
     def written(self) -> None: ...
 
 
+class LogOwner(Protocol):
+    """Whose log it is: one replica of one shard."""
+
+    shard: ShardId
+    core: Core
+    send: Callable[[ShardId, list[Outgoing]], None]
+    unwritten: int
+    """Batches with entries that are not on the disk yet."""
+
+
 @record
-class _EntriesWritten:
+class EntriesWritten:
     """Token of entries and hard state: whose they were, and what was waiting for them."""
 
-    host: "ShardHost"
+    host: LogOwner
     last: Entry | None
     messages: list[Outgoing]
 
@@ -181,7 +191,7 @@ class ShardHost:
         if ready.must_sync:
             self._write(ready)
         elif ready.messages_after_persist:
-            self.disk.submit([], _EntriesWritten(self, None, list(ready.messages_after_persist)))
+            self.disk.submit([], EntriesWritten(self, None, list(ready.messages_after_persist)))
         if ready.chunk_requests or ready.closed_transfers or ready.chunk_writes or ready.install is not None:
             assert self.snapshots is not None
             self.snapshots.perform(ready)
@@ -219,7 +229,7 @@ class ShardHost:
         last = ready.entries[-1] if ready.entries else None
         if last is not None:
             self.unwritten += 1
-        self.disk.submit(ops, _EntriesWritten(self, last, list(ready.messages_after_persist)))
+        self.disk.submit(ops, EntriesWritten(self, last, list(ready.messages_after_persist)))
 
     def _apply(self, ready: Ready) -> list[Announcement]:
         if not ready.committed:

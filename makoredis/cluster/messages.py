@@ -5,6 +5,8 @@ A frame is one RESP array of bulk strings, each of them one encoded message. The
 """
 
 from makoredis.base.record import Wire, wire_decoder, wire_encode
+from makoredis.txn.knowledge import Watermark
+from makoredis.txn.messages import Part
 
 PROTOCOL_VERSION = 1
 
@@ -112,7 +114,74 @@ class Clock(Wire, tag=10):
     clock_us: int
 
 
-PeerMessage = Hello | Consensus | Forward | Answer | Refused | SessionClosed | Unblock | WhoLeads | Leads | Clock
+class ToShard(Wire, tag=20):
+    """For the leader of a shard: an encoded `txn.messages.ShardMessage`."""
+
+    shard: int
+    encoded: bytes
+
+
+class ToCoordinator(Wire, tag=21):
+    """For the coordinator on this node: an encoded answer of a participant."""
+
+    encoded: bytes
+
+
+class Announced(Wire, tag=22):
+    """What the leader of a shard makes known of its log."""
+
+    watermark: Watermark
+
+
+class Submit(Wire, tag=23):
+    """A transaction of one shard, for a client of another node. Its id is as in `Forward`."""
+
+    shard: int
+    term: int
+    """The leadership that is asked; another one turns it away."""
+    incarnation: int
+    session: int
+    sequence: int
+    part: Part
+
+
+class Submitted(Wire, tag=24):
+    """The final results of a `Submit`."""
+
+    incarnation: int
+    session: int
+    sequence: int
+    results: bytes
+    ts: int
+
+
+class TurnedAway(Wire, tag=25):
+    """A `Submit` was not executed here, or it is not known to be: ask again, there or elsewhere."""
+
+    incarnation: int
+    session: int
+    sequence: int
+
+
+ShardPeerMessage = ToShard | ToCoordinator | Announced | Submit | Submitted | TurnedAway
+PeerMessage = (
+    Hello
+    | Consensus
+    | Forward
+    | Answer
+    | Refused
+    | SessionClosed
+    | Unblock
+    | WhoLeads
+    | Leads
+    | Clock
+    | ToShard
+    | ToCoordinator
+    | Announced
+    | Submit
+    | Submitted
+    | TurnedAway
+)
 
 encode_peer_message = wire_encode
 decode_peer_message = wire_decoder(PeerMessage)

@@ -4,8 +4,9 @@ import time
 from dataclasses import field
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import Protocol
+from typing import Protocol, get_args
 
+from makoredis.base.errors import Fatal
 from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import record
 from makoredis.cluster.checkpointer import Checkpointer
@@ -14,23 +15,29 @@ from makoredis.cluster.host import ShardHost, Token
 from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, leftovers, load_table
 from makoredis.cluster.members import with_notes
 from makoredis.cluster.membership import Membership
-from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage
+from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage, ShardPeerMessage
+from makoredis.cluster.replica import ShardReplica
+from makoredis.cluster.shards import Shards
+from makoredis.cluster.slots import SlotMap
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
 from makoredis.cluster.transport import Poller, Transport
-from makoredis.consensus.core import CoreConfig, ElectionRule, Limits, Outgoing
+from makoredis.consensus.core import Core, CoreConfig, ElectionRule, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, HardState, Role, SnapshotMetadata
+from makoredis.data.access import Access
 from makoredis.data.config import DataConfig
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.disk import DiskState, DiskThread, Durability
-from makoredis.storage.log import load_hard_states, load_log
+from makoredis.storage.log import ShardLog, load_hard_states, load_log
 from makoredis.storage.space import BALLAST_BYTES, DISK_FREE_BYTES_MIN, SpaceState
 from makoredis.storage.state import StateTable
 from makoredis.storage.store import Store, open_store
 from makoredis.txn.executor import Announcement, Executor
 
 SOLE_SHARD = ShardId(0)
+"""The one that holds everything where there is only one; see `slots` for several."""
+_SHARD_MESSAGES = frozenset(get_args(ShardPeerMessage))
 LOG_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024
 """A checkpoint begins when so much log was written since the last one; it bounds recovery."""
 LOG_BYTES_KEEP = 64 * 1024 * 1024
@@ -76,6 +83,11 @@ class NodeSettings:
     lease_reads: bool = True
     """Whether a leader's lease is enough to answer; else a quorum is asked first, once for all that came meanwhile."""
     preferred: NodeId | None = None
+    shards: int = 1
+    spreads_leaders: bool = False
+    """Whether each of several shards prefers a leader of its own."""
+    clock_offset_us_max: int = 250_000
+    """How far the clocks of two nodes may differ."""
     peer_delay_seconds: float = 0.0
     log_bytes_per_checkpoint: int = LOG_BYTES_PER_CHECKPOINT
     log_bytes_keep: int = LOG_BYTES_KEEP
@@ -100,6 +112,10 @@ class Forwarding(Protocol):
     def peer_called(self, node: NodeId, incarnation: int) -> None: ...
 
     def peer_gone(self, node: NodeId) -> None: ...
+
+    def run_part(self, access: Access, operation: bytes) -> bytes:
+        """Runs what a shard has to do for a transaction (`txn.messages.Part`)."""
+        ...
 
 
 class Node:
@@ -135,6 +151,8 @@ class Node:
         self.checkpointer: Checkpointer
         self.snapshots: Snapshots
         self.membership: Membership
+        self.shards: Shards | None = None
+        """Where there are several; then the `host` keeps no keys."""
 
     # -- starting
 
@@ -143,8 +161,9 @@ class Node:
 
         Raises: StorageError when what is on the disk is not what was written.
         """
-        self._initialise()
         reader = self.store.engine
+        self._check_shards()
+        self._initialise(self._table)
         stored_databases = load_table(reader, self._table, self._executor, progress)
         for ops in leftovers(reader, self._table):
             self.store.write_ops(ops, sync=False)
@@ -157,17 +176,33 @@ class Node:
         self.host.snapshots = self.snapshots
         self.membership = Membership(self.settings.id, self.host, self.settings.addresses, self._dial)
         self.host.applied_index = self._table.checkpoint.index
+        if self.settings.shards > 1:
+            self._load_shards()
         if not self.is_replicated:
             self._replay(progress)
         if stored_databases != len(self._space.by_id):
             # What the log says from now on is about databases that only the configuration knows of so far.
             self.checkpointer.request()
 
-    def _initialise(self) -> None:
+    def _check_shards(self) -> None:
+        """Raises: Fatal if the data was written with another number of shards."""
+        reader = self.store.engine
+        if self._table.checkpoint.metadata is None:
+            return
+        found = 0
+        while StateTable(reader, ShardId(found + 1)).checkpoint.metadata is not None:
+            found += 1
+        if (found or 1) != self.settings.shards:
+            raise Fatal(
+                f"the data was written with shards: {found or 1}, the configuration says {self.settings.shards}; the "
+                "number cannot be changed yet"
+            )
+
+    def _initialise(self, table: StateTable) -> None:
         """First start: an empty checkpoint says who the first members are, so that a file that is edited later does not
         change them behind the cluster's back."""
-        if self._table.checkpoint.metadata is None:
-            ops = self._table.writer().finish(SnapshotMetadata(Index(0), Term(0), self._first_members()), b"")
+        if table.checkpoint.metadata is None:
+            ops = table.writer().finish(SnapshotMetadata(Index(0), Term(0), self._first_members()), b"")
             self.store.write_ops(ops, sync=True)
 
     def _first_members(self) -> Configuration:
@@ -176,11 +211,19 @@ class Node:
         return with_notes(members, {int(node): at for node, at in settings.addresses.items()}, (), ())
 
     def _load_host(self) -> ShardHost:
+        core, log, size = self._load_core(SOLE_SHARD, self._table, self.settings.preferred)
+        rng = Random(SystemRandom().getrandbits(64))
+        host = ShardHost(SOLE_SHARD, core, self._executor, log, self.disk, self._send, rng)
+        host.log_bytes = size
+        return host
+
+    def _load_core(self, shard: ShardId, table: StateTable, preferred: NodeId | None) -> tuple[Raft, ShardLog, int]:
+        """A shard's core as of its log, the log, and the size of what it holds."""
         reader = self.store.engine
-        loaded = load_log(reader, SOLE_SHARD)
+        loaded = load_log(reader, shard)
         if loaded.sweep_ops:
             self.store.write_ops(loaded.sweep_ops, sync=False)
-        hard_state = load_hard_states(reader).get(SOLE_SHARD, HardState())
+        hard_state = load_hard_states(reader).get(shard, HardState())
         settings = self.settings
         core = Raft(
             CoreConfig(
@@ -189,7 +232,7 @@ class Node:
                 election_rule=settings.election_rule,
                 election_ticks=settings.election_ticks,
                 lease_reads=settings.lease_reads,
-                preferred=settings.preferred,
+                preferred=preferred,
                 limits=Limits(
                     log_bytes_keep=settings.log_bytes_keep,
                     log_bytes_max=max(LOG_BYTES_MAX, 2 * settings.log_bytes_keep),
@@ -199,12 +242,49 @@ class Node:
             Random(SystemRandom().getrandbits(64)),
             hard_state,
             loaded.entries,
-            self._table.checkpoint.metadata,
+            table.checkpoint.metadata,
         )
+        return core, loaded.log, sum(len(entry.payload) for entry in loaded.entries)
+
+    def _load_shards(self) -> None:
+        settings = self.settings
         rng = Random(SystemRandom().getrandbits(64))
-        host = ShardHost(SOLE_SHARD, core, self._executor, loaded.log, self.disk, self._send, rng)
-        host.log_bytes = sum(len(entry.payload) for entry in loaded.entries)
-        return host
+        slots = SlotMap(settings.shards)
+        self.shards = shards = Shards(settings.id, self.incarnation, slots, self._make_space, self._send_one, rng)
+        shards.peers = self._peers
+        for shard in slots.shards:
+            table = StateTable(self.store.engine, shard)
+            self._initialise(table)
+            members = settings.members
+            preferred = members[(shard - 1) % len(members)] if settings.spreads_leaders and members else None
+            core, log, size = self._load_core(shard, table, preferred)
+            replica = ShardReplica(
+                shard,
+                core,
+                log,
+                self.disk,
+                self._send,
+                shards.snapshot,
+                self._run_part,
+                rng,
+                settings.clock_offset_us_max,
+            )
+            replica.log_bytes = size
+            shards.replicas[shard] = replica
+
+    def _make_space(self) -> Keyspace:
+        return Keyspace(len(self._space.by_id), self._space.config)
+
+    def _run_part(self, access: Access, operation: bytes) -> bytes:
+        assert self.forwarding is not None
+        return self.forwarding.run_part(access, operation)
+
+    def _peers(self) -> list[NodeId]:
+        return [] if self.transport is None else list(self.transport.links)
+
+    def _send_one(self, node: NodeId, message: PeerMessage) -> None:
+        if self.transport is not None:
+            self.transport.send(node, message)
 
     def _replay(self, progress: Progress) -> None:
         host = self.host
@@ -260,12 +340,23 @@ class Node:
     def peer_message(self, sender: NodeId, message: PeerMessage) -> None:
         """A peer said something."""
         if type(message) is Consensus:
+            if message.shard != SOLE_SHARD:
+                self._shard_message(sender, message)
+                return
             if sender == self.host.leader:
                 self.heard_at = self.now()
             self.host.serves_until = 0.0
             self.host.core.step(sender, decode_message(message.encoded))
+        elif type(message) in _SHARD_MESSAGES:
+            if self.shards is not None:
+                self.shards.peer_message(sender, message)  # type: ignore[arg-type]
         elif self.forwarding is not None:
             self.forwarding.peer_message(sender, message)
+
+    def _shard_message(self, sender: NodeId, message: Consensus) -> None:
+        replica = None if self.shards is None else self.shards.replicas.get(ShardId(message.shard))
+        if replica is not None:
+            replica.core.step(sender, decode_message(message.encoded))
 
     def peer_connected(self, node: NodeId) -> None:
         if self.forwarding is not None:
@@ -281,6 +372,16 @@ class Node:
 
     def peer_lost(self, node: NodeId) -> None:
         self.host.core.unreachable(node)
+        for replica in self.replicas():
+            replica.core.unreachable(node)
+
+    def is_connected(self, node: NodeId) -> bool:
+        """Whether a message to this node would leave."""
+        return self.transport is not None and self.transport.is_up(node)
+
+    def replicas(self) -> list[ShardReplica]:
+        """Those of the shards with keys, where there are several."""
+        return [] if self.shards is None else list(self.shards.replicas.values())
 
     def log(self, level: str, text: str) -> None:
         print(f"{level}: {text}", flush=True)
@@ -304,6 +405,8 @@ class Node:
         if self._announcements:
             announcements = self._announcements + announcements
             self._announcements = []
+        if self.shards is not None:
+            self.shards.end_turn()
         return announcements or host.executor.take_announcements()
 
     def flush(self) -> None:
@@ -333,8 +436,11 @@ class Node:
         self.write_refusal = DISK_FULL_TEXT if refused else None
 
     def _hand_over(self) -> None:
-        """A leader that cannot write has the shard led by a replica that can."""
-        core = self.host.core
+        """A leader that cannot write has its shards led by replicas that can."""
+        for core in [self.host.core, *(replica.core for replica in self.replicas())]:
+            self._hand_over_one(core)
+
+    def _hand_over_one(self, core: Core) -> None:
         status = core.status()
         if status.role is not Role.LEADER or status.transferring_to is not None:
             return
@@ -368,11 +474,15 @@ class Node:
             self.host.serves_until = 0.0
             self.host.core.tick(elapsed)
             self.host.is_held = False
+            if self.shards is not None:
+                self.shards.tick_cores(elapsed)
 
     def tick(self) -> None:
         """About `tick_seconds` have passed."""
         self.account_time()
         self.host.propose()  # a checkpoint is made of what is in the log
+        if self.shards is not None:
+            self.shards.tick()
         if self.transport is not None:
             self.membership.tick()
             self.transport.tick()

@@ -167,9 +167,7 @@ def difference(combination: Combination) -> dict[bytes, float]:
     if any(other.value is first.value for other in others):
         return {}
     if len(first) * len(others) <= sum(map(len, others)) + len(first):
-        return {
-            member: score for member, score in first.pairs() if all(other.get(member) is None for other in others)
-        }
+        return {member: score for member, score in first.pairs() if all(other.get(member) is None for other in others)}
     left = dict(first.pairs())
     for other in others:
         for member, _ in other.pairs():

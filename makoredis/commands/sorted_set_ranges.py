@@ -17,9 +17,7 @@ from makoredis.data.access import Access
 from makoredis.data.values import SortedSet
 from resp.replies import Reply
 
-_LIMIT_BY_RANK = ClientError(
-    "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX"
-)
+_LIMIT_BY_RANK = ClientError("ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX")
 _SCORES_BY_LEX = ClientError("ERR syntax error, WITHSCORES not supported in combination with BYLEX")
 
 RANK, SCORE, LEX = b"BYRANK", b"BYSCORE", b"BYLEX"
@@ -159,9 +157,7 @@ def zrevrangebylex(access: Access, key: bytes, first: bytes, last: bytes, *optio
 
 
 @command("ZRANGESTORE", "Stores a range of members from a sorted set in a key.")
-def zrangestore(
-    access: Access, destination: bytes, source: bytes, first: bytes, last: bytes, *options: bytes
-) -> Reply:
+def zrangestore(access: Access, destination: bytes, source: bytes, first: bytes, last: bytes, *options: bytes) -> Reply:
     query = parse_query(first, last, options, is_store=True)
     value = access.sorted_set(source)
     scores: dict[bytes, float] = {}

@@ -74,9 +74,7 @@ def _allows(options: set[bytes], old: float | None, score: float) -> bool:
     return not (b"LT" in options and score >= old)
 
 
-def put_scores(
-    access: Access, key: bytes, members: tuple[bytes, ...], scores: list[float], options: set[bytes]
-) -> int:
+def put_scores(access: Access, key: bytes, members: tuple[bytes, ...], scores: list[float], options: set[bytes]) -> int:
     """Sets scores as far as ZADD's options allow. Returns how many members are new (with CH: or have another score)."""
     value = access.sorted_set(key)
     if any(map(is_negative_zero, scores)):
@@ -167,9 +165,7 @@ def zrevrank(access: Access, key: bytes, member: bytes, *options: bytes) -> Repl
     return _rank(access, "zrevrank", key, member, options, is_reverse=True)
 
 
-def _rank(
-    access: Access, name: str, key: bytes, member: bytes, options: tuple[bytes, ...], is_reverse: bool
-) -> Reply:
+def _rank(access: Access, name: str, key: bytes, member: bytes, options: tuple[bytes, ...], is_reverse: bool) -> Reply:
     if len(options) > 1:
         raise wrong_arity(name)
     if options and options[0].upper() != b"WITHSCORE":

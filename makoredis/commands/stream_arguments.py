@@ -102,9 +102,7 @@ def sorted_consumers(group: Group) -> list[tuple[bytes, Consumer]]:
 
 def subcommand_syntax_error(container: str, subcommand: str) -> ClientError:
     """What options that do not fit are answered with."""
-    return ClientError(
-        f"ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP."
-    )
+    return ClientError(f"ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP.")
 
 
 def help_reply(container: str, lines: Sequence[str]) -> Reply:

@@ -315,7 +315,5 @@ def _setid_options(last_id: StreamId, options: tuple[bytes, ...]) -> tuple[int |
         else:
             deleted_id = strict_id(options[at + 1])
             if last_id < deleted_id:
-                raise ClientError(
-                    "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id"
-                )
+                raise ClientError("ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id")
     return added, deleted_id

@@ -180,9 +180,7 @@ def xclaim(access: Access, key: bytes, name: bytes, consumer: bytes, idle_min: b
         ids.append(id)
     options = _claim_options(access, rest[len(ids) :])
     if options.last_id > group.last_id:
-        access.apply(
-            StreamPutGroup(access.database.id, key, name, pack_id(options.last_id), group.entries_read)
-        )
+        access.apply(StreamPutGroup(access.database.id, key, name, pack_id(options.last_id), group.entries_read))
     delivered_ms = access.now_ms
     if options.delivered_ms is not None and 0 <= options.delivered_ms <= access.now_ms:
         delivered_ms = options.delivered_ms

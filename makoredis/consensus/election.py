@@ -68,9 +68,7 @@ def on_pre_vote_response(state: RaftState, sender: NodeId, message: PreVoteRespo
 def on_vote_request(state: RaftState, sender: NodeId, message: VoteRequest) -> None:
     """Grants at most one vote per term, and only to a log at least as complete (§5.4.1)."""
     granted = state.vote == sender or (
-        state.vote is None
-        and state.leader is None
-        and state.log.is_up_to_date(message.last_index, message.last_term)
+        state.vote is None and state.leader is None and state.log.is_up_to_date(message.last_index, message.last_term)
     )
     if granted and state.vote is None:
         state.grant_vote(sender)

@@ -40,9 +40,7 @@ class Membership:
 
     def has_only_voter(self, node: NodeId) -> bool:
         """Whether, as far back as the log goes, nobody but this node ever had a vote."""
-        return all(
-            configuration.voters == (node,) and not configuration.outgoing for _, configuration in self._history
-        )
+        return all(configuration.voters == (node,) and not configuration.outgoing for _, configuration in self._history)
 
     def may_lead(self, node: NodeId, commit: Index) -> bool:
         """Whether this node may stand for election.

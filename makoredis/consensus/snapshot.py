@@ -134,9 +134,7 @@ def _send_chunk(state: RaftState, node: NodeId, transfer: OutgoingTransfer, data
         raise Fatal(f"snapshot transfer {transfer.number} sends bytes of no snapshot")
     transfer.sent_at = state.now
     is_last = transfer.is_last and transfer.offset + len(data) == transfer.end
-    state.send(
-        node, SnapshotChunk(state.term, transfer.number, transfer.metadata, transfer.offset, data, is_last)
-    )
+    state.send(node, SnapshotChunk(state.term, transfer.number, transfer.metadata, transfer.offset, data, is_last))
 
 
 def _find(state: RaftState, number: int) -> tuple[NodeId, Progress | None, OutgoingTransfer | None]:
@@ -220,4 +218,3 @@ def rejected(state: RaftState, metadata: SnapshotMetadata) -> None:
     """What arrived was damaged; the leader will ask, be answered 0, and begin again."""
     if state.installing == metadata:
         state.installing = None
-

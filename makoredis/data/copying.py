@@ -21,10 +21,9 @@ def copy_space(space: Keyspace) -> Keyspace:
     copy.scripting = space.scripting
     for database in space.by_id:
         target = copy.by_id[database.id]
-        for key in database.keys():
-            value = database.get(key)
-            assert value is not None
-            target.put(key, copy_value(value))
+        for slot in database.slots:
+            for key, value in slot.items():
+                target.put(key, copy_value(value))
         for key, deadline_ms in database.expires.items():
             target.set_deadline(key, deadline_ms)
     return copy

@@ -124,7 +124,7 @@ class Dispatcher:
     def _prepare(self, session: Session) -> bool:
         """Readies the access for this session's next requests. Returns whether they may take the fast path."""
         self.begin(session)
-        if session.is_special or self.server.is_special:
+        if session.is_special or self.server.is_special or self.server.router is not None:
             return False
         return not self.server.node.is_replicated or self.server.forwarding.may_run_here(session)
 
@@ -246,6 +246,9 @@ class Dispatcher:
     def call(self, session: Session, route: Route, argv: list[bytes]) -> None:
         """Runs a request and sends its reply, with all that is common to every command."""
         server = self.server
+        if server.router is not None and server.router.takes(route):
+            server.router.start(session, route, argv)
+            return
         if route.is_data and server.node.is_replicated and not self._may_run_here(session, route):
             self._elsewhere(session, route, argv)
             return

@@ -23,6 +23,7 @@ from makoredis.cluster.messages import (
     Unblock,
     WhoLeads,
 )
+from makoredis.data.access import Access
 from makoredis.server.proxies import Proxies
 from makoredis.server.session import ForwardKind, Held, Request, Session
 from makoredis.txn.gate import Gate
@@ -258,10 +259,19 @@ class Forwarding:
             self.send(NodeId(leader), Unblock(self.server.node.incarnation, session.id, with_error))
         return True
 
+    # -- several shards
+
+    def run_part(self, access: Access, operation: bytes) -> bytes:
+        """Runs what a shard led here has to do for a transaction."""
+        assert self.server.router is not None
+        return self.server.router.run_part(access, operation)
+
     # -- what peers say
 
     def peer_connected(self, node: NodeId) -> None:
         """What was said on the old connection may be lost."""
+        if self.server.router is not None:
+            self.server.router.requests.peer_connected(node)
         if node == self.leadership()[0]:
             self._is_asking_anew = True
 

@@ -61,9 +61,7 @@ class PubSub:
 
     def unsubscribe(self, session: Session, channel: bytes, is_sharded: bool = False) -> None:
         """Takes a session off a channel, if it is on it."""
-        own, table = (
-            (session.shard_channels, self.shard_channels) if is_sharded else (session.channels, self.channels)
-        )
+        own, table = (session.shard_channels, self.shard_channels) if is_sharded else (session.channels, self.channels)
         if channel in own:
             del own[channel]
             del table[channel][session.id]

@@ -14,7 +14,7 @@ from makoredis.cluster.node import Node
 from makoredis.commands.table import CommandRow
 from makoredis.data import events
 from makoredis.data.effects import Effect
-from makoredis.server.acl import DEFAULT, AccessControl
+from makoredis.server.acl import DEFAULT, EXEC_REASONS, AccessControl
 from makoredis.server.blocking import Blocking
 from makoredis.server.config import Config
 from makoredis.server.dispatch import Dispatcher
@@ -31,6 +31,7 @@ from makoredis.server.redaction import redacted
 from makoredis.server.routes import Route, Routes
 from makoredis.server.scripting import NO_REPLICAS, Scripting
 from makoredis.server.session import Session
+from makoredis.server.shards.router import Router
 from makoredis.server.slowlog import SlowLog
 from makoredis.server.stats import Stats
 from makoredis.server.tracking import TrackingTable
@@ -64,6 +65,8 @@ class Server:
         self.listeners = Listeners(self.reactor)
         self.forwarding = Forwarding(self)
         node.forwarding = self.forwarding
+        self.router = None if node.shards is None else Router(self, node.shards)
+        """Where the requests of clients go if there are several shards."""
         self.watches = WatchTable()
         self.blocking = Blocking(self)
         self.pause = Pause(self)
@@ -113,12 +116,16 @@ class Server:
         self.stats.turns += 1
         if self.node.is_replicated:
             self.node.account_time()
+        if self.node.shards is not None:
+            self.node.shards.set_time(self.wall_us, self.node.now())
 
     def end_turn(self) -> None:
         """Proposes what was executed, and tells the world what has become final."""
         self._end_node_turn()
         if self.node.is_replicated:
             self._end_replicated_turn()
+        if self.router is not None:
+            self.router.end_turn()
         if self.tracking.sessions:
             self.tracking.end_turn()
         if self.waits.waiting:
@@ -183,6 +190,20 @@ class Server:
         if session.user is None or session.user.is_unrestricted:
             return None
         return self.acl.refusal(session, route.row, argv)
+
+    def permission_refusal(self, session: Session, route: Route, argv: list[bytes]) -> Error | None:
+        """Why a queued command may not run: permissions may have changed since."""
+        if session.user is None or session.user.is_unrestricted:
+            return None
+        denied = self.acl.check(session, route.row, argv, "multi")
+        if denied is None:
+            return None
+        return self.error_reply(
+            ClientError(
+                "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This "
+                f"command is no longer allowed for the following reason: {EXEC_REASONS[denied]}"
+            )
+        )
 
     def allows_protected(self, session: Session, route: Route) -> bool:
         """Whether `enable-debug-command` or `enable-module-command` lets this client have such a command."""
@@ -264,6 +285,7 @@ class Server:
         session.multi_failed = False
         session.guard_term = 0
         session.watches_elsewhere = False
+        session.watch_marks.clear()
         self.watches.forget(session)
         session.refresh_special()
 
@@ -273,6 +295,8 @@ class Server:
         if self.blocking.is_parked(session):
             self.blocking.unpark(session)
         self.watches.forget(session)
+        if self.router is not None:
+            self.router.session_closed(session)
         if self.node.is_replicated:
             self.forwarding.session_closed(session)
         self.pubsub.forget(session)
@@ -425,7 +449,9 @@ class Server:
         """Runs `on_timer` at `wake_at`'s times, and `tick` ten times a second."""
         next_tick = trio.current_time()
         while True:
-            deadlines = (self.blocking.next_deadline_ms(), self.waits.next_deadline_ms())
+            deadlines = [self.blocking.next_deadline_ms(), self.waits.next_deadline_ms()]
+            if self.router is not None:
+                deadlines.append(self.router.waiting.next_deadline_ms())
             deadline = min((each for each in deadlines if each is not None), default=None)
             at = next_tick
             if self.node.transport is not None:
@@ -443,6 +469,8 @@ class Server:
             if self.node.transport is not None:
                 self.node.transport.send_due()
             self.blocking.expire(self.now_ms)
+            if self.router is not None:
+                self.router.waiting.tick()
             self.pause.end_if_over()
             self.reactor.run_resumed()
             self.end_turn()
@@ -453,6 +481,8 @@ class Server:
         self.node.tick()
         if self.node.is_replicated:
             self.forwarding.tick()
+        if self.router is not None:
+            self.router.tick()
         self.expire_keys()
         self.check_memory()
         self._answer_saves()
@@ -471,6 +501,10 @@ class Server:
 
     def expire_keys(self) -> None:
         """Deletes keys and fields of hashes past their deadline, a bounded number of keys at a time."""
+        if self.router is not None:
+            if self.active_expire and self.may_expire():
+                self.router.expire_keys()
+            return
         host = self.node.host
         if not host.is_complete() or not self.active_expire or not self.may_expire():
             return

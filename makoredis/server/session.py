@@ -114,6 +114,7 @@ class Session:
         "reply_mode",
         "request_id",
         "seen_index",
+        "seen_ts",
         "sequence",
         "shard_channels",
         "sock",
@@ -122,6 +123,7 @@ class Session:
         "unsent",
         "unsent_bytes",
         "user",
+        "watch_marks",
         "watched",
         "watches_elsewhere",
         "writable_wanted",
@@ -155,6 +157,10 @@ class Session:
         """The answers up to this sequence that the client may not have are in the log."""
         self.seen_index = 0
         """A read on a follower must not be older than this."""
+        self.seen_ts = 0
+        """The same where there are several shards, as a timestamp."""
+        self.watch_marks: dict[tuple[int, bytes], int] = {}
+        """Watched keys there, and the time up to which their writes don't count."""
         self.guard_term = 0
         """The leadership that keeps the versions of this session's watched keys; 0 if it watches none."""
         self.reads_here = False

@@ -39,6 +39,10 @@ class Snapshot:
         """By shard, `closed_ts` of the last entry that has arrived."""
         self.waiting: dict[int, Waiting] = {shard: deque() for shard in self.spaces}
         """By shard, what is chosen and above `ts`."""
+        self.notes_keys = False
+        """Whether somebody wants to know which keys have changed."""
+        self.touched: list[tuple[int, bytes]] = []
+        """They have, since somebody took this list."""
 
     def chosen(self, shard: int, entry: EntryPayload, index: int = 0) -> None:
         """The next chosen entry of a shard's log."""
@@ -67,6 +71,10 @@ class Snapshot:
             elif not self._is_void(transaction):
                 for effect in transaction.effects:
                     effect.apply(space)
+                if self.notes_keys:
+                    self.touched += [
+                        (effect.db, effect.key) for effect in transaction.effects if effect.key is not None
+                    ]
                 if transaction.request is not None:
                     requests.add(transaction.request)
         return later

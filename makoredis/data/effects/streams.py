@@ -267,9 +267,7 @@ class StreamPutConsumer(Wire, tag=66):
         if consumer is None:
             consumers[self.consumer] = Consumer(self.seen_ms, self.active_ms)
             return StreamDeleteConsumer(self.db, self.key, self.group, self.consumer)
-        undo = StreamPutConsumer(
-            self.db, self.key, self.group, self.consumer, consumer.seen_ms, consumer.active_ms
-        )
+        undo = StreamPutConsumer(self.db, self.key, self.group, self.consumer, consumer.seen_ms, consumer.active_ms)
         consumer.seen_ms = self.seen_ms
         consumer.active_ms = self.active_ms
         return undo

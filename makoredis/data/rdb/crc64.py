@@ -72,9 +72,7 @@ def _lane_states(data: bytes | bytearray, lanes: int, lane_bytes: int) -> list[b
     for at in range(lane_bytes):
         column = from_bytes(data[at:end:lane_bytes], "little")
         index = (column ^ state[0]).to_bytes(lanes, "little")
-        state = [
-            from_bytes(index.translate(plane), "little") ^ above for plane, above in zip(_PLANES, (*state[1:], 0))
-        ]
+        state = [from_bytes(index.translate(plane), "little") ^ above for plane, above in zip(_PLANES, (*state[1:], 0))]
     return [plane.to_bytes(lanes, "little") for plane in state]
 
 

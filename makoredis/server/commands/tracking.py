@@ -135,9 +135,7 @@ def client_trackinginfo(server: "Server", session: Session) -> Any:
     tracking: Tracking | None = session.tracking
     flags = [b"off"] if tracking is None else _flags(tracking)
     prefixes = [] if tracking is None else sorted(tracking.prefixes)
-    return Map(
-        [(b"flags", SetReply(flags)), (b"redirect", server.redirect_of(session)), (b"prefixes", prefixes)]
-    )
+    return Map([(b"flags", SetReply(flags)), (b"redirect", server.redirect_of(session)), (b"prefixes", prefixes)])
 
 
 def _flags(tracking: Tracking) -> list[bytes]:

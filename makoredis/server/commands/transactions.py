@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
-from makoredis.server.acl import EXEC_REASONS
 from makoredis.server.dispatch import EXEC_ABORTED
 from makoredis.server.routes import NO_REPLY, Route, session_command
 from makoredis.server.session import ForwardKind, Session
@@ -44,6 +43,8 @@ def exec_(server: "Server", session: Session) -> Any:
     if session.multi_failed:
         server.discard_transaction(session)
         return EXEC_ABORTED
+    if server.router is not None and server.router.execute(session, queued):
+        return NO_REPLY
     if server.node.is_replicated and not server.forwarding.may_run_here(session):
         _forward(server, session, queued)
         return NO_REPLY
@@ -72,26 +73,11 @@ def _write_refusal(server: "Server", session: Session, queued: list[tuple[Route,
     return None
 
 
-def _permission_refusal(server: "Server", session: Session, route: Route, argv: list[bytes]) -> Error | None:
-    """Permissions may have changed since the command was queued."""
-    if session.user is None or session.user.is_unrestricted:
-        return None
-    denied = server.acl.check(session, route.row, argv, "multi")
-    if denied is None:
-        return None
-    return server.error_reply(
-        ClientError(
-            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This "
-            f"command is no longer allowed for the following reason: {EXEC_REASONS[denied]}"
-        )
-    )
-
-
 def _forward(server: "Server", session: Session, queued: list[tuple[Route, list[bytes]]]) -> None:
     """Has another node execute the transaction. What was watched here, when this node led, has lost its guard."""
     lost_guard, guard_term = bool(session.watched), session.guard_term
     server.discard_transaction(session)
-    refusals = [_permission_refusal(server, session, route, argv) for route, argv in queued]
+    refusals = [server.permission_refusal(session, route, argv) for route, argv in queued]
     refused = next((refusal for refusal in refusals if refusal is not None), None)
     if refused is not None:
         server.dispatcher.answer(session, Error(b"EXECABORT Transaction discarded because of: " + refused.text), None)
@@ -124,7 +110,7 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
     session.in_exec = True
     for route, argv in queued:
         started = perf_counter()
-        refusal = _permission_refusal(server, session, route, argv)
+        refusal = server.permission_refusal(session, route, argv)
         if refusal is not None:
             replies.append(refusal)
             continue
@@ -157,6 +143,9 @@ def _is_guarded(server: "Server", session: Session, guard_term: int) -> bool:
 def watch(server: "Server", session: Session, *keys: bytes) -> Any:
     if session.multi is not None:
         raise ClientError("ERR WATCH inside MULTI is not allowed")
+    if server.router is not None:
+        server.router.watch(session, list(keys))
+        return NO_REPLY
     session.guard_term = session.guard_term or server.node.host.term
     if server.node.is_replicated and not server.forwarding.may_run_here(session):
         session.watches_elsewhere = True
@@ -170,6 +159,7 @@ def watch(server: "Server", session: Session, *keys: bytes) -> Any:
 @session_command("UNWATCH", "Forgets about watched keys of a transaction.")
 def unwatch(server: "Server", session: Session) -> Any:
     server.watches.forget(session)
+    session.watch_marks.clear()
     session.watches_elsewhere = False
     if session.guard_term and server.node.is_replicated and not server.forwarding.may_run_here(session):
         session.guard_term = 0

@@ -1,0 +1,164 @@
+"""One shard's replica on a node where there are several shards: its consensus core, its log, and, while it leads, the
+participant that executes (`makoredis.txn.participant`).
+
+What is chosen goes to the node's snapshot (`makoredis.txn.follower`), on the leader too: the snapshot is what is final,
+on all shards alike, and what the next leadership begins with. The participant runs ahead of it on a copy.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from random import Random
+
+from makoredis.base.errors import Retryable
+from makoredis.base.ids import Index, NodeId, ShardId, Term
+from makoredis.cluster.host import Disk, EntriesWritten
+from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
+from makoredis.consensus.types import EntryKind, Role
+from makoredis.storage.engine import Ops
+from makoredis.storage.log import ShardLog, hard_state_op
+from makoredis.txn.entries import decode_payload
+from makoredis.txn.follower import Snapshot
+from makoredis.txn.participant import Participant, Program
+from makoredis.txn.recovery import take_over
+
+
+class ShardReplica:
+    """Drives one shard's core."""
+
+    def __init__(
+        self,
+        shard: ShardId,
+        core: Core,
+        log: ShardLog,
+        disk: Disk,
+        send: Callable[[ShardId, list[Outgoing]], None],
+        snapshot: Snapshot,
+        program: Program,
+        rng: Random,
+        clock_offset_us: int,
+    ) -> None:
+        """
+        Args:
+            clock_offset_us: how far two nodes' clocks may differ. A new leader begins so far ahead of its own, because
+                an orderly hand-over takes no time in which its predecessor's promises could pass.
+        """
+        self.shard = shard
+        self.core = core
+        self.log = log
+        self.disk = disk
+        self.send = send
+        self.snapshot = snapshot
+        self.program = program
+        self.rng = rng
+        self.clock_offset_us = clock_offset_us
+        self.term = Term(0)
+        self.leader: NodeId | None = None
+        self.is_leader = False
+        self.elections_won = 0
+        self.applied_index = Index(0)
+        self.log_bytes = 0
+        self.participant: Participant | None = None
+        self.in_progress: set[Hashable] = set()
+        """Tickets that the participant owes an answer."""
+        self.turned: list[Hashable] = []
+        """Tickets that it will not answer any more: the leadership is lost."""
+        self.wall_us = 0
+        self._serves_from = Index(0)
+        self._payload: bytes | None = None
+        """An entry that the core would not take yet."""
+
+    def is_serving(self) -> bool:
+        """Whether transactions may begin here now."""
+        participant = self.participant
+        return participant is not None and participant.is_serving and self._payload is None
+
+    def has_lease(self) -> bool:
+        """Whether nobody else can lead."""
+        return self.core.lease_valid() and not self.core.is_transferring()
+
+    def perform(self) -> bool:
+        """Does everything that the core has ready. Returns whether there was anything."""
+        has_done = False
+        while self.core.has_ready():
+            self._perform(self.core.take_ready())
+            has_done = True
+        if self.is_leader and self.participant is None and self.applied_index >= self._serves_from:
+            self._take_over()
+            has_done = True
+        return has_done
+
+    def propose(self) -> bool:
+        """Has what was executed since the last call written to the log. Returns whether there was anything."""
+        participant = self.participant
+        if participant is None:
+            return False
+        if self._payload is None:
+            self._payload = participant.take_entry()
+            if self._payload is None:
+                return False
+        try:
+            index = self.core.propose(self._payload)
+        except Retryable:
+            return False  # again in the next turn, unless the leadership is lost until then
+        self._payload = None
+        participant.proposed(index)
+        return True
+
+    def _perform(self, ready: Ready) -> None:
+        if ready.role_change is not None:
+            self._change_role(ready.role_change)
+        if ready.messages:
+            self.send(self.shard, list(ready.messages))
+        if ready.must_sync:
+            self._write(ready)
+        elif ready.messages_after_persist:
+            self.disk.submit([], EntriesWritten(self, None, list(ready.messages_after_persist)))
+        for request in ready.chunk_requests:
+            self.core.chunks_unavailable(request.transfer)
+        self._apply(ready)
+
+    def _change_role(self, change: RoleChange) -> None:
+        was_leader, old_term = self.is_leader, self.term
+        self.term = change.term
+        self.leader = change.leader
+        self.is_leader = change.role is Role.LEADER
+        if was_leader and (not self.is_leader or self.term != old_term):
+            self._stand_down()
+        if self.is_leader and (not was_leader or self.term != old_term):
+            self._serves_from = self.core.status().last_index
+            self.elections_won += 1
+
+    def _stand_down(self) -> None:
+        """What was executed and not chosen is forgotten; whether it is chosen after all, the next leader finds out."""
+        self.participant = None
+        self._payload = None
+        self.turned += self.in_progress
+        self.in_progress.clear()
+
+    def _take_over(self) -> None:
+        wall_us = self.wall_us + self.clock_offset_us
+        self.participant = take_over(self.shard, self.term, self.snapshot, (), self.program, self.rng, wall_us)
+        self.participant.chosen_index = self.applied_index
+
+    def _write(self, ready: Ready) -> None:
+        ops: Ops = []
+        if ready.hard_state is not None:
+            ops.append(hard_state_op(self.shard, ready.hard_state))
+        if ready.entries:
+            ops += self.log.append_ops(ready.entries)
+            self.log_bytes += sum(len(entry.payload) for entry in ready.entries)
+        last = ready.entries[-1] if ready.entries else None
+        self.disk.submit(ops, EntriesWritten(self, last, list(ready.messages_after_persist)))
+
+    def _apply(self, ready: Ready) -> None:
+        if not ready.committed:
+            return
+        for entry in ready.committed:
+            if entry.kind == EntryKind.NORMAL:
+                self.snapshot.chosen(self.shard, decode_payload(entry.payload), entry.index)
+        self.applied_index = ready.committed[-1].index
+        self.core.applied(self.applied_index)
+        if self.participant is not None:
+            self.participant.chosen(self.applied_index)
+
+
+Replicas = Sequence[ShardReplica]

@@ -1,0 +1,329 @@
+"""All shards of a node that has several: drives their participants, the coordinator of its clients' transactions, and
+what the node knows of everybody's logs (design sections 4, 7–11).
+
+The pure machines in `makoredis.txn` say what to do; here it is done. Invariants:
+* After `end_turn` no machine wants anything: what one of them says to another on this node has been heard.
+* A request of a client is at most once in progress at a leader. That a later leader does not execute it again is the
+  matter of the table of requests (`makoredis.txn.requests`).
+* A watermark is announced as soon as it has moved, and again every `ANNOUNCE_SECONDS`, because frames may be lost.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from makoredis.base.ids import NodeId, ShardId
+from makoredis.base.record import record, wire_decoder, wire_encode
+from makoredis.cluster.messages import (
+    Announced,
+    PeerMessage,
+    ShardPeerMessage,
+    Submit,
+    Submitted,
+    ToCoordinator,
+    ToShard,
+    TurnedAway,
+)
+from makoredis.cluster.replica import ShardReplica
+from makoredis.cluster.slots import SlotMap
+from makoredis.data.keyspace import Keyspace
+from makoredis.txn.coordinator import Coordinator, Finished
+from makoredis.txn.follower import Snapshot
+from makoredis.txn.knowledge import Knowledge, Watermark
+from makoredis.txn.messages import (
+    Abort,
+    Aborted,
+    Answer,
+    Commit,
+    Committed,
+    Part,
+    Prepare,
+    Prepared,
+    Query,
+    Refusal,
+    Refused,
+)
+from makoredis.txn.participant import Output, Reply
+
+ANNOUNCE_SECONDS = 0.1
+"""How often a watermark is announced that has not moved."""
+GIVE_UP_AFTER_US = 30_000_000
+"""A transaction over several shards that has no outcome by then is answered with an error: about as long as a command
+for one shard is tried."""
+
+_decode_for_shard = wire_decoder(Prepare | Commit | Abort | Query | Answer)
+_decode_for_coordinator = wire_decoder(Prepared | Refused | Committed | Aborted)
+
+
+@record
+class Ticket:
+    """Whose request it is: a client of a node. `node` is this one for its own clients."""
+
+    node: int
+    incarnation: int
+    session: int
+    sequence: int
+
+    def __hash__(self) -> int:
+        return hash((self.node, self.incarnation, self.session, self.sequence))
+
+
+class Shards:
+    """The shards of one node."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        incarnation: int,
+        slots: SlotMap,
+        make_space: Callable[[], Keyspace],
+        send: Callable[[NodeId, PeerMessage], None],
+        rng: Random,
+    ) -> None:
+        """
+        Args:
+            send: has a message sent to another node, or drops it.
+        """
+        self.node = node
+        self.incarnation = incarnation
+        self.slots = slots
+        self.send = send
+        self.rng = rng
+        self.knowledge = Knowledge(slots.shards)
+        self.snapshot = Snapshot(slots.shards, self.knowledge, make_space)
+        self.coordinator = Coordinator(node, incarnation, self.knowledge, GIVE_UP_AFTER_US)
+        self.replicas: dict[ShardId, ShardReplica] = {}
+        self.peers: Callable[[], list[NodeId]] = list
+        """Who else is connected."""
+        self.wall_us = 0
+        self.heard_at: dict[int, float] = {}
+        """When the leader of a shard was last heard of, monotonic seconds."""
+        self._now = 0.0
+        self._announced_at = 0.0
+        self._watermarks: dict[int, Watermark] = {}
+        """The last one of each shard that is led here."""
+        self._latest: dict[tuple[int, int, int], int] = {}
+        """By shard, incarnation and session: the last request that was taken in this leadership."""
+        self._results: list[Reply | Finished] = []
+        self._turned: list[Ticket] = []
+
+    # -- time
+
+    def set_time(self, wall_us: int, now: float) -> None:
+        """A turn begins."""
+        self.wall_us = wall_us
+        self._now = now
+        self.coordinator.now_us = wall_us
+        for replica in self.replicas.values():
+            replica.wall_us = wall_us
+            self._refresh(replica)
+
+    def _refresh(self, replica: ShardReplica) -> None:
+        participant = replica.participant
+        if participant is not None:
+            participant.now_us = self.wall_us
+            participant.has_lease = replica.has_lease()
+
+    def tick_cores(self, elapsed: int) -> None:
+        for replica in self.replicas.values():
+            replica.core.tick(elapsed)
+
+    def tick(self) -> None:
+        """One heartbeat has passed."""
+        for replica in self.replicas.values():
+            if replica.participant is not None:
+                self._refresh(replica)
+                replica.participant.tick(self.wall_us)
+        self.coordinator.tick(self.wall_us)
+        if self._now - self._announced_at >= ANNOUNCE_SECONDS:
+            self._announced_at = self._now
+            for shard, watermark in list(self._watermarks.items()):
+                if self.replicas[ShardId(shard)].is_leader:
+                    self._announce(watermark)
+                else:
+                    del self._watermarks[shard]
+
+    # -- requests of clients
+
+    def leader_of(self, shard: ShardId) -> tuple[int, int]:
+        """Who leads a shard (0: unknown), and its term."""
+        replica = self.replicas[shard]
+        return replica.leader or 0, replica.term
+
+    def submit(self, shard: ShardId, ticket: Ticket, part: Part) -> bool:
+        """A transaction of one shard that is led here. False: it is not, or not yet; nothing was done.
+
+        The answer follows in `take_results`, or the ticket in `take_turned`.
+        """
+        replica = self.replicas[shard]
+        participant = replica.participant
+        if participant is None or not replica.is_serving():
+            return False
+        if ticket in replica.in_progress:
+            return True
+        origin = (int(shard), ticket.incarnation, ticket.session)
+        if ticket.sequence < self._latest.get(origin, 0):
+            return True  # the client has its answer, and has gone on since
+        self._latest[origin] = ticket.sequence
+        self._refresh(replica)
+        replica.in_progress.add(ticket)
+        request = (ticket.incarnation, ticket.session, ticket.sequence)
+        participant.submit(ticket, part, request, ticket.sequence - 1)
+        return True
+
+    def submit_own(self, shard: ShardId, part: Part) -> None:
+        """A transaction of the node itself, which nobody waits for."""
+        replica = self.replicas[shard]
+        if replica.participant is not None and replica.is_serving():
+            replica.participant.submit(None, part)
+
+    def take_results(self) -> list[Reply | Finished]:
+        """Answers for clients of this node."""
+        results, self._results = self._results, []
+        return results
+
+    def take_touched(self) -> list[tuple[int, bytes]]:
+        """Databases and keys that have changed, if the snapshot takes note of them."""
+        touched = self.snapshot.touched
+        if touched:
+            self.snapshot.touched = []
+        return touched
+
+    def take_turned(self) -> list[Ticket]:
+        """Requests of clients of this node that have to be asked again."""
+        turned, self._turned = self._turned, []
+        return turned
+
+    # -- peers
+
+    def peer_message(self, sender: NodeId, message: ShardPeerMessage) -> None:
+        """Another node says something about shards."""
+        if type(message) is Announced:
+            self._hear(message.watermark)
+        elif type(message) is ToShard:
+            self._for_shard(ShardId(message.shard), _decode_for_shard(message.encoded))
+        elif type(message) is ToCoordinator:
+            self.coordinator.step(_decode_for_coordinator(message.encoded))
+        elif type(message) is Submit:
+            self._on_submit(sender, message)
+        elif type(message) is Submitted:
+            ticket = Ticket(self.node, message.incarnation, message.session, message.sequence)
+            self._results.append(Reply(ticket, message.results, message.ts))
+        elif type(message) is TurnedAway:
+            self._turned.append(Ticket(self.node, message.incarnation, message.session, message.sequence))
+
+    def _hear(self, watermark: Watermark) -> None:
+        self.knowledge.hear(watermark)
+        self.heard_at[watermark.shard] = self._now
+
+    def _on_submit(self, sender: NodeId, message: Submit) -> None:
+        ticket = Ticket(sender, message.incarnation, message.session, message.sequence)
+        shard = ShardId(message.shard)
+        if message.term != self.replicas[shard].term or not self.submit(shard, ticket, message.part):
+            self._turn_away(ticket)
+
+    def _turn_away(self, ticket: Ticket) -> None:
+        if ticket.node == self.node:
+            self._turned.append(ticket)
+        else:
+            message = TurnedAway(ticket.incarnation, ticket.session, ticket.sequence)
+            self.send(NodeId(ticket.node), message)
+
+    def session_closed(self, incarnation: int, session: int) -> None:
+        """A client is gone."""
+        for shard in self.slots.shards:
+            self._latest.pop((shard, incarnation, session), None)
+
+    # -- the turn
+
+    def end_turn(self) -> None:
+        """Performs what the machines want until none of them wants anything."""
+        while self._perform():
+            continue
+
+    def _perform(self) -> bool:
+        has_done = False
+        for shard, replica in self.replicas.items():
+            had = replica.participant
+            has_done |= replica.perform()
+            if replica.participant is not had:
+                self._forget_latest(shard)
+                self._refresh(replica)
+            turned, replica.turned = replica.turned, []
+            for ticket in turned:
+                self._turn_away(ticket)  # type: ignore[arg-type]  # every ticket in progress is one of ours
+        for replica in self.replicas.values():
+            if replica.participant is not None:
+                replica.participant.settle()
+        self.coordinator.settle()
+        for shard, replica in self.replicas.items():
+            if replica.participant is not None:
+                has_done |= replica.propose()
+                has_done |= self._route(shard, replica, replica.participant.take_output())
+        messages, finished = self.coordinator.take_output()
+        for number, message in messages:
+            self._to_leader(ShardId(number), message)
+        self._results += finished
+        self.snapshot.advance()
+        return has_done or bool(messages)
+
+    def _forget_latest(self, shard: int) -> None:
+        for origin in [origin for origin in self._latest if origin[0] == shard]:
+            del self._latest[origin]
+
+    def _route(self, shard: ShardId, replica: ShardReplica, output: Output) -> bool:
+        for node, answer in output.to_nodes:
+            if node == self.node:
+                self.coordinator.step(answer)
+            else:
+                self.send(NodeId(node), ToCoordinator(wire_encode(answer)))
+        for target, query in output.to_shards:
+            self._to_leader(ShardId(target), query)
+        for reply in output.replies:
+            if isinstance(reply.ticket, Ticket):
+                self._reply(replica, reply.ticket, reply)
+        if output.watermark is not None:
+            self._watermarks[shard] = output.watermark
+            self.heard_at[shard] = self._now
+            self._announce(output.watermark)
+        return bool(output.to_nodes or output.to_shards or output.watermark)
+
+    def _reply(self, replica: ShardReplica, ticket: Ticket, reply: Any) -> None:
+        replica.in_progress.discard(ticket)
+        if not isinstance(reply, Reply):
+            self._turn_away(ticket)
+        elif ticket.node == self.node:
+            self._results.append(reply)
+        else:
+            message = Submitted(ticket.incarnation, ticket.session, ticket.sequence, reply.results, reply.ts)
+            self.send(NodeId(ticket.node), message)
+
+    def _announce(self, watermark: Watermark) -> None:
+        for peer in self.peers():
+            self.send(peer, Announced(watermark))
+
+    def _to_leader(self, shard: ShardId, message: Any) -> None:
+        leader = self.replicas[shard].leader
+        if leader == self.node:
+            self._for_shard(shard, message)
+        elif leader is not None:
+            self.send(leader, ToShard(shard, wire_encode(message)))
+
+    def _for_shard(self, shard: ShardId, message: Any) -> None:
+        replica = self.replicas[shard]
+        participant = replica.participant
+        if participant is not None:
+            self._refresh(replica)
+            participant.step(message)
+        elif isinstance(message, Prepare):
+            refusal = Refused(message.id, shard, 0, Refusal.NOT_SERVING)
+            if message.coordinator == self.node:
+                self.coordinator.step(refusal)
+            else:
+                self.send(NodeId(message.coordinator), ToCoordinator(wire_encode(refusal)))
+
+    # -- what is to be known of it
+
+    def is_settled(self) -> bool:
+        """Whether every shard is known to have a leader."""
+        return all(replica.leader is not None for replica in self.replicas.values())

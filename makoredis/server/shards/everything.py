@@ -1,0 +1,100 @@
+"""Commands on all keys, over all shards: at one moment for all of them, except SCAN, which never is.
+
+SCAN's cursor is a place in the order of slots, so it goes through the shards one after the other.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from makoredis.base.errors import ClientError
+from makoredis.base.record import wire_encode
+from makoredis.server.routes import Route
+from makoredis.server.shards.keys import lock_on_all
+from makoredis.server.shards.operations import Look, Looked, Run, decode_looked, decode_ran
+from makoredis.txn.coordinator import Finished
+from makoredis.txn.messages import Part
+from resp.encode import encode
+
+if TYPE_CHECKING:
+    from makoredis.server.session import Session
+    from makoredis.server.shards.router import Router
+
+_HASH_BITS = 32
+"""A cursor of SCAN is `slot << 32 | hash of the next key` (`makoredis.commands.scan`)."""
+_SLOT_MAX = 16383
+_NOT_YET = ClientError("ERR SWAPDB is not supported where there are several shards")
+
+
+def start(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
+    """Runs DBSIZE, KEYS, RANDOMKEY, SCAN, FLUSHALL or FLUSHDB; the reply follows."""
+    if route.name == "SWAPDB":
+        session.send_reply(router.server.error_reply(_NOT_YET))
+    elif route.name in ("FLUSHALL", "FLUSHDB"):
+        _flush(router, session, argv)
+    elif route.name == "SCAN":
+        _scan(router, session, argv)
+    else:
+        _look(router, session, route, argv)
+
+
+def _flush(router: "Router", session: "Session", argv: list[bytes]) -> None:
+    operation = wire_encode(Run(session.protocol, [(session.database, argv)], False))
+    parts = {int(shard): Part(operation, lock_on_all(is_exclusive=True)) for shard in router.slots.shards}
+
+    def finished(result: Finished) -> None:
+        router.requests.reply(session, decode_ran(next(iter(result.results.values()))).replies[0])
+
+    router.requests.coordinate(session, parts, finished, is_read_only=False)
+
+
+def _look(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
+    operation = Look(session.database, argv)
+    if router.snapshot.may_read(session):
+        _reply(router, session, route, router.snapshot.look(operation))
+        return
+    encoded = wire_encode(operation)
+    parts = {int(shard): Part(encoded, lock_on_all(is_exclusive=False)) for shard in router.slots.shards}
+
+    def finished(result: Finished) -> None:
+        _reply(router, session, route, [decode_looked(each) for each in result.results.values()])
+
+    router.requests.coordinate(session, parts, finished, is_read_only=True)
+
+
+def _reply(router: "Router", session: "Session", route: Route, parts: list[Looked]) -> None:
+    errors = [part.error for part in parts if part.error]
+    reply: Any
+    if errors:
+        reply = router.server.error_reply(ClientError(errors[0]))
+    elif route.name == "DBSIZE":
+        reply = sum(part.number for part in parts)
+    elif route.name == "KEYS":
+        reply = [key for part in parts for key in part.keys]
+    else:
+        found = [part for part in parts if part.keys]
+        weights = [max(1, part.number) for part in found]
+        rng = router.server.node.host.access.rng
+        reply = rng.choices(found, weights)[0].keys[0] if found else None
+    router.requests.reply(session, encode(reply, session.protocol))
+
+
+def _scan(router: "Router", session: "Session", argv: list[bytes]) -> None:
+    cursor = int(argv[1]) if argv[1].isdigit() else 0
+    shard = router.slots.shard_of_slot(min(cursor >> _HASH_BITS, _SLOT_MAX))
+    operation = Look(session.database, argv)
+
+    def answered(looked: Looked) -> None:
+        reply: Any
+        if looked.error:
+            reply = router.server.error_reply(ClientError(looked.error))
+        else:
+            following = looked.number
+            if not following and shard < router.slots.shards[-1]:
+                following = router.slots.slots_of(shard + 1)[0] << _HASH_BITS
+            reply = [b"%d" % following, looked.keys]
+        router.requests.reply(session, encode(reply, session.protocol))
+
+    if router.snapshot.may_read(session):
+        answered(router.snapshot.look(operation, shard)[0])
+        return
+    part = Part(wire_encode(operation), lock_on_all(is_exclusive=False))
+    router.requests.ask(session, shard, part, lambda results, ts: answered(decode_looked(results)))

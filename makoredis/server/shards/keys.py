@@ -1,0 +1,76 @@
+"""What a request touches: which databases and keys, in which shards, and whether it says so before it runs."""
+
+from collections.abc import Iterable
+from enum import Enum
+
+from makoredis.cluster.slots import SlotMap
+from makoredis.server.routes import Route
+from makoredis.txn.locks import KeyLock
+
+Name = tuple[int, bytes]
+"""Database and key."""
+
+
+class Reach(Enum):
+    """Where a command goes."""
+
+    ELSEWHERE = 0
+    """Not to keys."""
+    NAMED = 1
+    """To the keys that it names."""
+    OPEN = 2
+    """Perhaps to more than it names: scripts, SORT."""
+    EVERYTHING = 3
+    """To all keys."""
+
+
+_EVERYTHING = frozenset(("DBSIZE", "KEYS", "RANDOMKEY", "SCAN", "FLUSHALL", "FLUSHDB", "SWAPDB"))
+
+
+def reach_of(route: Route) -> Reach:
+    """Where a command goes."""
+    if route.name in _EVERYTHING:
+        return Reach.EVERYTHING
+    if not route.is_data or route.row.group in ("connection", "pubsub") or not route.row.key_specs:
+        return Reach.ELSEWHERE
+    return Reach.OPEN if route.runs_scripts or not route.row.names_all_keys else Reach.NAMED
+
+
+def names_of(route: Route, argv: list[bytes], database: int) -> list[Name]:
+    """The keys that a request names, in all databases that it can mean them in."""
+    keys = route.row.keys(argv)
+    names = [(database, key) for key in keys]
+    other = _other_database(route.name, argv)
+    if other is not None and other != database:
+        names += [(other, key) for key in keys]
+    return names
+
+
+def _other_database(name: str, argv: list[bytes]) -> int | None:
+    """Where MOVE and COPY … DB go; None: nowhere else, or nowhere that there is."""
+    word: bytes | None = None
+    if name == "MOVE":
+        word = argv[2]
+    elif name == "COPY":
+        at = next((at for at, each in enumerate(argv) if at > 2 and each.upper() == b"DB"), len(argv))
+        word = argv[at + 1] if at + 1 < len(argv) else None
+    if word is None or not word.isdigit() or len(word) > 4:
+        return None
+    return int(word)
+
+
+def divide(slots: SlotMap, names: Iterable[Name]) -> dict[int, list[Name]]:
+    """The names of each shard that has any, each once."""
+    divided: dict[int, list[Name]] = {}
+    for name in dict.fromkeys(names):
+        divided.setdefault(slots.shard_of(name[1]), []).append(name)
+    return divided
+
+
+def locks_on(names: Iterable[Name], *, is_exclusive: bool) -> list[KeyLock]:
+    return [KeyLock(database, key, is_exclusive) for database, key in names]
+
+
+def lock_on_all(*, is_exclusive: bool) -> list[KeyLock]:
+    """On a shard as a whole."""
+    return [KeyLock(0, None, is_exclusive)]

@@ -1,0 +1,169 @@
+"""What a shard's leader is asked to do for a transaction: `Part.operation`, and how it does it.
+
+An operation sees the keyspace of its shard alone, so whoever sends it has made sure that its keys are there.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from makoredis.base.record import Wire, field, wire_decoder, wire_encode
+from makoredis.commands.registry import WouldBlock
+from makoredis.data.access import Access
+from makoredis.data.encoding import decode_value, encode_value
+from makoredis.data.values import Value
+from resp.encode import encode
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+Command = tuple[int, list[bytes]]
+"""Database and words."""
+Message = tuple[bytes, bytes, bool]
+"""Channel, message, whether the channel is one of a shard."""
+
+
+class Run(Wire, tag=1):
+    """Commands, one after the other. Results: `Ran`."""
+
+    protocol: int
+    commands: list[Command]
+    is_read_only: bool
+    """Nothing is changed, not even what is past its deadline is deleted."""
+    may_block: bool = False
+    no_touch: bool = False
+
+
+class Fetch(Wire, tag=2):
+    """Whole values. Results: list of `Fetched`."""
+
+    keys: list[tuple[int, bytes]]
+
+
+class Look(Wire, tag=3):
+    """A command on all keys of the shard. Results: its reply, encoded as a `Looked`."""
+
+    database: int
+    words: list[bytes]
+
+
+class Expire(Wire, tag=4):
+    """Deletes those of the keys that are past their deadline. Results: nothing."""
+
+    keys: list[tuple[int, bytes]]
+
+
+class Nothing(Wire, tag=5):
+    """Looks at the locked keys only in that it waits until they are final (WATCH). Results: nothing."""
+
+
+class Blocked(Wire):
+    """A `WouldBlock` on its way."""
+
+    keys: list[bytes]
+    timeout_ms: int
+    on_timeout: bytes
+    words: list[bytes] | None
+
+
+class Ran(Wire):
+    """Encoded replies, what is to be published, and whether the only command has to wait."""
+
+    replies: list[bytes]
+    messages: list[Message] = field(default_factory=list)
+    blocked: Blocked | None = None
+
+
+class Fetched(Wire):
+    """A key that exists; `deadline_ms` 0: never expires."""
+
+    database: int
+    key: bytes
+    encoded: bytes
+    deadline_ms: int
+
+
+class Looked(Wire):
+    """Keys, a number (a size, a cursor), or the error text of a look at a whole shard."""
+
+    keys: list[bytes]
+    number: int
+    error: str = ""
+
+
+Operation = Run | Fetch | Look | Expire | Nothing
+
+_decode: Callable[[bytes], Any] = wire_decoder(Operation)
+decode_ran: Callable[[bytes], Ran] = wire_decoder(Ran)
+decode_fetched: Callable[[bytes], list[Fetched]] = wire_decoder(list[Fetched])
+decode_looked: Callable[[bytes], Looked] = wire_decoder(Looked)
+
+
+def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
+    """Does what an operation says, on the keyspace of its shard."""
+    operation = _decode(encoded)
+    access.notes_misses = access.notes_new = False
+    if type(operation) is Run:
+        return wire_encode(run(server, access, operation))
+    if type(operation) is Fetch:
+        return wire_encode(fetch(access, operation.keys))
+    if type(operation) is Look:
+        return wire_encode(look(server, access, operation))
+    if type(operation) is Expire:
+        for number, key in operation.keys:
+            access.select(number)
+            access.peek(key)
+    return b""
+
+
+def run(server: "Server", access: Access, operation: Run) -> Ran:
+    """Runs commands. An error of one is its reply, and does not keep the others from running."""
+    access.is_replica = operation.is_read_only
+    access.protocol = operation.protocol
+    access.may_block = operation.may_block
+    access.leaves_no_trace = operation.no_touch
+    replies: list[bytes] = []
+    blocked: Blocked | None = None
+    for number, words in operation.commands:
+        access.select(number)
+        reply = server.dispatcher.invoke(access, server.routes.find(words), words)
+        if isinstance(reply, WouldBlock):
+            on_timeout = encode(reply.on_timeout, operation.protocol)
+            blocked = Blocked(list(reply.keys), reply.timeout_ms, on_timeout, reply.argv)
+            reply = None
+        replies.append(encode(reply, operation.protocol))
+    messages = [(channel, message, is_sharded) for channel, message, is_sharded, _ in access.messages]
+    return Ran(replies, messages, blocked)
+
+
+def fetch(access: Access, keys: list[tuple[int, bytes]]) -> list[Fetched]:
+    """The values of the keys that exist, past their deadline or not."""
+    found: list[Fetched] = []
+    for number, key in keys:
+        database = access.space.databases[number]
+        value = database.get(key)
+        if value is not None:
+            found.append(Fetched(number, key, encode_value(value), database.expires.get(key, 0)))
+    return found
+
+
+def decoded(rows: list[Fetched]) -> list[tuple[int, bytes, Value, int]]:
+    """Database, key, value and deadline of what was fetched."""
+    return [(row.database, row.key, decode_value(row.encoded), row.deadline_ms) for row in rows]
+
+
+def look(server: "Server", access: Access, operation: Look) -> Looked:
+    """Runs DBSIZE, KEYS, RANDOMKEY or SCAN on one shard."""
+    access.is_replica = True
+    access.select(operation.database)
+    words = operation.words
+    route = server.routes.find(words)
+    reply: Any = server.dispatcher.invoke(access, route, words)
+    if isinstance(reply, list):
+        if route.name == "SCAN":
+            return Looked(reply[1], int(reply[0]))
+        return Looked(reply, len(reply))
+    if isinstance(reply, int):
+        return Looked([], reply)
+    if reply is None or isinstance(reply, bytes):
+        return Looked([] if reply is None else [reply], access.database.size)
+    return Looked([], 0, bytes(reply.text if isinstance(reply.text, bytes) else reply.text.encode()).decode())

@@ -1,0 +1,198 @@
+"""What clients of this node wait for: one request per client at a time, so that a client's requests take effect in its
+order however many shards they go to. What a client has sent behind it waits in its backlog.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from makoredis.base.ids import NodeId, ShardId
+from makoredis.cluster.messages import Submit
+from makoredis.cluster.shards import Shards, Ticket
+from makoredis.txn.coordinator import Finished, Verdict
+from makoredis.txn.messages import Part
+from makoredis.txn.participant import Reply
+from resp.encode import encode
+from resp.replies import Error
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+    from makoredis.server.session import Session
+
+ANSWER_SECONDS_MAX = 30.0
+"""After this long without an answer a request is answered with an error."""
+UNKNOWN = Error(b"CLUSTERDOWN no leader answered in time; whether the command took place is not known")
+NOT_DONE = Error(b"CLUSTERDOWN the shards' leaders did not agree in time; the command did not take place")
+
+Answered = Callable[[bytes, int], None]
+"""Results of one shard and their timestamp."""
+Settled = Callable[[Finished], None]
+
+
+@dataclass(slots=True, eq=False)
+class Outstanding:
+    """A request under way; `Session.blocked` while it is."""
+
+    session: "Session"
+    sequence: int
+    is_silent: bool
+    """CLIENT REPLY OFF or SKIP: the answer is not shown."""
+    since: float
+    shard: int = 0
+    """Which one is asked; 0: the coordinator."""
+    part: Part | None = None
+    on_answer: Answered | None = None
+    on_finished: Settled | None = None
+    asked: tuple[int, int] | None = None
+    """Leader and term; None: nobody, or in vain."""
+    extra: dict[str, object] = field(default_factory=dict)
+
+
+class Requests:
+    """Everything that clients of this node wait for."""
+
+    def __init__(self, server: "Server", shards: Shards) -> None:
+        self.server = server
+        self.shards = shards
+        self.waiting: dict[tuple[int, int], Outstanding] = {}
+        """By session and sequence."""
+        self._leaderships: list[tuple[int, int]] = []
+
+    # -- asking
+
+    def ask(self, session: "Session", shard: int, part: Part, on_answer: Answered) -> None:
+        """Has one shard do its part as a transaction of its own."""
+        outstanding = self._hold(session)
+        outstanding.shard, outstanding.part, outstanding.on_answer = shard, part, on_answer
+        self._send(outstanding)
+
+    def coordinate(
+        self,
+        session: "Session",
+        parts: dict[int, Part],
+        on_finished: Settled,
+        *,
+        is_read_only: bool,
+        combine: object = None,
+    ) -> None:
+        """Has several shards do theirs, all or none."""
+        outstanding = self._hold(session)
+        outstanding.on_finished = on_finished
+        ticket = self._ticket(outstanding)
+        self.shards.coordinator.begin(ticket, parts, is_read_only=is_read_only, combine=combine)  # type: ignore[arg-type]
+
+    def _hold(self, session: "Session") -> Outstanding:
+        session.sequence += 1
+        is_silent = session.reply_mode in ("off", "skip")
+        earlier = session.blocked
+        if isinstance(earlier, Outstanding):
+            is_silent = earlier.is_silent
+        outstanding = Outstanding(session, session.sequence, is_silent, self.server.now)
+        session.blocked = outstanding
+        session.refresh_special()
+        self.waiting[session.id, session.sequence] = outstanding
+        return outstanding
+
+    def _ticket(self, outstanding: Outstanding) -> Ticket:
+        shards = self.shards
+        return Ticket(shards.node, shards.incarnation, outstanding.session.id, outstanding.sequence)
+
+    def _send(self, outstanding: Outstanding) -> None:
+        shards, part = self.shards, outstanding.part
+        assert part is not None
+        shard = ShardId(outstanding.shard)
+        leader, term = shards.leader_of(shard)
+        outstanding.asked = None
+        if leader == shards.node:
+            if shards.submit(shard, self._ticket(outstanding), part):
+                outstanding.asked = (leader, term)
+        elif leader and self.server.node.is_connected(NodeId(leader)):
+            message = Submit(shard, term, shards.incarnation, outstanding.session.id, outstanding.sequence, part)
+            shards.send(NodeId(leader), message)
+            self.server.forwarding.forwarded_count += 1
+            outstanding.asked = (leader, term)
+
+    # -- answers
+
+    def take(self) -> bool:
+        """Hands over what has been answered since the last call. Returns whether there was anything."""
+        results = self.shards.take_results()
+        for result in results:
+            ticket = result.ticket
+            assert isinstance(ticket, Ticket)
+            outstanding = self.waiting.pop((ticket.session, ticket.sequence), None)
+            if outstanding is None or ticket.incarnation != self.shards.incarnation:
+                continue
+            if outstanding.session.closed_reason is None:
+                self._handle(outstanding, result)
+        for ticket in self.shards.take_turned():
+            turned = self.waiting.get((ticket.session, ticket.sequence))
+            if turned is not None:
+                turned.asked = None
+        return bool(results)
+
+    def _handle(self, outstanding: Outstanding, result: Reply | Finished) -> None:
+        session = outstanding.session
+        if isinstance(result, Reply):
+            session.seen_ts = max(session.seen_ts, result.ts)
+            assert outstanding.on_answer is not None
+            outstanding.on_answer(result.results, result.ts)
+        elif result.verdict is Verdict.UNKNOWN:
+            self.reply(session, encode(UNKNOWN, session.protocol))
+        elif result.verdict is Verdict.NOT_DONE:
+            self.reply(session, encode(NOT_DONE, session.protocol))
+        else:
+            session.seen_ts = max(session.seen_ts, result.ts)
+            assert outstanding.on_finished is not None
+            outstanding.on_finished(result)
+
+    def reply(self, session: "Session", data: bytes) -> None:
+        """Answers a client for good, and goes on with what it has sent meanwhile."""
+        outstanding = session.blocked
+        if isinstance(outstanding, Outstanding):
+            is_silent = outstanding.is_silent
+        else:
+            is_silent = session.reply_mode in ("off", "skip")
+        session.blocked = None
+        session.refresh_special()
+        if session.closed_reason is None and not is_silent:
+            session.send_bytes(data, None)
+            session.want_flush()
+        if session.backlog:
+            self.server.reactor.resume(session)
+
+    # -- time, and what may be lost
+
+    def end_turn(self) -> None:
+        """Asks anew whom a change of leaders concerns."""
+        shards = self.shards
+        leaderships = [shards.leader_of(shard) for shard in shards.slots.shards]
+        if leaderships != self._leaderships:
+            self._leaderships = leaderships
+            for outstanding in list(self.waiting.values()):
+                if outstanding.part is not None and outstanding.asked != leaderships[outstanding.shard - 1]:
+                    self._send(outstanding)
+
+    def tick(self) -> None:
+        """Asks again who was turned away, and gives up on what nobody answers."""
+        latest = self.server.now - ANSWER_SECONDS_MAX
+        for key, outstanding in list(self.waiting.items()):
+            if outstanding.part is None:
+                continue
+            if outstanding.since <= latest:
+                del self.waiting[key]
+                self.reply(outstanding.session, encode(UNKNOWN, outstanding.session.protocol))
+            elif outstanding.asked is None:
+                self._send(outstanding)
+
+    def peer_connected(self, node: int) -> None:
+        """What was said to a node, or by it, may be lost."""
+        for outstanding in self.waiting.values():
+            if outstanding.asked is not None and outstanding.asked[0] == node:
+                outstanding.asked = None
+
+    def session_closed(self, session: "Session") -> None:
+        """A client is gone."""
+        for key in [key for key in self.waiting if key[0] == session.id]:
+            del self.waiting[key]
+        self.shards.session_closed(self.shards.incarnation, session.id)

@@ -1,0 +1,380 @@
+"""From a request to its reply where there are several shards (design sections 10 and 12).
+
+* Keys of one shard: its leader runs the commands, here or on another node, as one transaction of its own.
+* Keys of several shards, and commands that may touch more keys than they name: the values of all keys are fetched under
+  locks, the commands run here on a keyspace that holds just those (`scratch`), and the shards get their effects, all or
+  none (`makoredis.txn.coordinator`). A run that touches a key which was not fetched changes nothing, and is repeated
+  with it.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from makoredis.base.errors import ClientError, Fatal
+from makoredis.base.record import wire_encode
+from makoredis.cluster.shards import Shards
+from makoredis.data.access import Access
+from makoredis.data.effects import Effect
+from makoredis.server.routes import NO_REPLY, Route
+from makoredis.server.session import ForwardKind
+from makoredis.server.shards import everything
+from makoredis.server.shards.keys import Name, Reach, divide, locks_on, names_of, reach_of
+from makoredis.server.shards.operations import (
+    Expire,
+    Fetch,
+    Nothing,
+    Ran,
+    Run,
+    decode_fetched,
+    decode_ran,
+    decoded,
+    perform,
+)
+from makoredis.server.shards.requests import Requests
+from makoredis.server.shards.scratch import NOT_IN_PART, Scratch
+from makoredis.server.shards.snapshot_reads import SnapshotReads
+from makoredis.server.shards.waiting import Waiting
+from makoredis.txn.coordinator import Finished, Verdict
+from makoredis.txn.messages import Part, WatchedKey
+from resp.encode import encode
+from resp.replies import NULL_ARRAY, OK, Error
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+    from makoredis.server.session import Session
+
+RUNS_MAX = 32
+"""How often a command is repeated because it touched keys that it had not named."""
+EXPIRE_KEYS_PER_TICK = 500
+"""Per shard and database."""
+TOO_MANY_RUNS = ClientError(
+    f"ERR the command touched keys that it had not named, others in each of {RUNS_MAX} runs; name them as KEYS"
+)
+_INTERNAL = Error(b"ERR internal error, see the server's log")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Commands of one client that take effect together."""
+
+    session: "Session"
+    run: Run
+    names: list[Name]
+    finish: Callable[[Ran | None], None]
+    """Gets what the commands answered; None: a watched key was written."""
+    is_open: bool = False
+    """Whether they may touch keys that they don't name."""
+    watches: dict[Name, int] = field(default_factory=dict)
+    runs: int = 0
+    ran: Ran | None = None
+    missing: list[Name] = field(default_factory=list)
+
+
+class Router:
+    """Where the requests of this node's clients go."""
+
+    def __init__(self, server: "Server", shards: Shards) -> None:
+        self.server = server
+        self.shards = shards
+        self.slots = shards.slots
+        self.requests = Requests(server, shards)
+        self.snapshot = SnapshotReads(server, shards)
+        self.waiting = Waiting(server, self)
+        self.reaches = {name: reach_of(route) for name, route in server.routes.by_name.items()}
+
+    def takes(self, route: Route) -> bool:
+        """Whether a command is about keys."""
+        return self.reaches[route.name] is not Reach.ELSEWHERE
+
+    # -- one command
+
+    def start(self, session: "Session", route: Route, argv: list[bytes]) -> None:
+        """Runs a command; its reply follows when it is final."""
+        if self.server.monitors:
+            self.server.feed_monitors(session, route.row, argv)
+        self.server.dispatcher.count(session, route, argv, 0.0)
+        if session.reads_here and "readonly" in route.row.flags:
+            stale = self.snapshot.refusal()
+            if stale is not None:
+                session.send_reply(self.server.error_reply(stale))
+                return
+        if self.reaches[route.name] is Reach.EVERYTHING:
+            everything.start(self, session, route, argv)
+            return
+        if "blocking" in route.row.flags:
+            self.waiting.start(session, route, argv)
+            return
+        self.begin(self.job_of(session, route, argv, lambda ran: self._reply(session, ran)))
+
+    def job_of(self, session: "Session", route: Route, argv: list[bytes], finish: Callable[[Ran | None], None]) -> Job:
+        """One command as a job."""
+        is_read_only = "readonly" in route.row.flags
+        run = Run(session.protocol, [(session.database, argv)], is_read_only, no_touch=session.no_touch)
+        names = names_of(route, argv, session.database)
+        return Job(session, run, names, finish, self.reaches[route.name] is Reach.OPEN)
+
+    def _reply(self, session: "Session", ran: Ran | None) -> None:
+        assert ran is not None
+        self.publish(session, ran)
+        self.requests.reply(session, ran.replies[0])
+
+    def publish(self, session: "Session", ran: Ran) -> None:
+        """Sends what commands have published, now that it is final."""
+        for channel, message, is_sharded in ran.messages:
+            name = b"SPUBLISH" if is_sharded else b"PUBLISH"
+            self.server.forwarding.submit(session, ForwardKind.SINGLE, [[name, channel, message]], is_silent=True)
+
+    # -- any commands
+
+    def begin(self, job: Job) -> None:
+        """Starts a job, or starts it again with more keys."""
+        job.runs += 1
+        divided = divide(self.slots, [*job.names, *job.watches])
+        if job.runs > RUNS_MAX:
+            self._fail(job, TOO_MANY_RUNS)
+        elif not divided:
+            self._run_here(job)
+        elif job.run.is_read_only and not job.watches and self.snapshot.may_read(job.session):
+            self._read_snapshot(job)
+        elif len(divided) == 1 and not job.is_open:
+            shard, names = next(iter(divided.items()))
+            self._ask(job, shard, names)
+        else:
+            self._coordinate(job, divided)
+
+    def _fail(self, job: Job, error: ClientError) -> None:
+        self.requests.reply(job.session, encode(self.server.error_reply(error), job.run.protocol))
+
+    def _watched(self, job: Job, names: list[Name]) -> list[WatchedKey]:
+        return [WatchedKey(*name, job.watches[name]) for name in names if name in job.watches]
+
+    def _ask(self, job: Job, shard: int, names: list[Name]) -> None:
+        locks = locks_on(names, is_exclusive=not job.run.is_read_only)
+        part = Part(wire_encode(job.run), locks, self._watched(job, names))
+        self.requests.ask(job.session, shard, part, lambda results, ts: self._answered(job, results))
+
+    def _answered(self, job: Job, results: bytes) -> None:
+        job.finish(decode_ran(results) if results else None)
+
+    def _coordinate(self, job: Job, divided: dict[int, list[Name]]) -> None:
+        is_read_only = job.run.is_read_only
+        parts = {
+            shard: Part(
+                wire_encode(Fetch(names)), locks_on(names, is_exclusive=not is_read_only), self._watched(job, names)
+            )
+            for shard, names in divided.items()
+        }
+        self.requests.coordinate(
+            job.session,
+            parts,
+            lambda finished: self._finished(job, finished),
+            is_read_only=is_read_only,
+            combine=None if is_read_only else lambda results: self._combine(job, results),
+        )
+
+    def _combine(self, job: Job, results: Mapping[int, bytes]) -> dict[int, list[Effect]]:
+        """Runs the commands on what was fetched. Returns every shard's effects; none if the run was void."""
+        rows = [row for encoded in results.values() for row in decoded(decode_fetched(encoded))]
+        scratch = Scratch(self.server, [*job.names, *job.watches], rows)
+        self.server.dispatcher.session = job.session
+        try:
+            job.ran = scratch.run(job.run)
+        except Fatal:
+            raise
+        except Exception:  # noqa: BLE001 - a request ends here: what it ran into must not end the node
+            self.server.log("error", f"a command of {job.session.address} failed:\n{traceback.format_exc()}")
+            job.ran = Ran([encode(_INTERNAL, job.run.protocol)] * len(job.run.commands))
+            return {}
+        job.missing = list(scratch.missing)
+        return {} if job.missing else scratch.effects(self.slots)
+
+    def _finished(self, job: Job, finished: Finished) -> None:
+        if finished.verdict is Verdict.WATCH_FAILED:
+            job.finish(None)
+            return
+        if job.run.is_read_only:
+            self._combine(job, finished.results)
+        self._complete(job)
+
+    def _complete(self, job: Job) -> None:
+        if job.missing:
+            job.names += job.missing
+            job.missing = []
+            self.begin(job)
+        else:
+            job.finish(job.ran)
+
+    def _run_here(self, job: Job) -> None:
+        """Commands that name no keys: whether they get by without is seen by trying."""
+        self._combine(job, {})
+        self._complete(job)
+
+    def _read_snapshot(self, job: Job) -> None:
+        scratch = Scratch(self.server, job.names, self.snapshot.values(job.names))
+        self.server.dispatcher.session = job.session
+        job.ran = scratch.run(job.run)
+        job.missing = list(scratch.missing)
+        job.session.seen_ts = max(job.session.seen_ts, self.shards.snapshot.ts)
+        self._complete(job)
+
+    # -- transactions
+
+    def watch(self, session: "Session", keys: list[bytes]) -> None:
+        """Remembers when the keys were last written, as far as their leaders know."""
+        names = [(session.database, key) for key in keys if (session.database, key) not in session.watch_marks]
+        self._watch(session, list(divide(self.slots, names).items()))
+
+    def _watch(self, session: "Session", left: list[tuple[int, list[Name]]]) -> None:
+        if not left:
+            self.requests.reply(session, OK.encoded)
+            return
+        (shard, names), *others = left
+
+        def answered(results: bytes, ts: int) -> None:
+            session.watch_marks.update(dict.fromkeys(names, ts))
+            self._watch(session, others)
+
+        part = Part(wire_encode(Nothing()), locks_on(names, is_exclusive=False))
+        self.requests.ask(session, shard, part, answered)
+
+    def execute(self, session: "Session", queued: list[tuple[Route, list[bytes]]]) -> bool:
+        """EXEC. False: it is not about keys at all."""
+        watches = dict(session.watch_marks)
+        if not watches and not any(self.takes(route) for route, _ in queued):
+            return False
+        self.server.discard_transaction(session)
+        try:
+            transaction = _Transaction(self, session, queued)
+        except ClientError as error:
+            text = f"EXECABORT Transaction discarded because of: {error.text}"
+            session.send_reply(self.server.error_reply(ClientError(text)))
+            return True
+        commands = transaction.commands
+        run = Run(session.protocol, commands, transaction.is_read_only, no_touch=session.no_touch)
+        job = Job(session, run, transaction.names, transaction.finish, transaction.is_open, watches)
+        self.begin(job)
+        return True
+
+    # -- what participants ask for
+
+    def run_part(self, access: Access, operation: bytes) -> bytes:
+        """Does a shard's part of a transaction."""
+        access.count_receivers = self.server.pubsub.count_receivers
+        try:
+            return perform(self.server, access, operation)
+        except Fatal:
+            raise
+        except Exception:  # noqa: BLE001 - as in `_combine`
+            self.server.log("error", f"a command failed:\n{traceback.format_exc()}")
+            access.rollback()
+            return wire_encode(Ran([encode(_INTERNAL, 2)]))
+
+    # -- the turn
+
+    def end_turn(self) -> None:
+        """Hands out answers and asks anew, until nothing is left to do."""
+        self.requests.end_turn()
+        while True:
+            self.shards.end_turn()
+            self.waiting.note(self.shards.take_touched())
+            if not self.requests.take() and not self.waiting.serve():
+                return
+
+    def tick(self) -> None:
+        """A heartbeat has passed."""
+        self.requests.tick()
+        self.waiting.tick()
+
+    def expire_keys(self) -> None:
+        """Deletes keys past their deadline in the shards that are led here."""
+        for shard, replica in self.shards.replicas.items():
+            participant = replica.participant
+            if participant is None or not replica.is_serving() or not replica.has_lease():
+                continue
+            for database in participant.space.by_id:
+                if not database.expires and not database.hash_deadlines.by_name:
+                    continue
+                due = database.take_due(self.server.now_ms, EXPIRE_KEYS_PER_TICK)
+                due += database.take_due_hashes(self.server.now_ms, EXPIRE_KEYS_PER_TICK)
+                names = [(database.id, key) for key in due]
+                if names:
+                    part = Part(wire_encode(Expire(names)), locks_on(names, is_exclusive=True))
+                    self.shards.submit_own(shard, part)
+
+    def session_closed(self, session: "Session") -> None:
+        self.waiting.forget(session)
+        self.requests.session_closed(session)
+
+
+class _Transaction:
+    """The commands of MULTI … EXEC: those on keys, and what else is answered between them."""
+
+    def __init__(self, router: Router, session: "Session", queued: list[tuple[Route, list[bytes]]]) -> None:
+        """Raises: ClientError for a command that cannot be part of a transaction over shards."""
+        self.router = router
+        self.session = session
+        self.commands: list[tuple[int, list[bytes]]] = []
+        self.names: list[Name] = []
+        self.is_open = False
+        self.is_read_only = True
+        self._queued = queued
+        self._is_on_keys: list[bool] = []
+        self._refused: dict[int, Any] = {}
+        """By position, the reply of a command that must not run."""
+        database = session.database
+        for at, (route, argv) in enumerate(queued):
+            refusal = router.server.permission_refusal(session, route, argv)
+            if refusal is not None:
+                self._refused[at] = refusal
+            reach = router.reaches[route.name]
+            if reach is Reach.EVERYTHING:
+                raise NOT_IN_PART
+            is_on_keys = refusal is None and (reach is not Reach.ELSEWHERE or route.row.group == "pubsub")
+            is_on_keys = is_on_keys and route.is_data
+            self._is_on_keys.append(is_on_keys)
+            if is_on_keys:
+                self._add(route, argv, database)
+            elif route.name == "SELECT" and argv[1].isdigit() and refusal is None:
+                database = min(int(argv[1]), len(router.server.node.host.space.databases) - 1)
+            elif route.is_data and route.row.group == "scripting":
+                raise ClientError(f"ERR {route.name.replace('|', ' ')} cannot be part of a transaction with keys yet")
+
+    def _add(self, route: Route, argv: list[bytes], database: int) -> None:
+        self.commands.append((database, argv))
+        if route.row.group == "pubsub":
+            self.is_read_only = False
+            return
+        self.names += names_of(route, argv, database)
+        self.is_open = self.is_open or self.router.reaches[route.name] is Reach.OPEN
+        self.is_read_only = self.is_read_only and "readonly" in route.row.flags
+
+    def finish(self, ran: Ran | None) -> None:
+        """Puts the replies together, in order."""
+        router, session = self.router, self.session
+        server, dispatcher = router.server, router.server.dispatcher
+        if ran is None:
+            router.requests.reply(session, encode(NULL_ARRAY, session.protocol))
+            return
+        on_keys = iter(ran.replies)
+        replies: list[bytes] = []
+        session.in_exec = True
+        for at, (route, argv) in enumerate(self._queued):
+            if self._is_on_keys[at]:
+                replies.append(next(on_keys))
+            elif at in self._refused:
+                replies.append(encode(self._refused[at], session.protocol))
+            else:
+                if route.is_data:
+                    reply = dispatcher.invoke(dispatcher.begin(session), route, argv)
+                else:
+                    reply = dispatcher.call_session(session, route, argv)[0]
+                if reply is not NO_REPLY:
+                    replies.append(encode(reply, session.protocol))
+            dispatcher.count(session, route, argv, 0.0)
+            if server.monitors:
+                server.feed_monitors(session, route.row, argv)
+        session.in_exec = False
+        router.publish(session, ran)
+        router.requests.reply(session, b"*%d\r\n" % len(replies) + b"".join(replies))

@@ -1,0 +1,65 @@
+"""READONLY sessions: what they read is one snapshot over all shards, the state at the global watermark.
+
+A node follows all shards, and applies what is final on all of them in one step (`makoredis.txn.follower`). So whatever
+is read between two steps belongs together. A session that has seen something newer, by a write or by a read at a
+leader, is answered by the leaders until the watermark has passed that.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from makoredis.base.errors import ClientError
+from makoredis.cluster.shards import Shards
+from makoredis.data.access import Access
+from makoredis.data.values import Value
+from makoredis.server.shards.keys import Name
+from makoredis.server.shards.operations import Look, Looked, look
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+    from makoredis.server.session import Session
+
+
+class SnapshotReads:
+    """Reads of this node's snapshot."""
+
+    def __init__(self, server: "Server", shards: Shards) -> None:
+        self.server = server
+        self.shards = shards
+
+    def may_read(self, session: "Session") -> bool:
+        """Whether a session's read may be answered from the snapshot."""
+        ts = self.shards.snapshot.ts
+        return session.reads_here and ts > 0 and ts >= session.seen_ts and not self.is_stale()
+
+    def is_stale(self) -> bool:
+        """Whether some shard's leader has not been heard of for longer than `max_staleness_ms`."""
+        node, shards = self.server.node, self.shards
+        oldest = node.now() - node.settings.max_staleness_seconds
+        return any(shards.heard_at.get(shard, 0.0) < oldest for shard in shards.slots.shards)
+
+    def refusal(self) -> ClientError | None:
+        """Why READONLY sessions get no answer."""
+        if not self.is_stale():
+            return None
+        limit_ms = int(self.server.node.settings.max_staleness_seconds * 1000)
+        return ClientError(f"STALE this replica has not heard of a shard's leader for more than {limit_ms} ms")
+
+    def values(self, names: Iterable[Name]) -> list[tuple[int, bytes, Value, int]]:
+        """Database, key, value and deadline of those keys that exist. They must not be changed."""
+        found: list[tuple[int, bytes, Value, int]] = []
+        for number, key in names:
+            database = self.shards.snapshot.spaces[self.shards.slots.shard_of(key)].databases[number]
+            value = database.get(key)
+            if value is not None:
+                found.append((number, key, value, database.expires.get(key, 0)))
+        return found
+
+    def look(self, operation: Look, shard: int = 0) -> list[Looked]:
+        """What a command on all keys finds in each shard, or in one."""
+        spaces = self.shards.snapshot.spaces
+        found: list[Looked] = []
+        for each in [shard] if shard else spaces:
+            access = Access(spaces[each], self.server.node.host.access.rng, now_ms=self.server.now_ms)
+            found.append(look(self.server, access, operation))
+        return found
