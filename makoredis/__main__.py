@@ -137,6 +137,12 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
     if file.shards > 1 and any(each.witness or each.join for each in file.nodes):
         raise ConfigError(f"{file.path}: shards: with more than one, no node can be a witness or join later yet")
+    if file.shards > 1 and file.reads != "lease":
+        raise ConfigError(
+            f"{file.path}: reads: '{file.reads}' is for a single shard; with more, only 'lease' works yet"
+        )
+    if file.shards > 1 and file.execution != "speculative":
+        raise ConfigError(f"{file.path}: execution: '{file.execution}' is not supported yet; valid is: speculative")
     first = [] if node.join else [each for each in file.nodes if not each.join]
     return NodeSettings(
         id=NodeId(node.id),

@@ -215,4 +215,3 @@ def _facts(head: BackupHead) -> Outcome:
 def _described(head: BackupHead) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(head.created_ms / 1000))
     return f"cluster '{head.cluster}' as of {when} (entry {head.index:,})"
-

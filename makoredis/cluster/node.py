@@ -225,6 +225,8 @@ class Node:
             self.store.write_ops(loaded.sweep_ops, sync=False)
         hard_state = load_hard_states(reader).get(shard, HardState())
         settings = self.settings
+        # The log of one of several shards is never cut, and stays in memory for those that have to catch up.
+        log_bytes_keep = settings.log_bytes_keep if shard == SOLE_SHARD else 1 << 40
         core = Raft(
             CoreConfig(
                 settings.id,
@@ -234,8 +236,8 @@ class Node:
                 lease_reads=settings.lease_reads,
                 preferred=preferred,
                 limits=Limits(
-                    log_bytes_keep=settings.log_bytes_keep,
-                    log_bytes_max=max(LOG_BYTES_MAX, 2 * settings.log_bytes_keep),
+                    log_bytes_keep=log_bytes_keep,
+                    log_bytes_max=max(LOG_BYTES_MAX, 2 * log_bytes_keep),
                     snapshot_chunk_bytes=SNAPSHOT_CHUNK_BYTES,
                 ),
             ),

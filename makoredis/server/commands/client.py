@@ -195,6 +195,8 @@ def client_unblock(server: "Server", session: Session, number: bytes, *mode: byt
     if id is None:
         raise NOT_AN_INTEGER
     target = server.by_id.get(id)
+    if server.router is not None and target is not None:
+        return int(server.router.waiting.unblock(target, with_error=how == b"ERROR"))
     if target is None or not server.blocking.is_parked(target):
         return 0
     if how == b"ERROR":

@@ -1,11 +1,12 @@
 """CLUSTER and READONLY: the topology for clients that want to go straight to the leader, or read from followers."""
 
 from hashlib import sha1
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from makoredis.base.errors import ClientError
 from makoredis.base.ids import SLOT_COUNT, NodeId
 from makoredis.commands.arguments import int64
+from makoredis.data.keyspace import Database
 from makoredis.data.slots import slot_of
 from makoredis.server.commands.help import help_reply
 from makoredis.server.routes import session_command
@@ -24,9 +25,39 @@ def node_name(server: "Server", node: int) -> bytes:
     return sha1(f"{server.node.settings.cluster}/{node}".encode(), usedforsecurity=False).hexdigest().encode()
 
 
+class _Shard(NamedTuple):
+    """A run of slots and who leads it (None: nobody is known to)."""
+
+    first: int
+    last: int
+    leader: NodeId | None
+    term: int
+    applied_index: int
+
+
+def _shards(server: "Server") -> list[_Shard]:
+    """All shards as this node knows them."""
+    node = server.node
+    if node.shards is None:
+        return [_Shard(0, SLOT_COUNT - 1, node.host.leader, node.host.term, node.host.applied_index)]
+    slots = node.shards.slots
+    return [
+        _Shard(*slots.slots_of(shard), replica.leader, replica.term, replica.applied_index)
+        for shard, replica in node.shards.replicas.items()
+    ]
+
+
+def _database_of_slot(server: "Server", slot: int) -> Database:
+    """Database 0 where this node keeps the keys of a slot."""
+    shards = server.node.shards
+    if shards is None:
+        return server.node.host.space.databases[0]
+    return shards.snapshot.spaces[shards.slots.shard_of_slot(slot)].databases[0]
+
+
 def moved(server: "Server", slot: int) -> ClientError | None:
     """The redirection to the leader, None while there is none."""
-    leader = server.node.host.leader
+    leader = next(shard.leader for shard in _shards(server) if shard.first <= slot <= shard.last)
     address = None if leader is None else server.node.client_addresses().get(leader)
     return None if address is None else ClientError(f"MOVED {slot} {address[0]}:{address[1]}")
 
@@ -36,9 +67,8 @@ def _need_cluster(server: "Server") -> None:
         raise _DISABLED
 
 
-def _nodes(server: "Server") -> list[tuple[NodeId, str, int]]:
-    """Id, host and port for clients of every node, the leader first."""
-    leader = server.node.host.leader
+def _nodes(server: "Server", leader: NodeId | None) -> list[tuple[NodeId, str, int]]:
+    """Id, host and port for clients of every node, the leader of a shard first."""
     clients = server.node.client_addresses()
     order = sorted(clients, key=lambda node: (node != leader, node))
     return [(node, *clients[node]) for node in order]
@@ -81,7 +111,8 @@ def cluster_keyslot(server: "Server", session: Session, key: bytes) -> Any:
 @session_command("CLUSTER|COUNTKEYSINSLOT", "Returns the number of keys in a hash slot.")
 def cluster_countkeysinslot(server: "Server", session: Session, slot: bytes) -> Any:
     _need_cluster(server)
-    return len(server.node.host.space.databases[0].slots[_slot(slot)])
+    number = _slot(slot)
+    return len(_database_of_slot(server, number).slots[number])
 
 
 @session_command("CLUSTER|GETKEYSINSLOT", "Returns the key names in a hash slot.")
@@ -90,7 +121,8 @@ def cluster_getkeysinslot(server: "Server", session: Session, slot: bytes, count
     limit = int64(count)
     if limit < 0:
         raise ClientError("ERR Invalid number of keys")
-    keys = server.node.host.space.databases[0].slots[_slot(slot)]
+    number = _slot(slot)
+    keys = _database_of_slot(server, number).slots[number]
     return [key for key, _ in zip(keys, range(limit))]
 
 
@@ -104,19 +136,20 @@ def _slot(raw: bytes) -> int:
 @session_command("CLUSTER|INFO", "Returns information about the state of a node.")
 def cluster_info(server: "Server", session: Session) -> Any:
     _need_cluster(server)
-    host = server.node.host
-    is_ok = host.leader is not None
+    shards = _shards(server)
+    slots_ok = sum(shard.last - shard.first + 1 for shard in shards if shard.leader is not None)
+    term = max(shard.term for shard in shards)
     lines = {
         "cluster_enabled": 1,
-        "cluster_state": "ok" if is_ok else "fail",
+        "cluster_state": "ok" if slots_ok == SLOT_COUNT else "fail",
         "cluster_slots_assigned": SLOT_COUNT,
-        "cluster_slots_ok": SLOT_COUNT if is_ok else 0,
+        "cluster_slots_ok": slots_ok,
         "cluster_slots_pfail": 0,
-        "cluster_slots_fail": 0 if is_ok else SLOT_COUNT,
+        "cluster_slots_fail": SLOT_COUNT - slots_ok,
         "cluster_known_nodes": len(server.node.client_addresses()),
-        "cluster_size": 1,
-        "cluster_current_epoch": host.term,
-        "cluster_my_epoch": host.term,
+        "cluster_size": len(shards),
+        "cluster_current_epoch": term,
+        "cluster_my_epoch": term,
         "cluster_stats_messages_sent": 0,
         "cluster_stats_messages_received": 0,
         "total_cluster_links_buffer_limit_exceeded": 0,
@@ -127,49 +160,63 @@ def cluster_info(server: "Server", session: Session) -> Any:
 @session_command("CLUSTER|SLOTS", "Returns the mapping of cluster slots to nodes.")
 def cluster_slots(server: "Server", session: Session) -> Any:
     _need_cluster(server)
-    if server.node.host.leader is None:
-        return []
-    nodes = [[host.encode(), port, node_name(server, node), []] for node, host, port in _nodes(server)]
-    return [[0, SLOT_COUNT - 1, *nodes]]
+    return [
+        [
+            shard.first,
+            shard.last,
+            *([host.encode(), port, node_name(server, node), []] for node, host, port in _nodes(server, shard.leader)),
+        ]
+        for shard in _shards(server)
+        if shard.leader is not None
+    ]
 
 
 @session_command("CLUSTER|SHARDS", "Returns the mapping of cluster slots to shards.")
 def cluster_shards(server: "Server", session: Session) -> Any:
     _need_cluster(server)
-    leader = server.node.host.leader
-    nodes = [
+    return [
         Map(
             [
-                (b"id", node_name(server, node)),
-                (b"port", port),
-                (b"ip", host.encode()),
-                (b"endpoint", host.encode()),
-                (b"role", b"master" if node == leader else b"replica"),
-                (b"replication-offset", server.node.host.applied_index),
-                (b"health", b"online"),
+                (b"slots", [shard.first, shard.last]),
+                (b"nodes", [_shard_node(server, shard, *each) for each in _nodes(server, shard.leader)]),
             ]
         )
-        for node, host, port in _nodes(server)
+        for shard in _shards(server)
     ]
-    return [Map([(b"slots", [0, SLOT_COUNT - 1]), (b"nodes", nodes)])]
+
+
+def _shard_node(server: "Server", shard: _Shard, node: NodeId, host: str, port: int) -> Map:
+    return Map(
+        [
+            (b"id", node_name(server, node)),
+            (b"port", port),
+            (b"ip", host.encode()),
+            (b"endpoint", host.encode()),
+            (b"role", b"master" if node == shard.leader else b"replica"),
+            (b"replication-offset", shard.applied_index),
+            (b"health", b"online"),
+        ]
+    )
 
 
 @session_command("CLUSTER|NODES", "Returns the cluster configuration for a node.")
 def cluster_nodes(server: "Server", session: Session) -> Any:
+    """A node that leads some shard is shown as a master with its slots, any other one as the first leader's slave."""
     _need_cluster(server)
-    leader, me = server.node.host.leader, server.node.settings.id
-    transport = server.node.transport
+    shards, me, transport = _shards(server), server.node.settings.id, server.node.transport
+    first = next((shard.leader for shard in shards if shard.leader is not None), None)
+    term = max(shard.term for shard in shards)
     lines = []
-    for node, host, port in _nodes(server):
+    for node, host, port in _nodes(server, first):
+        led = [shard for shard in shards if shard.leader == node]
         is_up = node == me or (transport is not None and transport.is_up(node))
-        role = "master" if node == leader else "slave"
-        flags = ("myself," if node == me else "") + role + ("" if is_up else ",fail")
-        master = "-" if node == leader or leader is None else node_name(server, leader).decode()
+        flags = ("myself," if node == me else "") + ("master" if led else "slave") + ("" if is_up else ",fail")
+        master = "-" if led or first is None else node_name(server, first).decode()
         link = "connected" if is_up else "disconnected"
-        slots = f" 0-{SLOT_COUNT - 1}" if node == leader else ""
+        slots = "".join(f" {shard.first}-{shard.last}" for shard in led)
         lines.append(
             f"{node_name(server, node).decode()} {host}:{port}@{port + _BUS_PORT_OFFSET} {flags} {master} 0 0 "
-            f"{server.node.host.term} {link}{slots}\n"
+            f"{term} {link}{slots}\n"
         )
     return Verbatim(b"txt", "".join(lines).encode())
 

@@ -251,6 +251,8 @@ def _elsewhere(server: "Server", session: Session, argv: list[bytes]) -> Any:
 
 
 def _need_cluster(server: "Server") -> None:
+    if server.router is not None:
+        raise ClientError("ERR members and leaders of a cluster with several shards cannot be changed by command yet")
     if not server.node.is_replicated:
         raise ClientError("ERR this node is alone: start it with a configuration file that names more than one node")
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError, Fatal
+from makoredis.base.ids import ShardId
 from makoredis.base.record import wire_encode
 from makoredis.cluster.shards import Shards
 from makoredis.data.access import Access
 from makoredis.data.effects import Effect
+from makoredis.data.slots import slot_of
+from makoredis.server.commands.cluster import moved
 from makoredis.server.routes import NO_REPLY, Route
 from makoredis.server.session import ForwardKind
 from makoredis.server.shards import everything
@@ -94,6 +97,10 @@ class Router:
         """Runs a command; its reply follows when it is final."""
         if self.server.monitors:
             self.server.feed_monitors(session, route.row, argv)
+        redirection = self._redirection(session, route, argv)
+        if redirection is not None:
+            session.send_reply(self.server.error_reply(redirection))
+            return
         self.server.dispatcher.count(session, route, argv, 0.0)
         if session.reads_here and "readonly" in route.row.flags:
             stale = self.snapshot.refusal()
@@ -107,6 +114,18 @@ class Router:
             self.waiting.start(session, route, argv)
             return
         self.begin(self.job_of(session, route, argv, lambda ran: self._reply(session, ran)))
+
+    def _redirection(self, session: "Session", route: Route, argv: list[bytes]) -> ClientError | None:
+        """Where a client is sent that follows redirections (`redirect: moved`), if all keys are led elsewhere."""
+        if not self.server.node.settings.redirects or session.reads_here:
+            return None
+        divided = divide(self.slots, names_of(route, argv, session.database))
+        if len(divided) != 1:
+            return None
+        shard, names = next(iter(divided.items()))
+        if self.shards.leader_of(ShardId(shard))[0] in (0, self.shards.node):
+            return None
+        return moved(self.server, slot_of(names[0][1]))
 
     def job_of(self, session: "Session", route: Route, argv: list[bytes], finish: Callable[[Ran | None], None]) -> Job:
         """One command as a job."""
