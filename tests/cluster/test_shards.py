@@ -1,0 +1,247 @@
+"""Three nodes with three shards: every kind of command over keys of several of them, through any node."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.cluster.cluster_process import ClusterProcess, wait_until
+
+SETTINGS = {"shards": 3, "disk_free_bytes_min": 0, "disk_ballast_bytes": 0}
+A, B, C = "b", "c", "a"
+"""Keys of the first, the second and the third shard."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcess]:
+    with ClusterProcess(tmp_path_factory.mktemp("shards"), 3, **SETTINGS) as cluster:
+        wait_until(lambda: cluster.client("n1").mset({A: 1, B: 1, C: 1}), "the shards have leaders")
+        yield cluster
+
+
+@pytest.fixture
+def clients(cluster: ClusterProcess) -> Iterator[list[Any]]:
+    clients = [cluster.client(name, decode_responses=True) for name in cluster.names]
+    clients[0].flushall()
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def test_the_keys_are_in_three_shards_with_a_leader_on_each_node(cluster: ClusterProcess) -> None:
+    def led() -> bool:
+        slots = cluster.client("n2").execute_command("CLUSTER SLOTS")
+        return len(slots) == 3 and len({primary[1] for _, _, primary, *_ in slots}) == 3
+
+    wait_until(led, "every node leads a shard")
+    client = cluster.client("n1")
+    slots = [client.execute_command("CLUSTER KEYSLOT", key) for key in (A, B, C)]
+    assert [slot * 3 // 16384 for slot in slots] == [0, 1, 2]
+    assert len(client.execute_command("CLUSTER SHARDS")) == 3
+    nodes = client.execute_command("CLUSTER NODES")
+    assert sorted(facts["slots"][0] for facts in nodes.values()) == [["0", "5460"], ["10922", "16383"], ["5461", "10921"]]
+
+
+def test_commands_of_many_keys(clients: list[Any]) -> None:
+    one, two, three = clients
+    assert one.mset({A: 1, B: 2, C: 3})
+    assert two.mget(A, B, C, "none") == ["1", "2", "3", None]
+    assert three.exists(A, B, C, "none", A) == 4
+    assert one.touch(A, B, C) == 3
+    assert not two.msetnx({A: 9, "new:1": 9, "new:2": 9})
+    assert one.mget("new:1", "new:2") == [None, None]
+    assert two.msetnx({"new:1": 9, "new:2": 9, "new:3": 9})
+    assert three.delete(A, B, "none") == 2
+    assert one.unlink(C, "new:1", "new:2", "new:3") == 4
+    assert two.dbsize() == 0
+
+
+def test_commands_that_combine_keys(clients: list[Any]) -> None:
+    one, two, three = clients
+    one.set(A, "x", ex=1000)
+    assert two.rename(A, B) and three.get(B) == "x" and 0 < one.ttl(B) <= 1000 and two.get(A) is None
+    assert not one.renamenx(B, B)
+    assert three.copy(B, C) and one.get(C) == "x" and not two.copy(B, C)
+    two.delete(A, B, C)
+    one.rpush(A, "1", "2", "3")
+    assert two.lmove(A, B, "LEFT", "RIGHT") == "1" and three.rpoplpush(A, C) == "3"
+    assert [one.lrange(key, 0, -1) for key in (A, B, C)] == [["2"], ["1"], ["3"]]
+    one.delete(A, B, C)
+    one.sadd(A, 1, 2, 3)
+    two.sadd(B, 2, 3, 4)
+    assert three.smove(A, B, 1) and two.smembers(A) == {"2", "3"}
+    assert one.sinterstore(C, A, B) == 2 and two.sunion(A, B) == {"1", "2", "3", "4"} and three.sdiff(B, A) == {"1", "4"}
+    one.delete(A, B, C)
+    one.zadd(A, {"m": 1})
+    one.zadd(B, {"m": 2, "n": 3})
+    assert two.zunionstore(C, [A, B]) == 2 and three.zrange(C, 0, -1, withscores=True) == [("m", 3), ("n", 3)]
+    assert one.zrangestore(A, B, 1, 1) == 1 and two.zrange(A, 0, -1) == ["n"]
+    one.delete(A, B, C)
+    one.set(A, "abc")
+    two.set(B, "abd")
+    assert three.bitop("XOR", C, A, B) == 3 and one.get(C) == "\x00\x00\x07"
+    assert two.lcs(A, B) == "ab"
+    one.delete(A, B, C)
+    one.pfadd(A, "x", "y")
+    two.pfadd(B, "z")
+    assert three.pfcount(A, B) == 3 and three.pfmerge(C, A, B) and one.pfcount(C) == 3
+    one.delete(A, B, C)
+    one.rpush(A, 3, 1, 2)
+    one.mset({"weight_1": 30, "weight_2": 20, "weight_3": 10})
+    assert two.sort(A, by="weight_*", get=["#", "weight_*"], store=B) == 6
+    assert three.lrange(B, 0, -1) == ["3", "10", "2", "20", "1", "30"]
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        one.sunionstore(C, A, B)
+    with pytest.raises(redis.ResponseError, match="no such key"):
+        one.rename("none", A)
+    assert one.set("moving", 1) and one.copy("moving", "copied", destination_db=3) and one.move("moving", 4)
+
+
+def test_transactions(clients: list[Any]) -> None:
+    one, two, three = clients
+    one.set(B, "text")
+    pipe = two.pipeline(transaction=True)
+    answers = pipe.set(A, 1).incr(C).lpush(B, "wrong type").get(B).ping().execute(raise_on_error=False)
+    assert answers[:2] == [True, 1] and isinstance(answers[2], redis.ResponseError) and answers[3:] == ["text", True]
+    with three.pipeline(transaction=True) as watching:
+        watching.watch(A, B)
+        one.set(B, "other")
+        watching.multi()
+        watching.incr(A)
+        watching.incr(C)
+        with pytest.raises(redis.WatchError):
+            watching.execute()
+        watching.watch(A, B)
+        watching.multi()
+        watching.incr(A)
+        watching.incr(C)
+        assert watching.execute() == [2, 2]
+    with pytest.raises(redis.ResponseError, match="a command on all keys cannot be part of a transaction"):
+        one.pipeline(transaction=True).incr(A).dbsize().execute()
+    assert one.get(A) == "2"
+
+
+def test_scripts(clients: list[Any]) -> None:
+    one, two, _ = clients
+    script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('INCRBY', KEYS[2], ARGV[1])"
+    assert one.eval(script, 2, A, B, 5) == 5 and two.eval(script, 2, A, B, 6) == 11
+    undeclared = "redis.call('INCR', 'b') redis.call('INCR', 'c') return redis.call('INCR', 'a')"
+    assert one.eval(undeclared, 0) == 1 and two.mget(A, B, C) == ["7", "12", "1"]
+    assert one.eval("return pcall(redis.call, 'INCR', KEYS[1] .. 'x') and redis.call('GET', 'bx')", 1, A) == "1"
+    with pytest.raises(redis.ResponseError, match="a command on all keys"):
+        one.eval("return redis.call('DBSIZE')", 0)
+    endless = "local i = tonumber(redis.call('GET', 'at') or 0) while true do redis.call('GET', 'k' .. i) i = i + 1 end"
+    with pytest.raises(redis.ResponseError, match="name them as KEYS"):
+        one.eval(endless, 0)
+    two.function_load("#!lua name=shards\nredis.register_function('put', function(keys, args) "
+                      "return redis.call('MSET', keys[1], args[1], keys[2], args[1]) end)", replace=True)  # fmt: skip
+    wait_until(lambda: one.fcall("put", 2, A, C, 8), "the function is known everywhere")
+    assert two.mget(A, C) == ["8", "8"]
+
+
+def test_commands_on_all_keys(clients: list[Any]) -> None:
+    one, two, three = clients
+    one.mset({f"key:{number}": number for number in range(300)})
+    assert two.dbsize() == 300 and len(three.keys("*")) == 300 and len(one.keys("key:1?")) == 10
+    assert sorted(two.scan_iter(count=50)) == sorted(f"key:{number}" for number in range(300))
+    assert three.randomkey().startswith("key:")
+    assert one.flushdb() and two.dbsize() == 0 and three.randomkey() is None
+    with pytest.raises(redis.ResponseError, match="SWAPDB is not supported"):
+        one.swapdb(0, 1)
+
+
+def test_keys_expire(clients: list[Any]) -> None:
+    one, two, _ = clients
+    for key in (A, B, C):
+        one.set(key, 1, px=100)
+    time.sleep(0.15)
+    assert two.mget(A, B, C) == [None, None, None]
+    wait_until(lambda: two.dbsize() == 0, "the keys are deleted")
+
+
+def test_a_blocked_client_is_served_from_another_node(clients: list[Any]) -> None:
+    one, two, three = clients
+    got: list[Any] = []
+    waiter = threading.Thread(target=lambda: got.append(two.blpop([A, B, C], 20)))
+    waiter.start()
+    time.sleep(0.2)
+    three.rpush(C, "element")
+    waiter.join(20)
+    assert got == [(C, "element")]
+    started = time.monotonic()
+    assert one.blpop([A, B], 1) is None and time.monotonic() - started < 15
+    waiter = threading.Thread(target=lambda: got.append(one.blmove(A, B, 20, "LEFT", "LEFT")))
+    waiter.start()
+    two.rpush(A, "moved")
+    waiter.join(20)
+    assert got[1:] == ["moved"] and three.lrange(B, 0, -1) == ["moved"]
+
+
+def test_published_messages_reach_every_node(clients: list[Any]) -> None:
+    one, two, _ = clients
+    subscriber = two.pubsub()
+    subscriber.subscribe("channel")
+    assert subscriber.get_message(timeout=10)["type"] == "subscribe"
+    one.pipeline(transaction=True).incr(A).publish("channel", "hello").incr(B).execute()
+    assert wait_until(lambda: subscriber.get_message(timeout=1), "the message arrives")["data"] == "hello"
+    subscriber.close()
+
+
+def test_a_session_on_a_replica_reads_its_own_writes(cluster: ClusterProcess) -> None:
+    client = cluster.client("n3", single_connection_client=True)
+    client.execute_command("READONLY")
+    for number in range(30):
+        client.mset({A: number, B: number, C: number})
+        assert client.mget(A, B, C) == [b"%d" % number] * 3
+        assert client.get(B) == b"%d" % number
+
+
+def test_what_is_not_supported_says_so(clients: list[Any]) -> None:
+    one = clients[0]
+    for words, text in (
+        (["CLIENT", "TRACKING", "ON"], "client tracking is not supported"),
+        (["MAKO", "REMOVE", "3"], "cannot be changed by command yet"),
+        (["WAIT", "2", "10"], "WAIT is supported for up to 1 replicas"),
+    ):
+        with pytest.raises(redis.ResponseError, match=text):
+            one.execute_command(*words)
+    assert one.execute_command("WAIT", "1", "10") == 1
+
+
+def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    with ClusterProcess(tmp_path, 3, **SETTINGS) as cluster:
+        client = cluster.client("n1")
+        values = {f"key:{number}": b"%d" % number for number in range(50)}
+        wait_until(lambda: client.mset(values), "the shards have leaders")
+        for name in cluster.names:
+            cluster.kill(name)
+        for name in cluster.names:
+            cluster.start(name, wait=False)
+        for name in cluster.names:
+            cluster.wait_until_up(name)
+        found = wait_until(lambda: cluster.client("n2").mget(list(values)), "the shards have leaders again")
+        assert found == list(values.values())
+
+
+def test_clients_are_redirected_if_they_are_to_be(tmp_path: Path) -> None:
+    with ClusterProcess(tmp_path, 3, redirect="moved", **SETTINGS) as cluster:
+        plain = cluster.client("n1")
+        wait_until(lambda: plain.mset({A: 1, B: 1, C: 1}), "the shards have leaders")
+
+        def answers() -> list[str]:
+            texts = []
+            for key in (A, B, C):
+                try:
+                    plain.get(key)
+                except redis.ResponseError as error:
+                    texts.append(str(error))
+            return texts
+
+        wait_until(lambda: len(answers()) == 2, "two shards are led elsewhere")
+        client = redis.RedisCluster(port=cluster.ports["n2"], host="127.0.0.1")
+        assert [client.incr(key) for key in (A, B, C)] == [2, 2, 2]
+        client.close()
