@@ -56,6 +56,7 @@ class ShardReplica:
         self.elections_won = 0
         self.applied_index = Index(0)
         self.log_bytes = 0
+        self.unwritten = 0
         self.participant: Participant | None = None
         self.in_progress: set[Hashable] = set()
         """Tickets that the participant owes an answer."""
@@ -89,8 +90,8 @@ class ShardReplica:
     def propose(self) -> bool:
         """Has what was executed since the last call written to the log. Returns whether there was anything."""
         participant = self.participant
-        if participant is None:
-            return False
+        if participant is None or self.unwritten:
+            return False  # the disk could not take another entry anyway; what waits becomes one
         if self._payload is None:
             self._payload = participant.take_entry()
             if self._payload is None:
@@ -147,6 +148,8 @@ class ShardReplica:
             ops += self.log.append_ops(ready.entries)
             self.log_bytes += sum(len(entry.payload) for entry in ready.entries)
         last = ready.entries[-1] if ready.entries else None
+        if last is not None:
+            self.unwritten += 1
         self.disk.submit(ops, EntriesWritten(self, last, list(ready.messages_after_persist)))
 
     def _apply(self, ready: Ready) -> None:
