@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _repair(Repair(file, node), config, settings)
         return serve(config, settings)
     except Damaged as error:
-        print(f"makoredis: {error.place}: {error.what}; {advice(file.path, options.node, file.nodes)}", file=sys.stderr)
+        print(f"makoredis: {error.place}: {error.what}; {advice(file, options.node)}", file=sys.stderr)
         return 1
     except (ConfigError, Fatal) as error:
         print(f"makoredis: {error}", file=sys.stderr)

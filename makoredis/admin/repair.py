@@ -43,6 +43,8 @@ class Repair:
 
     def __init__(self, file: FileConfig, node: NodeConfig) -> None:
         """Raises: Fatal for a node that cannot be repaired."""
+        if file.shards > 1:
+            raise Fatal("--repair: several shards cannot be repaired by command yet; their members cannot change")
         self.node = node
         self.others = [each for each in file.nodes if each.id != node.id]
         self.cluster = file.cluster
@@ -151,10 +153,10 @@ def _facts(reply: Reply) -> Facts:
     return {bytes(key): value for key, value in zip(reply[::2], reply[1::2]) if isinstance(key, bytes)}
 
 
-def advice(config: Path | None, node: str | None, nodes: Sequence[NodeConfig]) -> str:
+def advice(file: FileConfig, node: str | None) -> str:
     """What to do about damaged data."""
-    if len(nodes) > 1 and node is not None:
-        command = f"makoredis --config {config} --node {node} --repair"
+    if len(file.nodes) > 1 and node is not None and file.shards == 1:
+        command = f"makoredis --config {file.path} --node {node} --repair"
         return f"the other replicas have it all: {command} fetches it from them"
     return "do not start a node on it as it is; restore a backup into an empty directory"
 

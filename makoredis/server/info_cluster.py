@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from makoredis.base.ids import NodeId
 from makoredis.consensus.core import PeerStatus
-from makoredis.storage.layout import shard_range
+from makoredis.server.info_shards import shards
+from makoredis.storage.layout import table_range
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -112,6 +113,7 @@ def mako(server: "Server") -> Lines:
     executor = node.host.executor
     receiver, sender = node.snapshots.receiver, node.snapshots.sender
     transport = node.transport
+    store_bytes, journal_bytes = node.store.disk_bytes()
     return {
         "role": "leader" if node.host.is_leader else "follower",
         "node_id": node.settings.id,
@@ -119,11 +121,12 @@ def mako(server: "Server") -> Lines:
         "serves": int(node.host.serves()),
         "executed_transactions": executor.version,
         "pending_transactions": executor.pending_count,
+        "released_transactions": executor.version - executor.pending_count - executor.undone_count,
         "undone_transactions": executor.undone_count,
         "released_index": node.host.chosen_index(),
         "executed_index": max(executor.last_proposed, node.host.applied_index),
-        "watermark_us": executor.last_ts(),
-        "watermark_lag_us": max(0, server.wall_us - executor.last_ts()) if executor.pending_count else 0,
+        "watermark_us": executor.watermark,
+        "watermark_lag_us": _watermark_lag_us(server),
         "forwarded_requests": server.forwarding.forwarded_count,
         "waiting_for_leader": len(server.forwarding.waiting),
         "proxies": len(server.forwarding.proxies.by_origin),
@@ -140,8 +143,17 @@ def mako(server: "Server") -> Lines:
         "snapshot_bytes_received": receiver.received_bytes,
         "checkpoints": node.checkpointer.count,
         "log_bytes_since_checkpoint": node.host.log_bytes,
-        "log_disk_bytes": node.store.engine.approximate_size(*shard_range(b"l", node.host.shard)),
+        "log_disk_bytes": node.store.engine.approximate_size(*table_range(b"l")) + journal_bytes,
+        "store_disk_bytes": store_bytes,
+        **shards(server),
     }
+
+
+def _watermark_lag_us(server: "Server") -> int:
+    """How old what is final is; 0 while all that this node knows of is final."""
+    host = server.node.host
+    is_behind = host.executor.pending_count or host.core.status().last_index > host.applied_index
+    return max(0, server.wall_us - host.executor.watermark) if is_behind else 0
 
 
 def role_reply(server: "Server") -> Any:

@@ -4,6 +4,7 @@ Order of opening: lock, identity, store, batch number against the synced mark. E
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from makoredis.base.errors import StorageError
@@ -79,6 +80,14 @@ class Store:
         """
         self.engine.close()
         self.engine, self._written_number = self._open_checked(create=False)
+
+    def disk_bytes(self) -> tuple[int, int]:
+        """What the store's files take, and how much of that is its journal, which is in no table yet."""
+        sizes = {}
+        for file in self.directory.database_path.iterdir():
+            with suppress(FileNotFoundError):  # it deletes some at any time
+                sizes[file] = file.stat().st_size
+        return sum(sizes.values()), sum(size for file, size in sizes.items() if file.suffix == ".log")
 
     def close(self) -> None:
         """Syncs nothing that was not synced; releases the directory."""

@@ -58,6 +58,8 @@ class _Turn:
     closed_sessions: list[tuple[int, int]] = field(default_factory=list)
     is_wanted: bool = False
     """Somebody waits for an entry, even an empty one."""
+    closed_ts: int = 0
+    """The entry's, once it is proposed."""
 
 
 @record
@@ -103,6 +105,8 @@ class Executor:
         """Counts transactions that changed something (INFO's rdb_changes_since_last_save)."""
         self.pending_count = 0
         """Transactions that are executed and not chosen."""
+        self.watermark = 0
+        """The closed timestamp of the last chosen entry."""
         self._positions = 0
         self._turn = self._new_turn()
         self._pending: deque[_Proposed] = deque()
@@ -200,6 +204,7 @@ class Executor:
         """The payload of this turn's entry; `proposed` or `undo_turn` says what became of it."""
         closed, self.closed_sessions = self.closed_sessions, []
         self._turn.closed_sessions = closed
+        self._turn.closed_ts = self.clock.last
         return encode_payload(EntryPayload(epoch, self.clock.last, self._turn.transactions, closed))
 
     def proposed(self, index: Index) -> None:
@@ -222,6 +227,7 @@ class Executor:
             for origin in turn.closed_sessions:
                 self.requests.close(origin)
             announcements += turn.announcements
+            self.watermark = turn.closed_ts
             turn.gate.open()
         return announcements
 
@@ -259,6 +265,7 @@ class Executor:
         for origin in entry.closed_sessions:
             self.requests.close(origin)
         self.clock.observe(entry.closed_ts)
+        self.watermark = entry.closed_ts
         return announcements
 
     def _apply_unless_included(self, effect: Effect, index: int) -> None:

@@ -37,6 +37,8 @@ def mako_backup(server: "Server", session: Session, action: bytes) -> Any:
 
 def _begin(server: "Server", session: Session) -> Map:
     node = server.node
+    if node.shards is not None:
+        raise ClientError("ERR a backup of several shards is not supported yet; `makoredis export` writes all keys")
     if node.settings.id in node.settings.witnesses:
         raise ClientError("ERR this node is a witness: it has no data to back up")
     close(server, session)

@@ -1,0 +1,115 @@
+"""INFO's sections on the cluster: what they say exists, and moves when what it is about happens."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.cluster.processes import Cluster, Node, wait_for
+
+
+def everything(node: Node) -> dict[str, Any]:
+    return {**node.info("replication"), **node.info("raft"), **node.info("mako")}
+
+
+def test_every_figure_moves(tmp_path: Path) -> None:
+    with Cluster(tmp_path, settings={"checkpoint_log_bytes": 50_000}).start() as cluster:
+        leader, follower = cluster.leader(), cluster.followers()[0]
+        before, follower_before = everything(leader), everything(follower)
+        with follower.client() as client:
+            for number in range(300):
+                client.set(f"key{number}", "x" * 400)
+            assert everything(leader)["proxies"] >= 1
+        wait_for(lambda: everything(leader)["checkpoints"] > before["checkpoints"], "a checkpoint")
+        after, follower_after = everything(leader), everything(follower)
+        for name in ("executed_transactions", "released_transactions"):
+            assert after[name] == before[name] + 300
+        for name in ("raft_commit_index", "raft_applied_index", "raft_last_index", "raft_persisted_index"):
+            assert after[name] > before[name]
+        for name in ("released_index", "executed_index", "watermark_us", "store_disk_bytes", "master_repl_offset"):
+            assert after[name] > before[name], name
+        assert after["log_disk_bytes"] > 100_000
+        assert follower_after["forwarded_requests"] >= follower_before["forwarded_requests"] + 300
+        assert after["connected_peers"] == 2 and after["connected_slaves"] == 2
+        assert after["slave0"]["lag"] == after[f"raft_peer{follower.id}"]["lag"] == 0
+        assert (after["role"], follower_after["role"]) == ("leader", "follower")
+
+        _lag_shows(leader, follower)
+        _undone_transactions_show(cluster, leader)
+        ended = everything(cluster.leader())
+        assert ended["raft_term"] > after["raft_term"] and ended["raft_leader"] != after["raft_leader"]
+        assert ended["raft_elections_won"] == 1
+
+
+def test_several_shards_show_themselves(tmp_path: Path) -> None:
+    with Cluster(tmp_path, settings={"shards": 3}).start() as cluster:
+        node = cluster[1]
+        with node.client() as client:
+            before = node.info("mako")
+            assert before["shards"] == 3
+            client.mset({f"key{number}": number for number in range(100)})
+            wait_for(lambda: node.info("mako")["watermark_us"] > before["watermark_us"], "the watermark moves")
+            after = node.info("mako")
+            for shard in range(1, 4):
+                assert after[f"shard{shard}"]["commit"] > before[f"shard{shard}"]["commit"]
+            with pytest.raises(redis.ResponseError, match="several shards is not supported"):
+                client.execute_command("MAKO", "BACKUP", "BEGIN")
+
+
+def _lag_shows(leader: Node, follower: Node) -> None:
+    """A stopped follower falls behind."""
+    assert follower.process is not None
+    follower.process.send_signal(signal.SIGSTOP)
+    try:
+        with leader.client() as client:
+            for number in range(50):
+                client.set(f"more{number}", "x")
+        assert everything(leader)[f"raft_peer{follower.id}"]["lag"] > 0
+        wait_for(lambda: everything(leader)[f"raft_peer{follower.id}"]["live"] == 0, "it is missed")
+        assert everything(leader)["connected_slaves"] == 1
+    finally:
+        follower.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: everything(leader)[f"raft_peer{follower.id}"]["lag"] == 0, "it has caught up")
+
+
+def _undone_transactions_show(cluster: Cluster, leader: Node) -> None:
+    """A leader that is alone executes, cannot have it chosen, and has to take it back."""
+    others = [node for node in cluster.nodes.values() if node is not leader]
+    for node in others:
+        assert node.process is not None
+        os.kill(node.process.pid, signal.SIGSTOP)
+    with leader.client(socket_timeout=60) as client:
+
+        def write() -> None:
+            client.set("pending", "1")
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            seen = wait_for(lambda: _pending(leader), "it is executed")
+            assert seen["watermark_lag_us"] > 0 and seen["executed_index"] > seen["released_index"]
+            wait_for(lambda: leader.info("mako")["undone_transactions"] > 0, "it is taken back")
+        finally:
+            for node in others:
+                assert node.process is not None
+                os.kill(node.process.pid, signal.SIGCONT)
+        writer.join()
+    new_leader = cluster.leader()
+    with new_leader.client() as client:
+        assert client.get("pending") == b"1"
+    if new_leader is leader:  # it may win again; what follows is about another one
+        with new_leader.client() as client:
+            client.execute_command("MAKO", "TRANSFER", others[0].id)
+        wait_for(lambda: cluster.leader() is not leader, "another one leads")
+
+
+def _pending(leader: Node) -> dict[str, Any] | None:
+    try:
+        found = leader.info("mako")
+    except redis.RedisError:
+        return None
+    return found if found["pending_transactions"] else None
