@@ -1,8 +1,9 @@
 """One shard's replica on a node where there are several shards: its consensus core, its log, and, while it leads, the
 participant that executes (`makoredis.txn.participant`).
 
-What is chosen goes to the node's snapshot (`makoredis.txn.follower`), on the leader too: the snapshot is what is final,
-on all shards alike, and what the next leadership begins with. The participant runs ahead of it on a copy.
+While another node leads, what is chosen goes to the shard's replica in the node's snapshot (`makoredis.txn.follower`). A
+leadership takes that replica's place there, runs ahead of the snapshot on the same keyspace, and in the end takes back
+what the snapshot does not show.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -18,7 +19,8 @@ from makoredis.storage.log import ShardLog, hard_state_op
 from makoredis.txn.entries import decode_payload
 from makoredis.txn.follower import Snapshot
 from makoredis.txn.participant import Participant, Program
-from makoredis.txn.recovery import take_over
+from makoredis.txn.recovery import recover
+from makoredis.txn.replica import Replica
 
 
 class ShardReplica:
@@ -130,6 +132,8 @@ class ShardReplica:
 
     def _stand_down(self) -> None:
         """What was executed and not chosen is forgotten; whether it is chosen after all, the next leader finds out."""
+        if self.participant is not None:
+            self.snapshot.local[self.shard], _ = self.participant.step_down()
         self.participant = None
         self._payload = None
         self.turned += self.in_progress
@@ -137,8 +141,14 @@ class ShardReplica:
 
     def _take_over(self) -> None:
         wall_us = self.wall_us + self.clock_offset_us
-        self.participant = take_over(self.shard, self.term, self.snapshot, (), self.program, self.rng, wall_us)
-        self.participant.chosen_index = self.applied_index
+        knowledge = self.snapshot.knowledge
+        participant = recover(self._following(), self.term, (), knowledge, self.program, self.rng, wall_us)
+        self.participant = self.snapshot.local[self.shard] = participant
+
+    def _following(self) -> Replica:
+        replica = self.snapshot.local[self.shard]
+        assert isinstance(replica, Replica)
+        return replica
 
     def _write(self, ready: Ready) -> None:
         ops: Ops = []
@@ -155,13 +165,16 @@ class ShardReplica:
     def _apply(self, ready: Ready) -> None:
         if not ready.committed:
             return
-        for entry in ready.committed:
-            if entry.kind == EntryKind.NORMAL:
-                self.snapshot.chosen(self.shard, decode_payload(entry.payload), entry.index)
         self.applied_index = ready.committed[-1].index
-        self.core.applied(self.applied_index)
         if self.participant is not None:
             self.participant.chosen(self.applied_index)
+        else:
+            replica = self._following()
+            for entry in ready.committed:
+                if entry.kind == EntryKind.NORMAL:
+                    replica.take(entry.index, decode_payload(entry.payload), self.snapshot.knowledge)
+            replica.index = self.applied_index
+        self.core.applied(self.applied_index)
 
 
 Replicas = Sequence[ShardReplica]

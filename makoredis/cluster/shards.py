@@ -44,6 +44,8 @@ from makoredis.txn.messages import (
     Refused,
 )
 from makoredis.txn.participant import Output, Reply
+from makoredis.txn.replica import Replica
+from makoredis.txn.requests import RequestRecord
 
 ANNOUNCE_SECONDS = 0.1
 """How often a watermark is announced that has not moved."""
@@ -90,7 +92,7 @@ class Shards:
         self.send = send
         self.rng = rng
         self.knowledge = Knowledge(slots.shards)
-        self.snapshot = Snapshot(slots.shards, self.knowledge, make_space)
+        self.snapshot = Snapshot([Replica(shard, make_space()) for shard in slots.shards], self.knowledge)
         self.coordinator = Coordinator(node, incarnation, self.knowledge, GIVE_UP_AFTER_US)
         self.replicas: dict[ShardId, ShardReplica] = {}
         self.peers: Callable[[], list[NodeId]] = list
@@ -135,6 +137,7 @@ class Shards:
                 self._refresh(replica)
                 replica.participant.tick(self.wall_us)
         self.coordinator.tick(self.wall_us)
+        self.knowledge.forget()
         if self._now - self._announced_at >= ANNOUNCE_SECONDS:
             self._announced_at = self._now
             for shard, watermark in list(self._watermarks.items()):
@@ -167,8 +170,8 @@ class Shards:
         self._latest[origin] = ticket.sequence
         self._refresh(replica)
         replica.in_progress.add(ticket)
-        request = (ticket.incarnation, ticket.session, ticket.sequence)
-        participant.submit(ticket, part, request, ticket.sequence - 1)
+        request = RequestRecord(ticket.incarnation, ticket.session, ticket.sequence, ticket.sequence - 1, b"")
+        participant.submit(ticket, part, request)
         return True
 
     def submit_own(self, shard: ShardId, part: Part) -> None:
@@ -183,11 +186,8 @@ class Shards:
         return results
 
     def take_touched(self) -> list[tuple[int, bytes]]:
-        """Databases and keys that have changed, if the snapshot takes note of them."""
-        touched = self.snapshot.touched
-        if touched:
-            self.snapshot.touched = []
-        return touched
+        """Databases and keys whose changes have become final, if the snapshot takes note of them."""
+        return self.snapshot.take_touched()
 
     def take_turned(self) -> list[Ticket]:
         """Requests of clients of this node that have to be asked again."""

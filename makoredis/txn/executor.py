@@ -23,10 +23,10 @@ from makoredis.base.record import record
 from makoredis.data.access import Access
 from makoredis.data.effects import Effect, FlushDatabase, Undo
 from makoredis.data.keyspace import Keyspace
-from makoredis.data.values import Value
 from makoredis.txn.entries import EntryPayload, TransactionRecord, decode_payload, encode_payload
 from makoredis.txn.gate import Gate
 from makoredis.txn.requests import RequestRecord, RequestTable
+from makoredis.txn.rows import apply_unless_included
 
 Notices = list[tuple[int, bytes, bytes, int]]
 Messages = list[tuple[bytes, bytes, bool, int]]
@@ -252,7 +252,7 @@ class Executor:
             effects = transaction.effects
             for effect in effects:
                 if is_ahead:
-                    self._apply_unless_included(effect, index)
+                    apply_unless_included(self.space, effect, index, self.row_indexes, self.state_index)
                 else:
                     effect.apply(self.space)
             self._mark_dirty(effects)
@@ -267,30 +267,6 @@ class Executor:
         self.clock.observe(entry.closed_ts)
         self.watermark = entry.closed_ts
         return announcements
-
-    def _apply_unless_included(self, effect: Effect, index: int) -> None:
-        """Applies an effect to a state that was loaded from a checkpoint and in parts is ahead of the log."""
-        if effect.key is not None:
-            if self.row_indexes.get((effect.db, effect.key), 0) < index:
-                effect.apply(self.space)
-        elif isinstance(effect, FlushDatabase):
-            self._flush_older(effect, index)
-        elif index > self.state_index:
-            effect.apply(self.space)
-
-    def _flush_older(self, effect: FlushDatabase, index: int) -> None:
-        """Empties a database except for what was loaded from rows that are as new as this effect or newer."""
-        database = self.space.by_id[effect.db]
-        newer: list[tuple[bytes, Value, int]] = []
-        for (db, key), row_index in self.row_indexes.items():
-            if db == effect.db and row_index >= index:
-                value = database.get(key)
-                if value is not None:
-                    newer.append((key, value, database.expires.get(key, 0)))
-        effect.apply(self.space)
-        for key, value, deadline_ms in newer:
-            database.put(key, value)
-            database.set_deadline(key, deadline_ms)
 
     def undo_turn(self) -> Gate:
         """Takes back what this turn did, because it cannot be proposed. Returns the gate that will never open."""

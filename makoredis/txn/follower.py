@@ -6,83 +6,90 @@ own epoch covers it, or a later epoch was announced together with how the earlie
 
 Transactions of one shard are applied in log order. A log is not sorted by timestamps, but those that conflict are in
 the same order in both, and the others commute.
+
+A shard that the node leads itself is ahead of the snapshot. There a key is read in place if it was not written since;
+any other read goes through the leader.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 from makoredis.data.keyspace import Keyspace
-from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
 from makoredis.txn.knowledge import Knowledge
-from makoredis.txn.requests import RequestTable
-from makoredis.txn.vectors import from_wire
+from makoredis.txn.replica import Replica
 
-Waiting = deque[tuple[int, TransactionRecord]]
-"""Records with the index of their entry, in log order."""
+
+class Local(Protocol):
+    """What the snapshot needs of a shard on this node: a `Replica`, or the `Participant` that leads."""
+
+    @property
+    def space(self) -> Keyspace: ...
+
+    @property
+    def complete_to(self) -> int: ...
+
+    @property
+    def rows_ts(self) -> int: ...
+
+    def advance_to(self, ts: int, knowledge: Knowledge) -> None: ...
+
+    def shows(self, db: int, key: bytes, ts: int) -> bool: ...
+
+    def shows_all(self) -> bool: ...
+
+    def take_touched(self) -> list[tuple[int, bytes]]: ...
+
+    def note_keys(self, is_wanted: bool) -> None: ...
 
 
 class Snapshot:
-    """The follower replicas of one node."""
+    """All shards of one node at one timestamp."""
 
-    def __init__(
-        self, shards: Iterable[int], knowledge: Knowledge, make_space: Callable[[], Keyspace] = Keyspace
-    ) -> None:
+    def __init__(self, replicas: Iterable[Replica], knowledge: Knowledge) -> None:
         self.knowledge = knowledge
-        self.spaces = {shard: make_space() for shard in shards}
-        self.requests = {shard: RequestTable() for shard in self.spaces}
-        """By shard, what was answered to requests that are part of the snapshot."""
-        self.facts: dict[int, list[ClosedEpochs]] = {shard: [] for shard in self.spaces}
-        """By shard, the facts in its log."""
+        self.local: dict[int, Local] = {replica.shard: replica for replica in replicas}
+        """Every shard's replica or leader. Who replaces one by the other does it here too."""
         self.ts = 0
         """What is visible. Never decreases."""
-        self.complete_to: dict[int, int] = dict.fromkeys(self.spaces, 0)
-        """By shard, `closed_ts` of the last entry that has arrived."""
-        self.waiting: dict[int, Waiting] = {shard: deque() for shard in self.spaces}
-        """By shard, what is chosen and above `ts`."""
-        self.notes_keys = False
-        """Whether somebody wants to know which keys have changed."""
-        self.touched: list[tuple[int, bytes]] = []
-        """They have, since somebody took this list."""
 
-    def chosen(self, shard: int, entry: EntryPayload, index: int = 0) -> None:
-        """The next chosen entry of a shard's log."""
-        self.waiting[shard].extend((index, transaction) for transaction in entry.transactions)
-        self.complete_to[shard] = max(self.complete_to[shard], entry.closed_ts)
-        self.facts[shard] += entry.facts
-        self.knowledge.learn(entry.facts)
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be read: not before everything is taken in that rows of a checkpoint may show."""
+        return self.ts > 0 and all(self.ts >= shard.rows_ts for shard in self.local.values())
 
     def advance(self) -> bool:
-        """Moves the snapshot as far as the watermark and the entries here allow. Returns whether it moved."""
-        ts = min(self.knowledge.global_ts, *self.complete_to.values())
+        """Moves all shards as far as the watermark and the entries here allow. Returns whether they moved."""
+        local = self.local.values()
+        ts = self.knowledge.global_ts
+        for shard in local:
+            ts = min(ts, shard.complete_to)
         if ts <= self.ts:
             return False
         self.ts = ts
-        for shard, waiting in self.waiting.items():
-            if waiting:
-                self.waiting[shard] = self._apply(shard, waiting, ts)
+        for shard in local:
+            shard.advance_to(ts, self.knowledge)
         return True
 
-    def _apply(self, shard: int, waiting: Waiting, ts: int) -> Waiting:
-        space, requests = self.spaces[shard], self.requests[shard]
-        later: Waiting = deque()
-        for index, transaction in waiting:
-            if transaction.ts > ts:
-                later.append((index, transaction))
-            elif not self._is_void(transaction):
-                for effect in transaction.effects:
-                    effect.apply(space)
-                if self.notes_keys:
-                    self.touched += [
-                        (effect.db, effect.key) for effect in transaction.effects if effect.key is not None
-                    ]
-                if transaction.request is not None:
-                    requests.add(transaction.request)
-        return later
+    def may_read(self, session_ts: int) -> bool:
+        """Whether a session may read here that was acknowledged, or has read, what has this timestamp.
 
-    def _is_void(self, transaction: TransactionRecord) -> bool:
-        cross = transaction.cross
-        return cross is not None and self.knowledge.is_broken(from_wire(cross.dependencies))
+        It then has to remember `ts`: so its reads are monotonic on all nodes, and it reads its own writes.
+        """
+        return self.ts >= session_ts and self.is_whole
 
-    def waiting_count(self) -> int:
-        """Transactions that are chosen but not visible."""
-        return sum(map(len, self.waiting.values()))
+    def may_read_key(self, shard: int, db: int, key: bytes) -> bool:
+        """Whether a key can be read here. Otherwise its leader, this very node, has to be asked."""
+        return self.local[shard].shows(db, key, self.ts)
+
+    def may_read_all(self, shard: int = 0) -> bool:
+        """The same for every key, of all shards or of one (numbered from 1)."""
+        return all(local.shows_all() for number, local in self.local.items() if shard in (0, number))
+
+    def note_keys(self, is_wanted: bool) -> None:
+        """Whether `take_touched` is of interest."""
+        for local in self.local.values():
+            local.note_keys(is_wanted)
+
+    def take_touched(self) -> list[tuple[int, bytes]]:
+        """Databases and keys whose changes have become final since the last call."""
+        return [name for local in self.local.values() for name in local.take_touched()]

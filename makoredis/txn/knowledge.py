@@ -4,6 +4,12 @@ All of it is monotone, so stale knowledge only makes somebody wait. Invariants:
 * A shard's watermark belongs to an epoch and is never relabelled as another epoch's: that epoch may have lost it.
 * `(epoch, watermark)` of a shard never decreases, and neither does the global watermark.
 * A closed epoch has one final timestamp, for ever: it is announced only after a majority has the entry that says so.
+
+How an epoch ended is forgotten when nobody can depend on it any more. A node whose `W` is above `F` has heard of it,
+because the watermark of a later epoch comes together with it. A leader whose `W` is more than `LAG_MAX_US` behind its
+clock takes no part in anything; so whoever has not heard of it executes and votes at timestamps below `F` plus that
+limit only, and everybody else drops the dependency or breaks it. Once `W` has passed twice the limit after `F`, all
+those are decided on all shards and in all snapshots.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +18,9 @@ from makoredis.base.errors import Fatal
 from makoredis.base.record import Wire
 from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.vectors import Vector
+
+LAG_MAX_US = 300_000_000
+"""A leader whose global watermark is this far behind its clock refuses to execute."""
 
 
 class Watermark(Wire):
@@ -52,6 +61,21 @@ class Knowledge:
         if len(self.watermarks) == len(self.shards):
             self.global_ts = max(self.global_ts, min(ts for _, ts in self.watermarks.values()))
 
+    def raise_global(self, ts: int) -> None:
+        """Somebody has seen `W` at `ts`: a checkpoint of this node, from before its start."""
+        self.global_ts = max(self.global_ts, ts)
+
+    def is_obsolete(self, fact: ClosedEpochs) -> bool:
+        """Whether nobody can depend on these epochs any more."""
+        return fact.final_ts + 2 * LAG_MAX_US < self.global_ts
+
+    def forget(self) -> None:
+        """Drops what is obsolete, but for the last that is known of a shard: the next begins behind it."""
+        for shard, facts in self.closed.items():
+            if len(facts) > 1:
+                last = max(facts, key=_first)
+                self.closed[shard] = [fact for fact in facts if fact is last or not self.is_obsolete(fact)]
+
     def learn(self, facts: Iterable[ClosedEpochs]) -> bool:
         """Takes in facts from an announcement or a log. Returns whether any is new.
 
@@ -61,6 +85,8 @@ class Knowledge:
         for fact in facts:
             known = self._find(fact.shard, fact.first)
             if known is None:
+                if self.is_obsolete(fact) and self.closed.get(fact.shard):
+                    continue
                 self.closed.setdefault(fact.shard, []).append(fact)
                 is_new = True
             elif known != fact:
@@ -101,3 +127,7 @@ class Knowledge:
     def open_part(self, vector: Vector) -> Vector:
         """What is still to be waited for, and what is broken."""
         return {origin: ts for origin, ts in vector.items() if not self._is_durable(*origin, ts)}
+
+
+def _first(fact: ClosedEpochs) -> int:
+    return fact.first

@@ -57,6 +57,10 @@ class LockTable:
         """Queues; a later `release` returns the owner when it has its locks."""
         self._waiting.append(_Claim(owner, wanted))
 
+    def waiting(self) -> list[Hashable]:
+        """Who waits, in order."""
+        return [claim.owner for claim in self._waiting]
+
     def release(self, owner: Hashable) -> list[Hashable]:
         """Gives up locks, or the place in the queue. Returns who has got its locks by that, in order."""
         claim = self._held.pop(owner, None)

@@ -1,8 +1,13 @@
 """A shard's leader in one epoch: executes ahead of the log, takes part in cross-shard commits, and decides what may
 be shown (Mako §4, §5; design sections 8–11).
 
-Inputs: `tick`, `submit`, `step`, `proposed`, `chosen`, `settle` (after the node's `Knowledge` has grown). Outputs:
-`take_entry` (to propose) and `take_output` (messages, replies, a watermark to announce). Time comes in by `tick`.
+Inputs: `tick`, `submit` or `is_free` and `commit`, `step`, `proposed` or `refused`, `chosen`, `settle` (after the
+node's `Knowledge` has grown), `advance_to` (with the node's snapshot). Outputs: `take_entry` (to propose),
+`take_output` (messages, replies, a watermark to announce), and gates. Time comes in by `tick` and `now_us`.
+
+A transaction of this shard alone is run in one of two ways. `submit` queues it behind locks and answers with its
+ticket. Or the driver asks `is_free`, runs it on the keyspace itself, hands over what it did (`commit`) and lets the
+reply wait at the gate that it gets, or for what it has read at `gate_of`. If a gate is void, run its transaction again.
 
 Rules, each of which some test breaks on purpose:
 * A reply leaves only when every transaction whose effects it shows, its own included, is final.
@@ -14,7 +19,7 @@ Rules, each of which some test breaks on purpose:
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
@@ -23,10 +28,10 @@ from makoredis.base.clock import HybridClock
 from makoredis.base.record import record
 from makoredis.data.access import Access
 from makoredis.data.effects import Effect
-from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
-from makoredis.txn.knowledge import Knowledge, Watermark
-from makoredis.txn.locks import LockTable
+from makoredis.txn.gate import Gate, JointGate, void
+from makoredis.txn.knowledge import LAG_MAX_US, Knowledge, Watermark
+from makoredis.txn.locks import KeyLock, LockTable
 from makoredis.txn.messages import (
     Abort,
     Aborted,
@@ -44,15 +49,14 @@ from makoredis.txn.messages import (
     TransactionId,
     WatchedKey,
 )
-from makoredis.txn.pending import PendingList, PendingTransaction, depend_on, keys_of, latest_ts, vector_of
-from makoredis.txn.requests import RequestRecord, RequestTable
+from makoredis.txn.pending import PendingList, PendingTransaction, depend_on, latest_ts, vector_of
+from makoredis.txn.replica import LoggedTransaction, Replica, ShardCheckpoint
+from makoredis.txn.requests import Origin, RequestRecord
 from makoredis.txn.resolution import Inquiry
 from makoredis.txn.vectors import Vector, from_wire, join_into, to_wire
 
 Program = Callable[[Access, bytes], bytes]
 """Runs an operation on one shard's keyspace and returns its results; a function of both, and of the access's time."""
-RequestId = tuple[int, int, int]
-"""Incarnation, session, sequence (see `requests`)."""
 
 REFUSED_MAX = 100_000
 """Refused attempts that are remembered. Beyond it the oldest goes, and everything that started before it is refused."""
@@ -87,14 +91,18 @@ class Output:
     to_shards: list[tuple[int, Query | Answer]] = field(default_factory=list)
     replies: list[Reply | Turned] = field(default_factory=list)
     watermark: Watermark | None = None
+    voided: list[Gate] = field(default_factory=list)
+    """Gates that never open; whoever waits there has to run again."""
+    final: list[PendingTransaction] = field(default_factory=list)
+    """What has become final, in order, if the driver wants to tell somebody (`reports`)."""
 
 
 @dataclass(slots=True, eq=False)
 class _Submission:
     ticket: Hashable
     part: Part
-    request: RequestId | None
-    acknowledged: int
+    request: RequestRecord | None
+    """Without the answer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -126,41 +134,52 @@ class _Outcome:
     effects: list[tuple[int, list[Effect]]]
 
 
-class Participant:
-    """The leader of one shard in one epoch. Built by `recovery`; thrown away with its leadership."""
+@record
+class _Proposed:
+    """An entry on its way."""
 
-    def __init__(
-        self, shard: int, epoch: int, knowledge: Knowledge, program: Program, space: Keyspace, rng: Random
-    ) -> None:
-        self.shard = shard
+    index: int
+    closed_ts: int
+    facts: list[ClosedEpochs]
+    closed_sessions: list[Origin]
+
+
+class Participant:
+    """The leader of one shard in one epoch. Made by `recovery`; `step_down` ends it."""
+
+    def __init__(self, replica: Replica, epoch: int, knowledge: Knowledge, program: Program, rng: Random) -> None:
+        self.shard = replica.shard
         self.epoch = epoch
         self.knowledge = knowledge
         self.program = program
-        self.space = space
+        self.replica = replica
+        """Knows what is chosen; its keyspace is this leader's as long as it leads."""
+        self.space = replica.space
         self.rng = rng
         self.clock = HybridClock()
         self.now_us = 0
         self.has_lease = True
         """Kept by the driver: whether nobody else can have been elected."""
         self.is_serving = False
+        self.reports = False
+        """Whether the driver wants to hear of what has become final."""
         self.opening_index = 0
-        self.requests = RequestTable()
-        self.pending = PendingList(space, self.requests)
+        self.requests = replica.requests
+        self.pending = PendingList(self.space, self.requests, replica.ts)
         self.locks = LockTable()
         self.prepared: dict[TransactionId, _Prepared] = {}
         self.outcomes: dict[TransactionId, _Outcome] = {}
         """Committed ones that somebody may still ask about: those above `W`."""
-        self.closed_ts = 0
+        self.closed_ts = replica.closed_ts
         """Of the last entry proposed."""
-        self.chosen_index = 0
+        self.chosen_index = replica.index
         self.voided_count = 0
-        self.last_written: dict[tuple[int, bytes], int] = {}
-        """When keys were last written or rolled back, as far back as `written_floor`."""
-        self.written_floor = 0
+        self.written = replica.written
+        """When keys were last written or rolled back."""
         self.facts: list[ClosedEpochs] = []
         """For the next entry."""
-        self.logged_facts: list[ClosedEpochs] = []
-        """Those that the log had when this leadership began."""
+        self.closed_sessions: list[Origin] = []
+        """Clients that are gone since the last entry."""
         self._logged: set[tuple[int, int]] = set()
         """Shard and first epoch of the facts that are in the log or in `facts`."""
         self._own: list[ClosedEpochs] = []
@@ -169,7 +188,8 @@ class Participant:
         self._refused_floor = 0
         self._queued: dict[TransactionId, Prepare] = {}
         self._turn: list[PendingTransaction] = []
-        self._entries: deque[tuple[int, int]] = deque()
+        self._entries: deque[_Proposed] = deque()
+        self._taken: _Proposed | None = None
         self._proposing: list[PendingTransaction] = []
         self._waiting: list[_Waiting] = []
         self._wanted_ts = 0
@@ -189,52 +209,120 @@ class Participant:
             if highest > self.closed_ts:
                 self._want(highest)
 
-    def submit(self, ticket: Hashable, part: Part, request: RequestId | None = None, acknowledged: int = 0) -> None:
+    def submit(self, ticket: Hashable, part: Part, request: RequestRecord | None = None) -> None:
         """A transaction of this shard alone. A `Reply` follows when it is final, or `Turned`.
 
         Args:
-            acknowledged: the client has the answers up to this sequence.
+            request: what the client calls it, if it may come again; its answer will be filled in.
         """
-        if not self.is_serving:
+        if not self.accepts():
             self._output.replies.append(Turned(ticket))
             return
-        self._start(_Submission(ticket, part, request, acknowledged))
+        self._start(_Submission(ticket, part, request))
+
+    def withdraw(self, ticket: Hashable) -> None:
+        """Whoever submitted it is gone: if it still waits for locks, it does not happen."""
+        for owner in self.locks.waiting():
+            if isinstance(owner, _Submission) and owner.ticket == ticket:
+                self._unlock(owner)
+                return
+
+    def accepts(self) -> bool:
+        """Whether anything may be executed: this leader serves, and knows enough of the others (`Knowledge`)."""
+        return self.is_serving and not (
+            len(self.knowledge.shards) > 1 and 0 < self.knowledge.global_ts < self.now_us - LAG_MAX_US
+        )
+
+    def is_free(self, locks: Sequence[KeyLock]) -> bool:
+        """Whether a transaction that touches these may run now; if not, `submit` it."""
+        return not self.locks.is_blocked(locks)
+
+    def commit(self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None = None) -> Gate:
+        """Takes what a transaction did that was run in place, after `is_free`. Its reply waits at the gate."""
+        return self.gate_of_item(self._execute(access, locks, request))
+
+    def gate_of(self, locks: Sequence[KeyLock]) -> Gate | None:
+        """The gate of a reply that has looked at these; None if nothing it saw is pending."""
+        gates = [self.gate_of_item(item) for item in self.pending.seen_by(locks)]
+        if len(gates) > 1:
+            return JointGate(gates)
+        return gates[0] if gates else None
+
+    @staticmethod
+    def gate_of_item(item: PendingTransaction) -> Gate:
+        """The gate that opens when a transaction is final."""
+        if item.gate is None:
+            item.gate = Gate(item.position)
+            if item.is_final:
+                item.gate.open()
+        return item.gate
+
+    def find_answer(self, incarnation: int, session: int, sequence: int) -> tuple[bytes, Gate | None] | None:
+        """What a request was answered that was executed, and what the answer waits for. None if it was not executed."""
+        answer = self.requests.find(incarnation, session, sequence)
+        if answer is None:
+            return None
+        pending = self._pending_request((incarnation, session, sequence))
+        return answer, self.gate_of_item(pending) if pending is not None else None
 
     def step(self, message: ShardMessage) -> None:
         """A message from a coordinator or another shard's leader."""
-        if not self.is_serving:
+        if not self.is_serving or (isinstance(message, Prepare) and not self.accepts()):
             if isinstance(message, Prepare):
                 self._refuse(message, Refusal.NOT_SERVING)
             return
         self._HANDLERS[type(message)](self, message)
 
+    def has_entry(self) -> bool:
+        """Whether there is something to be proposed."""
+        if self._turn or self.facts or self.closed_sessions:
+            return True
+        return self.is_serving and self._wanted_ts > self.closed_ts < self._closable_ts()
+
     def take_entry(self) -> bytes | None:
-        """The payload to propose now, None if there is no need for one; `proposed` has to follow."""
-        closed_ts = self._closable_ts()
-        if not self._turn and not self.facts and not (self.is_serving and self._wanted_ts > self.closed_ts < closed_ts):
+        """The payload to propose now, None if there is no need for one; `proposed` or `refused` has to follow."""
+        if not self.has_entry():
             return None
-        self.closed_ts = closed_ts
+        self.closed_ts = self._closable_ts()
         self._last_entry_us = self.now_us
         self._proposing, self._turn = self._turn, []
-        facts, self.facts = self.facts, []
+        self._taken = _Proposed(0, self.closed_ts, self.facts, self.closed_sessions)
+        self.facts, self.closed_sessions = [], []
         records = [item.record for item in self._proposing]
-        return encode_payload(EntryPayload(self.epoch, closed_ts, records, [], facts))
+        taken = self._taken
+        return encode_payload(EntryPayload(self.epoch, taken.closed_ts, records, taken.closed_sessions, taken.facts))
 
     def proposed(self, index: int) -> None:
         """The entry just taken has its place in the log."""
+        taken, self._taken = self._taken, None
+        assert taken is not None
         for item in self._proposing:
             item.index = index
         self._proposing = []
-        self._entries.append((index, self.closed_ts))
+        self._entries.append(_Proposed(index, taken.closed_ts, taken.facts, taken.closed_sessions))
         if not self.opening_index:
             self.opening_index = index
+
+    def refused(self) -> None:
+        """The entry just taken could not be proposed; what is in it goes into the next."""
+        taken, self._taken = self._taken, None
+        assert taken is not None
+        self._turn = self._proposing + self._turn
+        self._proposing = []
+        self.facts = taken.facts + self.facts
+        self.closed_sessions = taken.closed_sessions + self.closed_sessions
 
     def chosen(self, index: int) -> None:
         """Everything up to `index` is on a majority."""
         self.chosen_index = max(self.chosen_index, index)
         watermark = 0
-        while self._entries and self._entries[0][0] <= index:
-            watermark = self._entries.popleft()[1]
+        while self._entries and self._entries[0].index <= index:
+            entry = self._entries.popleft()
+            watermark = entry.closed_ts
+            self.replica.note_entry(entry.index, entry.closed_ts, entry.facts, self.knowledge)
+            for origin in entry.closed_sessions:
+                self.requests.close(origin)
+        self.replica.index = self.chosen_index
         if self.opening_index and index >= self.opening_index and not self.is_serving:
             self._open()
         if watermark and self.is_serving:
@@ -247,7 +335,15 @@ class Participant:
         """The log or the knowledge has grown: voids, releases, forgets."""
         self._note_facts()
         self._void()
-        self.pending.settle(self.knowledge, self.chosen_index)
+        done = self.pending.settle(self.knowledge, self.chosen_index)
+        for item in done:
+            if item.gate is not None:
+                item.gate.open()
+        if self.reports:
+            self._output.final += done
+        if self.replica.notes_keys:
+            for item in done:
+                self.replica.note_touched(item.record)
         self._release_replies()
         for id in [id for id, outcome in self.outcomes.items() if outcome.ts <= self.knowledge.global_ts]:
             del self.outcomes[id]
@@ -257,9 +353,83 @@ class Participant:
         output, self._output = self._output, Output()
         return output
 
-    def turn_away(self) -> list[Hashable]:
-        """The leadership is lost: the tickets of all who wait. Whether theirs is executed, the next leader knows."""
-        return [waiting.submission.ticket for waiting in self._waiting]
+    # -- the end of a leadership
+
+    def step_down(self) -> tuple[Replica, list[Hashable]]:
+        """The leadership is lost: takes back all that the node's snapshot does not show.
+
+        Returns: the replica, which goes on with the log behind its `index`; and the tickets of all who wait. Whether
+            theirs is executed, the next leader knows. Gates that never open are in the output.
+        """
+        self.is_serving = False
+        self.settle()
+        tickets = [waiting.submission.ticket for waiting in self._waiting]
+        tickets += [owner.ticket for owner in self.locks.waiting() if isinstance(owner, _Submission)]
+        self._waiting = []
+        everything = list(self.pending.items)
+        later = self.pending.take_back(self.chosen_index)
+        for item in everything:
+            self.written.note(item.record.effects, self.clock.last)
+            if item.gate is not None and not item.is_final:
+                self._output.voided += void(item.gate)
+        replica = self.replica
+        replica.ts = self.pending.kept_ts
+        replica.clock_ts = max(replica.clock_ts, self.clock.last)
+        replica.undecided.extend(LoggedTransaction(item.index, item.record) for item in later)
+        return replica, tickets
+
+    # -- for snapshots and checkpoints
+
+    @property
+    def complete_to(self) -> int:
+        """Every transaction of this shard up to here is chosen and executed."""
+        return self.replica.closed_ts
+
+    @property
+    def rows_ts(self) -> int:
+        """See `Replica`: what the keyspace was loaded from."""
+        return self.replica.rows_ts
+
+    def advance_to(self, ts: int, knowledge: Knowledge) -> None:
+        """The node's snapshot shows everything up to `ts`."""
+        self.pending.keep(ts)
+
+    def shows(self, db: int, key: bytes, ts: int) -> bool:
+        """Whether a key is as it was at `ts`, the node's snapshot."""
+        return self.written.of(db, key) <= ts
+
+    def shows_all(self) -> bool:
+        """Whether that holds for every key."""
+        return not self.pending.items
+
+    def note_keys(self, is_wanted: bool) -> None:
+        """See `Replica`."""
+        self.replica.note_keys(is_wanted)
+
+    def take_touched(self) -> list[tuple[int, bytes]]:
+        """See `Replica`."""
+        return self.replica.take_touched()
+
+    def row_ts(self, db: int, key: bytes) -> int:
+        """Up to which timestamp a key's row goes that is captured now."""
+        ts = self.written.of(db, key)
+        for transaction in self.prepared.values():
+            if transaction.proposal_ts <= ts and any(
+                lock.is_exclusive and lock.db == db and lock.key in (key, None)
+                for lock in transaction.prepare.part.locks
+            ):
+                ts = transaction.proposal_ts - 1
+        return ts
+
+    def checkpoint(self) -> ShardCheckpoint:
+        """What the rows captured from now on are based on (see `replica`)."""
+        kept_ts = self.pending.kept_ts
+        undecided = [
+            (item.index, item.record)
+            for item in self.pending.items
+            if 0 < item.index <= self.chosen_index and item.record.ts > kept_ts
+        ]
+        return self.replica.describe(undecided, kept_ts, self.clock.last)
 
     # -- leadership
 
@@ -269,6 +439,12 @@ class Participant:
         self.facts = list(facts)
         self._logged.update((fact.shard, fact.first) for fact in known)
         self._own = [fact for fact in known if fact.shard == self.shard]
+
+    def inherit(self, index: int, entry: EntryPayload) -> None:
+        """An entry of the log from before this leadership that may not be chosen yet."""
+        self._entries.append(_Proposed(index, entry.closed_ts, entry.facts, entry.closed_sessions))
+        self.clock.observe(entry.closed_ts)
+        self.closed_ts = entry.closed_ts
 
     def _open(self) -> None:
         self.knowledge.learn(self._own)
@@ -294,42 +470,62 @@ class Participant:
         request, part = submission.request, submission.part
         if request is not None and self._answer_again(submission, request):
             return
-        if not self._watches_hold(part.watches):
+        if not self.watches_hold(part.watches):
             self._reply_after(submission, self.pending.seen_by(part.locks), b"")
             return
-        seen = self.pending.seen_by(part.locks)
         access = self._access()
         results = self.program(access, part.operation)
         if not access.effects:
             if not self.has_lease:
                 self._output.replies.append(Turned(submission.ticket))
                 return
-            self._reply_after(submission, seen, results)
+            self._reply_after(submission, self.pending.seen_by(part.locks), results)
             return
-        vector = vector_of(seen, self.knowledge)
+        if request is not None:
+            request = _with_reply(request, results)
+        self._reply_after(submission, [self._execute(access, part.locks, request)], results)
+
+    def _execute(
+        self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None
+    ) -> PendingTransaction:
+        """Makes a transaction of what was done on the keyspace."""
+        vector = vector_of(self.pending.seen_by(locks), self.knowledge)
         record_ = TransactionRecord(
             self.clock.tick(self.now_us),
             access.effects,
-            None if request is None else RequestRecord(*request, submission.acknowledged, results),
-            cross=CrossShard(None, to_wire(vector)) if vector else None,
+            request,
+            access.notices,
+            access.messages,
+            CrossShard(None, to_wire(vector)) if vector else None,
         )
-        item = PendingTransaction(record_, vector)
-        self.pending.execute(item, access.undo)
+        item = PendingTransaction(record_, vector, origin=access.origin)
+        undo = access.undo
+        access.effects, access.undo, access.notices, access.messages = [], [], [], []
+        self.pending.execute(item, undo)
         self._executed(item)
-        self._reply_after(submission, [item], results)
+        return item
 
-    def _answer_again(self, submission: _Submission, request: RequestId) -> bool:
-        answer = self.requests.find(*request)
+    def _answer_again(self, submission: _Submission, request: RequestRecord) -> bool:
+        name = (request.incarnation, request.session, request.sequence)
+        answer = self.requests.find(*name)
         if answer is None:
-            return False
-        seen = [
-            item
-            for item in self.pending.items
-            if (known := item.record.request) is not None
-            and (known.incarnation, known.session, known.sequence) == request
-        ]
-        self._reply_after(submission, seen, answer)
+            if not self.requests.is_past(*name):
+                return False
+            self._output.replies.append(Turned(submission.ticket))
+            return True
+        pending = self._pending_request(name)
+        self._reply_after(submission, [] if pending is None else [pending], answer)
         return True
+
+    def _pending_request(self, name: tuple[int, int, int]) -> PendingTransaction | None:
+        """The transaction of a request that is not final, itself or with a later request of its session."""
+        for item in reversed(self.pending.items):
+            known = item.record.request
+            if known is None or item.is_final or (known.incarnation, known.session) != name[:2]:
+                continue
+            if known.sequence == name[2] or any(sequence == name[2] for sequence, _ in known.earlier):
+                return item
+        return None
 
     def _reply_after(self, submission: _Submission, seen: list[PendingTransaction], results: bytes) -> None:
         waiting = _Waiting(submission, seen, results, self.clock.last)
@@ -353,22 +549,16 @@ class Participant:
 
     def _executed(self, item: PendingTransaction) -> None:
         self._turn.append(item)
+        self._wanted_ts = max(self._wanted_ts, item.record.ts)  # or no snapshot would ever show it
         self.note_written(item)
 
     def note_written(self, item: PendingTransaction) -> None:
         """For WATCH: its keys are as new as it is."""
-        for name in keys_of(item.record.effects):
-            self.last_written[name] = item.record.ts
-        if any(effect.key is None for effect in item.record.effects):
-            self.forget_writes(item.record.ts)
+        self.written.note(item.record.effects, item.record.ts)
 
-    def forget_writes(self, ts: int) -> None:
-        """All keys count as written at `ts`."""
-        self.last_written.clear()
-        self.written_floor = ts
-
-    def _watches_hold(self, watches: Iterable[WatchedKey]) -> bool:
-        return all(self.last_written.get((watch.db, watch.key), self.written_floor) <= watch.as_of for watch in watches)
+    def watches_hold(self, watches: Iterable[WatchedKey]) -> bool:
+        """Whether none of these keys was written since."""
+        return all(self.written.of(watch.db, watch.key) <= watch.as_of for watch in watches)
 
     def _access(self) -> Access:
         return Access(self.space, self.rng, now_ms=self.now_us // 1000)
@@ -378,7 +568,7 @@ class Participant:
     def _note_facts(self) -> None:
         for known in self.knowledge.closed.values():
             for fact in known:
-                if (fact.shard, fact.first) not in self._logged:
+                if (fact.shard, fact.first) not in self._logged and not self.knowledge.is_obsolete(fact):
                     self._logged.add((fact.shard, fact.first))
                     self.facts.append(fact)
 
@@ -391,10 +581,9 @@ class Participant:
         self.voided_count += len(voided)
         ts = self.clock.tick(self.now_us)
         for item in voided:
-            for name in keys_of(item.record.effects):
-                self.last_written[name] = ts
-            if any(effect.key is None for effect in item.record.effects):
-                self.forget_writes(ts)
+            self.written.note(item.record.effects, ts)
+            if item.gate is not None:
+                self._output.voided += void(item.gate)
         self._turn = [item for item in self._turn if not item.is_void]
 
     # -- several shards
@@ -421,7 +610,7 @@ class Participant:
     def _prepare(self, message: Prepare) -> None:
         """The locks are held: runs it, takes it back, votes."""
         part = message.part
-        if not self._watches_hold(part.watches):
+        if not self.watches_hold(part.watches):
             self._refuse(message, Refusal.WATCH)
             self._unlock(message.id)
             return
@@ -580,7 +769,8 @@ class Participant:
     def status(self) -> dict[str, int]:
         """Counts of what is unfinished."""
         return {
-            "pending": len(self.pending.items),
+            "pending": len(self.pending),
+            "kept": len(self.pending.items),
             "prepared": len(self.prepared),
             "locks": len(self.locks),
             "waiting": len(self._waiting),
@@ -603,3 +793,9 @@ class Participant:
         Query: _on_query,
         Answer: _on_answer,
     }
+
+
+def _with_reply(request: RequestRecord, reply: bytes) -> RequestRecord:
+    return RequestRecord(
+        request.incarnation, request.session, request.sequence, request.acknowledged, reply, request.earlier
+    )

@@ -2,18 +2,20 @@
 
 Invariants:
 * `items` is in execution order, which is log order. Undone from the last to the first, they lead back to a state of
-  final transactions only.
+  transactions only that are final and that every snapshot of this node shows.
 * `writers[(db, key)]` is the last transaction not yet final that wrote a key.
 * A transaction's vector covers the open part of the vectors of all whose effects it saw, so whoever saw a void one is
   void too, and those after it in `items` that are not void did not see it: they can be applied again as they are.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from makoredis.data.effects import Effect, Undo
+from makoredis.data.effects import Undo
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import TransactionRecord
+from makoredis.txn.gate import Gate
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.requests import RequestTable
@@ -28,21 +30,38 @@ class PendingTransaction:
     vector: Vector
     index: int = 0
     """Its entry's place in the log; 0: not proposed yet."""
+    position: int = 0
+    """Its place in the order of execution."""
     undo: list[Undo] = field(default_factory=list)
     is_final: bool = False
     is_void: bool = False
+    gate: Gate | None = None
+    """Opens when it is final; made when somebody waits there."""
+    origin: int = 0
+    """The client of this node whose transaction it was."""
 
 
 class PendingList:
-    """The executed transactions of one shard from the first that is not final."""
+    """The executed transactions of one shard, from the first that is not final or not in the node's snapshot."""
 
-    def __init__(self, space: Keyspace, requests: RequestTable) -> None:
+    def __init__(self, space: Keyspace, requests: RequestTable, kept_ts: int = 0) -> None:
         self.space = space
         self.requests = requests
         self.items: list[PendingTransaction] = []
         self.writers: dict[tuple[int, bytes], PendingTransaction] = {}
         self.barrier: PendingTransaction | None = None
         """The last that changed the shard as a whole."""
+        self.kept_ts = kept_ts
+        """The node's snapshot shows everything up to here, so it is never taken back."""
+        self._positions = 0
+        self._plain: deque[PendingTransaction] = deque()
+        """Not final, and depends on nothing but its place in the log."""
+        self._bound: list[PendingTransaction] = []
+        """Not final, and depends on other shards."""
+
+    def __len__(self) -> int:
+        """Transactions that are not final."""
+        return len(self._plain) + len(self._bound)
 
     def execute(self, transaction: PendingTransaction, undo: list[Undo] | None = None) -> None:
         """Appends a transaction. `undo` given: its effects are in the keyspace already."""
@@ -51,7 +70,13 @@ class PendingList:
         if transaction.record.request is not None:
             undo.append(self.requests.add(transaction.record.request))
         transaction.undo = undo
+        self._positions += 1
+        transaction.position = self._positions
         self.items.append(transaction)
+        if transaction.vector:
+            self._bound.append(transaction)
+        else:
+            self._plain.append(transaction)
         self._note(transaction)
 
     def _note(self, transaction: PendingTransaction) -> None:
@@ -63,27 +88,47 @@ class PendingList:
 
     def seen_by(self, locks: Sequence[KeyLock]) -> list[PendingTransaction]:
         """The transactions whose effects show on these keys and are not final."""
-        if not self.items:
+        if not self._plain and not self._bound:
             return []
         if any(lock.key is None for lock in locks):
-            return [item for item in self.items if not item.is_final]
+            return [*self._plain, *self._bound]
         seen = {self.writers.get((lock.db, lock.key)) for lock in locks if lock.key is not None}
         seen.add(self.barrier)
-        return [item for item in seen if item is not None and not item.is_final]
+        return sorted((item for item in seen if item is not None), key=_position)
 
     def settle(self, knowledge: Knowledge, chosen_index: int) -> list[PendingTransaction]:
         """Marks what has become final. Returns it, in order."""
-        done = [
-            item
-            for item in self.items
-            if not item.is_final and 0 < item.index <= chosen_index and knowledge.is_satisfied(item.vector)
-        ]
+        done: list[PendingTransaction] = []
+        plain = self._plain
+        while plain and 0 < plain[0].index <= chosen_index:
+            done.append(plain.popleft())
+        if self._bound:
+            open_ones: list[PendingTransaction] = []
+            for item in self._bound:
+                is_final = 0 < item.index <= chosen_index and knowledge.is_satisfied(item.vector)
+                (done if is_final else open_ones).append(item)
+            self._bound = open_ones
+            done.sort(key=_position)
         for item in done:
             item.is_final = True
             self._forget(item)
-        keep = next((at for at, item in enumerate(self.items) if not item.is_final), len(self.items))
-        del self.items[:keep]
+        self._trim()
         return done
+
+    def keep(self, ts: int) -> None:
+        """The node's snapshot shows everything up to `ts`."""
+        self.kept_ts = ts
+        self._trim()
+
+    def _trim(self) -> None:
+        items, kept_ts = self.items, self.kept_ts
+        count = 0
+        for item in items:
+            if not item.is_final or item.record.ts > kept_ts:
+                break
+            count += 1
+        if count:
+            del items[:count]
 
     def _forget(self, item: PendingTransaction) -> None:
         if self.barrier is item:
@@ -94,23 +139,45 @@ class PendingList:
 
     def void(self, knowledge: Knowledge) -> list[PendingTransaction]:
         """Takes back what can never become final, and nothing else. Returns it, in order."""
-        first = next((at for at, item in enumerate(self.items) if knowledge.is_broken(item.vector)), None)
-        if first is None:
+        voided = [item for item in self._bound if knowledge.is_broken(item.vector)]
+        if not voided:
             return []
+        for item in voided:
+            item.is_void = True
+        self._bound = [item for item in self._bound if not item.is_void]
+        first = self.items.index(voided[0])
         tail = self.items[first:]
-        for item in reversed(tail):
-            for undo in reversed(item.undo):
-                undo.apply(self.space)
+        self._undo(tail)
         del self.items[first:]
-        voided: list[PendingTransaction] = []
         for item in tail:
-            if knowledge.is_broken(item.vector):
-                item.is_void = True
-                voided.append(item)
-            else:
+            if not item.is_void:
                 self._apply_again(item)
         self._rebuild_writers()
         return voided
+
+    def take_back(self, chosen_index: int) -> list[PendingTransaction]:
+        """Ends with the leadership: only what the snapshot shows stays. Returns what is chosen of the rest, in order.
+
+        Call `settle` before: what the snapshot shows has to be known as final.
+        """
+        items, self.items = self.items, []
+        self._undo(items)
+        later: list[PendingTransaction] = []
+        for item in items:
+            if item.is_final and item.record.ts <= self.kept_ts:
+                self._apply_again(item)
+            elif 0 < item.index <= chosen_index:
+                later.append(item)
+        self.items.clear()
+        self._plain.clear()
+        self._bound.clear()
+        self._rebuild_writers()
+        return later
+
+    def _undo(self, items: Sequence[PendingTransaction]) -> None:
+        for item in reversed(items):
+            for undo in reversed(item.undo):
+                undo.apply(self.space)
 
     def _apply_again(self, item: PendingTransaction) -> None:
         item.undo = [effect.apply(self.space) for effect in item.record.effects]
@@ -124,6 +191,10 @@ class PendingList:
         for item in self.items:
             if not item.is_final:
                 self._note(item)
+
+
+def _position(item: PendingTransaction) -> int:
+    return item.position
 
 
 def vector_of(seen: Iterable[PendingTransaction], knowledge: Knowledge) -> Vector:
@@ -140,8 +211,3 @@ def depend_on(vector: Vector, shard: int, epoch: int, ts: int) -> None:
     """Adds one dependency to a vector."""
     if ts:
         join_into(vector, {(shard, epoch): ts})
-
-
-def keys_of(effects: Iterable[Effect]) -> list[tuple[int, bytes]]:
-    """The keys that effects change."""
-    return [(effect.db, effect.key) for effect in effects if effect.key is not None]

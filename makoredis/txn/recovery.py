@@ -1,23 +1,23 @@
-"""A new leader: what it makes of its log before it serves (design section 11).
+"""A new leader: what it makes of its replica and its log before it serves (design section 11).
 
-1. Collect the facts of the whole log; with them decide what in it is void.
+1. Take over the replica: the node's snapshot, and what is chosen above it. Collect the facts of the rest of the log, if
+   there is any that is not chosen; with them decide what in it is void.
 2. Apply the rest as pending: its dependencies may still break.
 3. Propose the first entry of the new epoch. It closes the earlier ones at the `closed_ts` of the last entry before it.
 4. When that entry is chosen, and not before, the fact is true on every later leader's log: announce it, and serve.
+
+A leader of Raft may wait until the first, empty entry of its own term is chosen and then have an empty rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from makoredis.base.record import record
-from makoredis.data.copying import copy_space
-from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
-from makoredis.txn.follower import Snapshot
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.participant import Participant, Program
 from makoredis.txn.pending import PendingTransaction
-from makoredis.txn.vectors import from_wire
+from makoredis.txn.replica import Replica, vector_of_record
 
 
 @record
@@ -29,9 +29,9 @@ class LogEntry:
 
 
 def recover(
-    shard: int,
+    replica: Replica,
     epoch: int,
-    log: Sequence[LogEntry],
+    rest: Sequence[LogEntry],
     knowledge: Knowledge,
     program: Program,
     rng: Random,
@@ -41,82 +41,51 @@ def recover(
     """The leader of a new epoch. It serves when its first entry is chosen.
 
     Args:
-        log: all of it, from the first entry.
+        replica: what is chosen. It belongs to the leader until that steps down.
+        rest: the log behind it.
         wall_us: the leader's wall clock, by now past everything its predecessors can have promised: an election
             takes longer than two clocks can differ.
     """
-    participant = machine(shard, epoch, knowledge, program, Keyspace(), rng)
-    _collect(participant, log, [])
-    _replay_log(participant, log)
-    _open(participant, wall_us)
+    rest = list(rest)
+    if not replica.is_whole:
+        # `W` has been at `rows_ts`, so all up to there is chosen, and the log of a new leader has all that is chosen.
+        while replica.closed_ts < replica.rows_ts:
+            entry = rest.pop(0)
+            replica.take(entry.index, entry.payload, knowledge)
+        replica.advance_to(replica.rows_ts, knowledge)
+    participant = machine(replica, epoch, knowledge, program, rng)
+    facts = [*replica.facts, *(fact for entry in rest for fact in entry.payload.facts)]
+    knowledge.learn(fact for fact in facts if fact.shard != replica.shard)
+    participant.clock.observe(replica.clock_ts)
+    last_closed_ts = replica.closed_ts
+    for item in replica.undecided:
+        _replay(participant, item.index, item.record, knowledge)
+    for entry in rest:
+        for transaction in entry.payload.transactions:
+            _replay(participant, entry.index, transaction, knowledge)
+        participant.inherit(entry.index, entry.payload)
+        last_closed_ts = entry.payload.closed_ts
+    replica.undecided.clear()
+    participant.clock.observe(wall_us)
+    participant.now_us = wall_us
+    own = closing_fact(replica.shard, epoch, last_closed_ts, facts)
+    if own is None:
+        raise ValueError(f"epoch {epoch} of shard {replica.shard} has nothing to close")
+    participant.open_with([own], facts)
     return participant
 
 
-def take_over(
-    shard: int,
-    epoch: int,
-    snapshot: Snapshot,
-    log: Sequence[LogEntry],
-    program: Program,
-    rng: Random,
-    wall_us: int,
-    machine: type[Participant] = Participant,
-) -> Participant:
-    """The same for a node that has followed the shard: it begins with what the follower has applied, which is final.
-
-    Args:
-        log: what is not yet handed to the snapshot.
-    """
-    participant = machine(shard, epoch, snapshot.knowledge, program, copy_space(snapshot.spaces[shard]), rng)
-    participant.requests.load(snapshot.requests[shard].dump())
-    participant.forget_writes(snapshot.ts)
-    participant.clock.observe(snapshot.ts)
-    _collect(participant, log, snapshot.facts[shard])
-    for index, transaction in snapshot.waiting[shard]:
-        _replay(participant, index, transaction)
-    participant.clock.observe(snapshot.complete_to[shard])
-    participant.closed_ts = snapshot.complete_to[shard]
-    _replay_log(participant, log)
-    _open(participant, wall_us)
-    return participant
-
-
-def closing_fact(shard: int, epoch: int, final_ts: int, facts: Sequence[ClosedEpochs]) -> ClosedEpochs | None:
+def closing_fact(shard: int, epoch: int, final_ts: int, facts: Iterable[ClosedEpochs]) -> ClosedEpochs | None:
     """How the epochs end that no entry of the log has closed yet."""
     first = max((fact.last + 1 for fact in facts if fact.shard == shard), default=0)
     return ClosedEpochs(shard, first, epoch - 1, final_ts) if first < epoch else None
 
 
-def _open(participant: Participant, wall_us: int) -> None:
-    participant.clock.observe(wall_us)
-    participant.now_us = wall_us
-    shard, epoch, facts = participant.shard, participant.epoch, participant.logged_facts
-    own = closing_fact(shard, epoch, participant.closed_ts, facts)
-    if own is None:
-        raise ValueError(f"epoch {epoch} of shard {shard} has nothing to close")
-    participant.open_with([own], facts)
-
-
-def _collect(participant: Participant, log: Sequence[LogEntry], earlier: Sequence[ClosedEpochs]) -> None:
-    """The facts of the whole log, before anything in it is looked at."""
-    facts = [*earlier, *(fact for entry in log for fact in entry.payload.facts)]
-    participant.logged_facts = facts
-    participant.knowledge.learn(fact for fact in facts if fact.shard != participant.shard)
-
-
-def _replay_log(participant: Participant, log: Sequence[LogEntry]) -> None:
-    for entry in log:
-        for transaction in entry.payload.transactions:
-            _replay(participant, entry.index, transaction)
-        participant.clock.observe(entry.payload.closed_ts)
-        participant.closed_ts = entry.payload.closed_ts
-
-
-def _replay(participant: Participant, index: int, transaction: TransactionRecord) -> None:
+def _replay(participant: Participant, index: int, transaction: TransactionRecord, knowledge: Knowledge) -> None:
     participant.clock.observe(transaction.ts)
     participant.restore_outcome(transaction)
-    vector = from_wire(transaction.cross.dependencies) if transaction.cross is not None else {}
-    if not participant.knowledge.is_broken(vector):
+    vector = vector_of_record(transaction)
+    if not knowledge.is_broken(vector):
         item = PendingTransaction(transaction, vector, index)
         participant.pending.execute(item)
         participant.note_written(item)

@@ -31,15 +31,21 @@ class RequestRecord(Wire):
 class RequestTable:
     """Answers by origin and sequence."""
 
-    __slots__ = ("sessions",)
+    __slots__ = ("acknowledged", "sessions")
 
     def __init__(self) -> None:
         self.sessions: dict[Origin, dict[int, bytes]] = {}
+        self.acknowledged: dict[Origin, int] = {}
+        """By session, up to where its client has had the answers."""
 
     def find(self, incarnation: int, session: int, sequence: int) -> bytes | None:
         """The answer that was given, None if the request was not executed."""
         answers = self.sessions.get((incarnation, session))
         return None if answers is None else answers.get(sequence)
+
+    def is_past(self, incarnation: int, session: int, sequence: int) -> bool:
+        """Whether a request without an answer here is a late copy: the client has the answer, and has gone on."""
+        return sequence <= self.acknowledged.get((incarnation, session), -1)
 
     def add(self, request: RequestRecord) -> "ForgetRequest":
         """Records an answer, and drops those that the client has. Returns what takes the record back."""
@@ -54,11 +60,12 @@ class RequestTable:
         if answers is None:
             answers = self.sessions[origin] = {}
             if len(self.sessions) > SESSIONS_MAX:
-                del self.sessions[next(iter(self.sessions))]
+                self.close(next(iter(self.sessions)))
         elif request.acknowledged >= request.sequence - 1:
             answers.clear()
         else:
             _drop(answers, request.acknowledged)
+        self.acknowledged[origin] = request.acknowledged
         if request.earlier:
             answers.update(request.earlier)
         answers[request.sequence] = request.reply
@@ -67,6 +74,7 @@ class RequestTable:
     def close(self, origin: Origin) -> None:
         """Forgets a session that is gone."""
         self.sessions.pop(origin, None)
+        self.acknowledged.pop(origin, None)
 
     def dump(self) -> list[tuple[int, int, dict[int, bytes]]]:
         """Everything, for a checkpoint."""
@@ -75,6 +83,7 @@ class RequestTable:
     def load(self, rows: list[tuple[int, int, dict[int, bytes]]]) -> None:
         """Takes over what `dump` gave."""
         self.sessions = {(incarnation, session): answers for incarnation, session, answers in rows}
+        self.acknowledged = {origin: min(answers) - 1 for origin, answers in self.sessions.items() if answers}
 
 
 def _drop(answers: dict[int, bytes], acknowledged: int) -> None:
@@ -105,4 +114,4 @@ class ForgetRequest:
             for sequence, _ in self.request.earlier:
                 answers.pop(sequence, None)
             if self.is_first:
-                del self.table.sessions[self.origin]
+                self.table.close(self.origin)

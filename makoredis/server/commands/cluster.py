@@ -52,7 +52,7 @@ def _database_of_slot(server: "Server", slot: int) -> Database:
     shards = server.node.shards
     if shards is None:
         return server.node.host.space.databases[0]
-    return shards.snapshot.spaces[shards.slots.shard_of_slot(slot)].databases[0]
+    return shards.snapshot.local[shards.slots.shard_of_slot(slot)].space.databases[0]
 
 
 def moved(server: "Server", slot: int) -> ClientError | None:

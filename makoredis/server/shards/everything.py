@@ -48,7 +48,7 @@ def _flush(router: "Router", session: "Session", argv: list[bytes]) -> None:
 
 def _look(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
     operation = Look(session.database, argv)
-    if router.snapshot.may_read(session):
+    if router.snapshot.may_read(session) and router.snapshot.has_all():
         _reply(router, session, route, router.snapshot.look(operation))
         return
     encoded = wire_encode(operation)
@@ -93,7 +93,7 @@ def _scan(router: "Router", session: "Session", argv: list[bytes]) -> None:
             reply = [b"%d" % following, looked.keys]
         router.requests.reply(session, encode(reply, session.protocol))
 
-    if router.snapshot.may_read(session):
+    if router.snapshot.may_read(session) and router.snapshot.has_all(shard):
         answered(router.snapshot.look(operation, shard)[0])
         return
     part = Part(wire_encode(operation), lock_on_all(is_exclusive=False))

@@ -155,7 +155,7 @@ class Router:
             self._fail(job, TOO_MANY_RUNS)
         elif not divided:
             self._run_here(job)
-        elif job.run.is_read_only and not job.watches and self.snapshot.may_read(job.session):
+        elif self._reads_snapshot(job):
             self._read_snapshot(job)
         elif len(divided) == 1 and not job.is_open:
             shard, names = next(iter(divided.items()))

@@ -28,9 +28,21 @@ class SnapshotReads:
         self.shards = shards
 
     def may_read(self, session: "Session") -> bool:
-        """Whether a session's read may be answered from the snapshot."""
-        ts = self.shards.snapshot.ts
-        return session.reads_here and ts > 0 and ts >= session.seen_ts and not self.is_stale()
+        """Whether a session's read may be answered from the snapshot, as far as its keys can be read here."""
+        return session.reads_here and self.shards.snapshot.may_read(session.seen_ts) and not self.is_stale()
+
+    def has(self, names: Iterable[Name]) -> bool:
+        """Whether these keys can be read here: a shard that this node leads may be ahead of the snapshot."""
+        for number, key in names:
+            shard = self.shards.slots.shard_of(key)
+            id = self.shards.snapshot.local[shard].space.databases[number].id
+            if not self.shards.snapshot.may_read_key(shard, id, key):
+                return False
+        return True
+
+    def has_all(self, shard: int = 0) -> bool:
+        """Whether every key can be read here, of all shards or of one."""
+        return self.shards.snapshot.may_read_all(shard)
 
     def is_stale(self) -> bool:
         """Whether some shard's leader has not been heard of for longer than `max_staleness_ms`."""
@@ -49,7 +61,7 @@ class SnapshotReads:
         """Database, key, value and deadline of those keys that exist. They must not be changed."""
         found: list[tuple[int, bytes, Value, int]] = []
         for number, key in names:
-            database = self.shards.snapshot.spaces[self.shards.slots.shard_of(key)].databases[number]
+            database = self.shards.snapshot.local[self.shards.slots.shard_of(key)].space.databases[number]
             value = database.get(key)
             if value is not None:
                 found.append((number, key, value, database.expires.get(key, 0)))
@@ -57,9 +69,9 @@ class SnapshotReads:
 
     def look(self, operation: Look, shard: int = 0) -> list[Looked]:
         """What a command on all keys finds in each shard, or in one."""
-        spaces = self.shards.snapshot.spaces
+        local = self.shards.snapshot.local
         found: list[Looked] = []
-        for each in [shard] if shard else spaces:
-            access = Access(spaces[each], self.server.node.host.access.rng, now_ms=self.server.now_ms)
+        for each in [shard] if shard else local:
+            access = Access(local[each].space, self.server.node.host.access.rng, now_ms=self.server.now_ms)
             found.append(look(self.server, access, operation))
         return found

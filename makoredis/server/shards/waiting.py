@@ -61,7 +61,7 @@ class Waiting:
         self.waiters[session.id] = waiter
         for name in waiter.names:
             self._by_key.setdefault(name, {})[session.id] = waiter
-        self.router.shards.snapshot.notes_keys = True
+        self.router.shards.snapshot.note_keys(True)
         self._try(waiter)
 
     def _try(self, waiter: Waiter) -> None:
@@ -156,7 +156,7 @@ class Waiting:
             if not queue:
                 del self._by_key[name]
         if not self.waiters:
-            self.router.shards.snapshot.notes_keys = False
+            self.router.shards.snapshot.note_keys(False)
 
     def forget(self, session: "Session") -> None:
         """A client is gone."""

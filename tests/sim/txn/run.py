@@ -8,6 +8,7 @@ from typing import Any
 
 from makoredis.txn.coordinator import Finished, Verdict
 from makoredis.txn.participant import Reply
+from makoredis.txn.requests import RequestRecord
 from tests.sim.txn.checkers import check
 from tests.sim.txn.workload import (
     Event,
@@ -90,7 +91,7 @@ class Client:
         if len(parts) == 1:
             ((shard, part),) = parts.items()
             self.sequence += 1
-            self._submit(ticket, shard, part, (1, self.session, self.sequence))
+            self._submit(ticket, shard, part, self._request())
         else:
             is_read_only = all(kind == "r" for kind, _, _ in operations)
             self.node.coordinator.now_us = self.node.wall_us()
@@ -102,6 +103,10 @@ class Client:
         if ticket in self.world.tickets:
             self.world.submit(self.node, ticket, shard, part, request)
             self.world.at(120_000, self._submit, ticket, shard, part, request)
+
+    def _request(self) -> RequestRecord:
+        """The next request's name. All before it are answered, or not asked for again."""
+        return RequestRecord(1, self.session, self.sequence, self.sequence - 1, b"")
 
     def _done(self, event: Event, result: Reply | Finished) -> None:
         if isinstance(result, Finished) and result.verdict is Verdict.UNKNOWN:
@@ -146,7 +151,7 @@ class Client:
 
         ((shard, part),) = parts_of([["r", key, None]], {}).items()
         self.sequence += 1
-        self._submit(self._expect(None, read), shard, part, (1, self.session, self.sequence))
+        self._submit(self._expect(None, read), shard, part, self._request())
 
     def _append_if_unchanged(self, key: str, before: Operation, as_of: int, begun_us: int) -> None:
         operations = [["append", key, self.simulation.next_value(key)]]
@@ -165,7 +170,7 @@ class Client:
         if len(parts) == 1:
             ((shard, part),) = parts.items()
             self.sequence += 1
-            self._submit(ticket, shard, part, (1, self.session, self.sequence))
+            self._submit(ticket, shard, part, self._request())
         else:
             self.node.coordinator.now_us = self.node.wall_us()
             self.node.coordinator.begin(ticket, parts, is_read_only=False)
@@ -186,6 +191,7 @@ class Simulation:
             crash_every_us=rng.choice([0, 150_000, 400_000]),
             cut_every_us=rng.choice([0, 200_000, 500_000]),
             chosen_us=rng.choice([1000, 5000, 20_000]),
+            checkpoints=rng.choice([0.0, 0.02, 0.2]),
         )
         self.world = World(seed, self.options, machines or Machines())
         self.history = History()
@@ -218,10 +224,12 @@ class Simulation:
     def _read_snapshot(self, node: Node) -> None:
         if self.is_over:
             return
-        if node.is_up and node.snapshot.ts:
+        if node.is_up and node.snapshot.is_whole:
             operations: list[Operation] = []
             for key in self.world.rng.sample(self.key_names(), min(3, len(self.key_names()))):
-                value = node.snapshot.spaces[shard_of(key)].by_id[0].get(key.encode())
+                if not node.snapshot.may_read_key(shard_of(key), 0, key.encode()):
+                    continue
+                value = node.snapshot.local[shard_of(key)].space.by_id[0].get(key.encode())
                 operations.append(["r", key, [] if value is None else [int(item) for item in value]])  # type: ignore
             event = self.history.invoke(100_000 + node.id + 10 * node.incarnation, operations, self.world.now_us)
             event.completed_us, event.is_stale = self.world.now_us + 1, True
@@ -238,8 +246,11 @@ class Simulation:
             self._read_everything()
             world.check_rest()
         except (Violation, AssertionError) as error:
-            return [str(error), *check(self.history.events)[:1]]
-        return check(self.history.events)
+            return [str(error), *self._check()[:1]]
+        return self._check()
+
+    def _check(self) -> list[str]:
+        return check(self.history.events, 2 * self.options.skew_us)
 
     def _read_everything(self) -> None:
         for group in self.world.groups:

@@ -8,6 +8,7 @@ from typing import Any
 from makoredis.data.access import Access
 from makoredis.data.effects import Effect, ListPush, SetString
 from makoredis.data.keyspace import Keyspace
+from makoredis.txn.follower import Snapshot
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import Part, WatchedKey
 
@@ -78,11 +79,14 @@ def transfer(results: Mapping[int, bytes], source: str, target: str, amount: int
     return effects
 
 
-def total(spaces: Mapping[int, Keyspace]) -> int:
-    """The sum of all accounts in a set of replicas."""
+def total(snapshot: Snapshot) -> int | None:
+    """The sum of all accounts in a node's snapshot; None if some of it has to be asked for elsewhere."""
     result = 0
-    for key in accounts(len(spaces)):
-        value = spaces[shard_of(key)].by_id[0].get(key.encode())
+    for key in accounts(len(snapshot.local)):
+        shard = shard_of(key)
+        if not snapshot.may_read_key(shard, 0, key.encode()):
+            return None
+        value = snapshot.local[shard].space.by_id[0].get(key.encode())
         result += START_BALANCE if value is None else int(value)  # type: ignore[arg-type]
     return result
 

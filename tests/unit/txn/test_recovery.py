@@ -4,12 +4,14 @@ from random import Random
 
 from makoredis.data.access import Access
 from makoredis.data.effects import ListPush
+from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, decode_payload
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import Part
 from makoredis.txn.participant import Participant, Reply
 from makoredis.txn.recovery import LogEntry, recover
+from makoredis.txn.replica import Replica
 
 DEPENDENT = CrossShard((1, 1), [(1, 1, 50)])
 LOST = ClosedEpochs(1, 0, 1, 40)
@@ -30,7 +32,7 @@ def pushed(ts: int, element: bytes, cross: CrossShard | None = None) -> Transact
 
 def leader(log: list[EntryPayload], knowledge: Knowledge) -> Participant:
     entries = [LogEntry(index, payload) for index, payload in enumerate(log, 1)]
-    participant = recover(0, 2, entries, knowledge, program, Random(0), 100)
+    participant = recover(Replica(0, Keyspace()), 2, entries, knowledge, program, Random(0), 100)
     assert participant.take_entry() is not None
     participant.proposed(len(log) + 1)
     participant.chosen(len(log) + 1)
@@ -71,7 +73,7 @@ def test_the_fact_that_voids_is_in_the_next_entry() -> None:
 
 def test_the_first_entry_closes_the_earlier_epochs_where_their_log_ends() -> None:
     participant = recover(
-        0, 5, [LogEntry(1, EntryPayload(3, 60, [pushed(55, b"a")]))], Knowledge([0]), program, Random(0), 1
+        Replica(0, Keyspace()), 5, [LogEntry(1, EntryPayload(3, 60, [pushed(55, b"a")]))], Knowledge([0]), program, Random(0), 1
     )
     participant.submit("early", Part(b"", [KeyLock(0, b"k", False)]))
     assert not any(isinstance(reply, Reply) for reply in participant.take_output().replies)
