@@ -1,9 +1,9 @@
 """One shard's replica on a node where there are several shards: its consensus core, its log, and, while it leads, the
 participant that executes (`makoredis.txn.participant`).
 
-While another node leads, what is chosen goes to the shard's replica in the node's snapshot (`makoredis.txn.follower`). A
-leadership takes that replica's place there, runs ahead of the snapshot on the same keyspace, and in the end takes back
-what the snapshot does not show.
+While another node leads, what is chosen goes to the shard's replica in the node's snapshot (`makoredis.txn.follower`).
+A leadership takes that replica's place there, runs ahead of the snapshot on the same keyspace, and in the end takes
+back what the snapshot does not show.
 """
 
 from collections.abc import Callable, Hashable, Sequence

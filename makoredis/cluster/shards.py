@@ -29,6 +29,7 @@ from makoredis.cluster.slots import SlotMap
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.coordinator import Coordinator, Finished
 from makoredis.txn.follower import Snapshot
+from makoredis.txn.in_hand import Output, Reply
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.messages import (
     Abort,
@@ -43,7 +44,6 @@ from makoredis.txn.messages import (
     Refusal,
     Refused,
 )
-from makoredis.txn.participant import Output, Reply
 from makoredis.txn.replica import Replica
 from makoredis.txn.requests import RequestRecord
 

@@ -2,5 +2,5 @@
 
 Reading order: `entries` (what the log carries) → `gate` (what a reply waits for) → `executor` (runs in the server).
 Over several shards, beside it and not wired yet: `vectors` → `knowledge` → `locks` → `messages` → `pending` →
-`participant` → `resolution` → `coordinator` → `recovery` → `follower`; see docs/protocol.md.
+`replica` → `participant` → `resolution` → `coordinator` → `recovery` → `follower`; see docs/protocol.md.
 """

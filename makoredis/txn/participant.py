@@ -20,16 +20,14 @@ Rules, each of which some test breaks on purpose:
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
 from makoredis.base.clock import HybridClock
-from makoredis.base.record import record
 from makoredis.data.access import Access
-from makoredis.data.effects import Effect
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
 from makoredis.txn.gate import Gate, JointGate, void
+from makoredis.txn.in_hand import Outcome, Output, PreparedTransaction, Proposed, Reply, Submission, Turned, Waiting
 from makoredis.txn.knowledge import LAG_MAX_US, Knowledge, Watermark
 from makoredis.txn.locks import KeyLock, LockTable
 from makoredis.txn.messages import (
@@ -66,84 +64,6 @@ IDLE_ADVANCE_US = 100_000
 """How often an idle shard follows the others' watermarks."""
 
 
-@record
-class Reply:
-    """The answer to a `submit`: final, may be shown."""
-
-    ticket: Hashable
-    results: bytes
-    ts: int
-    """The leader's clock when it was executed: what a WATCH remembers."""
-
-
-@record
-class Turned:
-    """A `submit` that was not executed here and never will be: this leader may not, or no longer."""
-
-    ticket: Hashable
-
-
-@dataclass(slots=True)
-class Output:
-    """What to do now. Messages go to a coordinator's node or to a shard's leader."""
-
-    to_nodes: list[tuple[int, Prepared | Refused | Committed | Aborted]] = field(default_factory=list)
-    to_shards: list[tuple[int, Query | Answer]] = field(default_factory=list)
-    replies: list[Reply | Turned] = field(default_factory=list)
-    watermark: Watermark | None = None
-    voided: list[Gate] = field(default_factory=list)
-    """Gates that never open; whoever waits there has to run again."""
-    final: list[PendingTransaction] = field(default_factory=list)
-    """What has become final, in order, if the driver wants to tell somebody (`reports`)."""
-
-
-@dataclass(slots=True, eq=False)
-class _Submission:
-    ticket: Hashable
-    part: Part
-    request: RequestRecord | None
-    """Without the answer."""
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A reply and what it shows."""
-
-    submission: _Submission
-    seen: list[PendingTransaction]
-    results: bytes
-    ts: int
-
-
-@dataclass(slots=True, eq=False)
-class _Prepared:
-    prepare: Prepare
-    proposal_ts: int
-    vector: Vector
-    results: bytes
-    effects: list[Effect]
-    deadline_us: int
-    inquiry: Inquiry | None = None
-    """Set when the vote is frozen."""
-
-
-@record
-class _Outcome:
-    ts: int
-    vector: Vector
-    effects: list[tuple[int, list[Effect]]]
-
-
-@record
-class _Proposed:
-    """An entry on its way."""
-
-    index: int
-    closed_ts: int
-    facts: list[ClosedEpochs]
-    closed_sessions: list[Origin]
-
-
 class Participant:
     """The leader of one shard in one epoch. Made by `recovery`; `step_down` ends it."""
 
@@ -167,8 +87,8 @@ class Participant:
         self.requests = replica.requests
         self.pending = PendingList(self.space, self.requests, replica.ts)
         self.locks = LockTable()
-        self.prepared: dict[TransactionId, _Prepared] = {}
-        self.outcomes: dict[TransactionId, _Outcome] = {}
+        self.prepared: dict[TransactionId, PreparedTransaction] = {}
+        self.outcomes: dict[TransactionId, Outcome] = {}
         """Committed ones that somebody may still ask about: those above `W`."""
         self.closed_ts = replica.closed_ts
         """Of the last entry proposed."""
@@ -188,10 +108,10 @@ class Participant:
         self._refused_floor = 0
         self._queued: dict[TransactionId, Prepare] = {}
         self._turn: list[PendingTransaction] = []
-        self._entries: deque[_Proposed] = deque()
-        self._taken: _Proposed | None = None
+        self._entries: deque[Proposed] = deque()
+        self._taken: Proposed | None = None
         self._proposing: list[PendingTransaction] = []
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._wanted_ts = 0
         """Somebody waits for the watermark to get here."""
         self._last_entry_us = 0
@@ -218,12 +138,12 @@ class Participant:
         if not self.accepts():
             self._output.replies.append(Turned(ticket))
             return
-        self._start(_Submission(ticket, part, request))
+        self._start(Submission(ticket, part, request))
 
     def withdraw(self, ticket: Hashable) -> None:
         """Whoever submitted it is gone: if it still waits for locks, it does not happen."""
         for owner in self.locks.waiting():
-            if isinstance(owner, _Submission) and owner.ticket == ticket:
+            if isinstance(owner, Submission) and owner.ticket == ticket:
                 self._unlock(owner)
                 return
 
@@ -286,7 +206,7 @@ class Participant:
         self.closed_ts = self._closable_ts()
         self._last_entry_us = self.now_us
         self._proposing, self._turn = self._turn, []
-        self._taken = _Proposed(0, self.closed_ts, self.facts, self.closed_sessions)
+        self._taken = Proposed(0, self.closed_ts, self.facts, self.closed_sessions)
         self.facts, self.closed_sessions = [], []
         records = [item.record for item in self._proposing]
         taken = self._taken
@@ -299,7 +219,7 @@ class Participant:
         for item in self._proposing:
             item.index = index
         self._proposing = []
-        self._entries.append(_Proposed(index, taken.closed_ts, taken.facts, taken.closed_sessions))
+        self._entries.append(Proposed(index, taken.closed_ts, taken.facts, taken.closed_sessions))
         if not self.opening_index:
             self.opening_index = index
 
@@ -364,7 +284,7 @@ class Participant:
         self.is_serving = False
         self.settle()
         tickets = [waiting.submission.ticket for waiting in self._waiting]
-        tickets += [owner.ticket for owner in self.locks.waiting() if isinstance(owner, _Submission)]
+        tickets += [owner.ticket for owner in self.locks.waiting() if isinstance(owner, Submission)]
         self._waiting = []
         everything = list(self.pending.items)
         later = self.pending.take_back(self.chosen_index)
@@ -442,7 +362,7 @@ class Participant:
 
     def inherit(self, index: int, entry: EntryPayload) -> None:
         """An entry of the log from before this leadership that may not be chosen yet."""
-        self._entries.append(_Proposed(index, entry.closed_ts, entry.facts, entry.closed_sessions))
+        self._entries.append(Proposed(index, entry.closed_ts, entry.facts, entry.closed_sessions))
         self.clock.observe(entry.closed_ts)
         self.closed_ts = entry.closed_ts
 
@@ -460,13 +380,13 @@ class Participant:
 
     # -- one shard
 
-    def _start(self, submission: _Submission) -> None:
+    def _start(self, submission: Submission) -> None:
         if self.locks.is_blocked(submission.part.locks):
             self.locks.wait(submission, submission.part.locks)
         else:
             self._run_single(submission)
 
-    def _run_single(self, submission: _Submission) -> None:
+    def _run_single(self, submission: Submission) -> None:
         request, part = submission.request, submission.part
         if request is not None and self._answer_again(submission, request):
             return
@@ -505,7 +425,7 @@ class Participant:
         self._executed(item)
         return item
 
-    def _answer_again(self, submission: _Submission, request: RequestRecord) -> bool:
+    def _answer_again(self, submission: Submission, request: RequestRecord) -> bool:
         name = (request.incarnation, request.session, request.sequence)
         answer = self.requests.find(*name)
         if answer is None:
@@ -527,14 +447,14 @@ class Participant:
                 return item
         return None
 
-    def _reply_after(self, submission: _Submission, seen: list[PendingTransaction], results: bytes) -> None:
-        waiting = _Waiting(submission, seen, results, self.clock.last)
+    def _reply_after(self, submission: Submission, seen: list[PendingTransaction], results: bytes) -> None:
+        waiting = Waiting(submission, seen, results, self.clock.last)
         if self._may_show(waiting):
             self._output.replies.append(Reply(submission.ticket, results, waiting.ts))
         else:
             self._waiting.append(waiting)
 
-    def _may_show(self, waiting: _Waiting) -> bool:
+    def _may_show(self, waiting: Waiting) -> bool:
         return all(item.is_final for item in waiting.seen)
 
     def _release_replies(self) -> None:
@@ -623,13 +543,13 @@ class Participant:
             effects = []  # deletions of what has expired: for whoever holds the key exclusively
         vector = vector_of(seen, self.knowledge)
         depend_on(vector, self.shard, self.epoch, latest_ts(seen))
-        transaction = _Prepared(
+        transaction = PreparedTransaction(
             message, self.clock.tick(self.now_us), vector, results, effects, self.now_us + RESOLVE_AFTER_US
         )
         self.prepared[message.id] = transaction
         self._vote(transaction)
 
-    def _vote(self, transaction: _Prepared) -> None:
+    def _vote(self, transaction: PreparedTransaction) -> None:
         prepare = transaction.prepare
         vote = Prepared(
             prepare.id,
@@ -665,14 +585,14 @@ class Participant:
     def _tell(self, message: Commit, answer: Committed | Aborted) -> None:
         self._output.to_nodes.append((message.coordinator, answer))
 
-    def _release(self, transaction: _Prepared, message: Commit) -> None:
+    def _release(self, transaction: PreparedTransaction, message: Commit) -> None:
         """Ends a read-only transaction. That its locks were good until now needs the lease."""
         self.clock.observe(message.ts)
         answer = Committed(message.id, self.shard) if self.has_lease else Aborted(message.id, self.shard)
         self._tell(message, answer)
         self._end(transaction)
 
-    def _commit(self, transaction: _Prepared, decision: Commit | Answer) -> bool:
+    def _commit(self, transaction: PreparedTransaction, decision: Commit | Answer) -> bool:
         """Appends the record and unlocks. False if it is void already: then there is nothing to append."""
         id, vector = decision.id, from_wire(decision.vector)
         if self.knowledge.is_broken(vector):
@@ -685,7 +605,7 @@ class Participant:
         item = PendingTransaction(record_, vector)
         self.pending.execute(item)
         self._executed(item)
-        self.outcomes[id] = _Outcome(decision.ts, vector, decision.effects)
+        self.outcomes[id] = Outcome(decision.ts, vector, decision.effects)
         self._end(transaction)
         return True
 
@@ -706,7 +626,7 @@ class Participant:
         elif self._queued.pop(id, None) is not None:
             self._unlock(id)
 
-    def _end(self, transaction: _Prepared) -> None:
+    def _end(self, transaction: PreparedTransaction) -> None:
         id = transaction.prepare.id
         del self.prepared[id]
         self._unlock(id)
@@ -715,7 +635,7 @@ class Participant:
         granted = deque(self.locks.release(id))
         while granted:
             owner = granted.popleft()
-            if isinstance(owner, _Submission):
+            if isinstance(owner, Submission):
                 self._run_single(owner)
                 granted.extend(self.locks.release(owner))
             elif owner in self._queued:
@@ -723,7 +643,7 @@ class Participant:
 
     # -- a silent coordinator
 
-    def _inquire(self, transaction: _Prepared) -> None:
+    def _inquire(self, transaction: PreparedTransaction) -> None:
         prepare = transaction.prepare
         transaction.deadline_us = self.now_us + RESOLVE_AFTER_US
         if prepare.is_read_only:
@@ -735,7 +655,7 @@ class Participant:
                 query = Query(prepare.id, self.shard, epoch, prepare.started_ts)
                 self._output.to_shards.append((shard, query))
 
-    def _freeze(self, transaction: _Prepared) -> Inquiry:
+    def _freeze(self, transaction: PreparedTransaction) -> Inquiry:
         if transaction.inquiry is None:
             others = tuple(shard for shard, _ in transaction.prepare.epochs if shard != self.shard)
             transaction.inquiry = Inquiry(others)
@@ -784,7 +704,7 @@ class Participant:
         if cross is not None and cross.id is not None:
             vector: Vector = {}
             join_into(vector, from_wire(cross.dependencies))
-            self.outcomes[cross.id] = _Outcome(record_.ts, vector, cross.effects)
+            self.outcomes[cross.id] = Outcome(record_.ts, vector, cross.effects)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
         Prepare: _on_prepare,

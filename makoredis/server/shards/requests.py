@@ -10,8 +10,8 @@ from makoredis.base.ids import NodeId, ShardId
 from makoredis.cluster.messages import Submit
 from makoredis.cluster.shards import Shards, Ticket
 from makoredis.txn.coordinator import Finished, Verdict
+from makoredis.txn.in_hand import Reply
 from makoredis.txn.messages import Part
-from makoredis.txn.participant import Reply
 from resp.encode import encode
 from resp.replies import Error
 

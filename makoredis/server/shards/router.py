@@ -147,6 +147,10 @@ class Router:
 
     # -- any commands
 
+    def _reads_snapshot(self, job: Job) -> bool:
+        is_allowed = job.run.is_read_only and not job.watches and self.snapshot.may_read(job.session)
+        return is_allowed and self.snapshot.has(job.names)
+
     def begin(self, job: Job) -> None:
         """Starts a job, or starts it again with more keys."""
         job.runs += 1

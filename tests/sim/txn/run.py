@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from makoredis.txn.coordinator import Finished, Verdict
-from makoredis.txn.participant import Reply
+from makoredis.txn.in_hand import Reply
 from makoredis.txn.requests import RequestRecord
 from tests.sim.txn.checkers import check
 from tests.sim.txn.workload import (

@@ -15,9 +15,10 @@ from makoredis.base.record import wire_decoder, wire_encode
 from makoredis.txn.coordinator import Coordinator, Finished
 from makoredis.txn.entries import decode_payload
 from makoredis.txn.follower import Snapshot
+from makoredis.txn.in_hand import Reply
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.messages import Aborted, Committed, Message, Part, Prepared, Refused
-from makoredis.txn.participant import Participant, Reply
+from makoredis.txn.participant import Participant
 from makoredis.txn.recovery import LogEntry, recover
 from makoredis.txn.replica import Replica
 from makoredis.txn.requests import RequestRecord

@@ -6,10 +6,11 @@ from makoredis.data.access import Access
 from makoredis.data.effects import ListPush
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, decode_payload
+from makoredis.txn.in_hand import Reply
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import Part
-from makoredis.txn.participant import Participant, Reply
+from makoredis.txn.participant import Participant
 from makoredis.txn.recovery import LogEntry, recover
 from makoredis.txn.replica import Replica
 
@@ -72,9 +73,8 @@ def test_the_fact_that_voids_is_in_the_next_entry() -> None:
 
 
 def test_the_first_entry_closes_the_earlier_epochs_where_their_log_ends() -> None:
-    participant = recover(
-        Replica(0, Keyspace()), 5, [LogEntry(1, EntryPayload(3, 60, [pushed(55, b"a")]))], Knowledge([0]), program, Random(0), 1
-    )
+    log = [LogEntry(1, EntryPayload(3, 60, [pushed(55, b"a")]))]
+    participant = recover(Replica(0, Keyspace()), 5, log, Knowledge([0]), program, Random(0), 1)
     participant.submit("early", Part(b"", [KeyLock(0, b"k", False)]))
     assert not any(isinstance(reply, Reply) for reply in participant.take_output().replies)
     payload = participant.take_entry()

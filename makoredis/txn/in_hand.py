@@ -1,0 +1,93 @@
+"""What a participant has in hand: requests, votes, outcomes, entries on their way, and its output to the driver."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from makoredis.base.record import record
+from makoredis.data.effects import Effect
+from makoredis.txn.entries import ClosedEpochs
+from makoredis.txn.gate import Gate
+from makoredis.txn.knowledge import Watermark
+from makoredis.txn.messages import Aborted, Answer, Committed, Part, Prepare, Prepared, Query, Refused
+from makoredis.txn.pending import PendingTransaction
+from makoredis.txn.requests import Origin, RequestRecord
+from makoredis.txn.resolution import Inquiry
+from makoredis.txn.vectors import Vector
+
+
+@record
+class Reply:
+    """The answer to a `submit`: final, may be shown."""
+
+    ticket: Hashable
+    results: bytes
+    ts: int
+    """The leader's clock when it was executed: what a WATCH remembers."""
+
+
+@record
+class Turned:
+    """A `submit` that was not executed here and never will be: this leader may not, or no longer."""
+
+    ticket: Hashable
+
+
+@dataclass(slots=True)
+class Output:
+    """What to do now. Messages go to a coordinator's node or to a shard's leader."""
+
+    to_nodes: list[tuple[int, Prepared | Refused | Committed | Aborted]] = field(default_factory=list)
+    to_shards: list[tuple[int, Query | Answer]] = field(default_factory=list)
+    replies: list[Reply | Turned] = field(default_factory=list)
+    watermark: Watermark | None = None
+    voided: list[Gate] = field(default_factory=list)
+    """Gates that never open; whoever waits there has to run again."""
+    final: list[PendingTransaction] = field(default_factory=list)
+    """What has become final, in order, if the driver wants to tell somebody (`reports`)."""
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    ticket: Hashable
+    part: Part
+    request: RequestRecord | None
+    """Without the answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A reply and what it shows."""
+
+    submission: Submission
+    seen: list[PendingTransaction]
+    results: bytes
+    ts: int
+
+
+@dataclass(slots=True, eq=False)
+class PreparedTransaction:
+    prepare: Prepare
+    proposal_ts: int
+    vector: Vector
+    results: bytes
+    effects: list[Effect]
+    deadline_us: int
+    inquiry: Inquiry | None = None
+    """Set when the vote is frozen."""
+
+
+@record
+class Outcome:
+    ts: int
+    vector: Vector
+    effects: list[tuple[int, list[Effect]]]
+
+
+@record
+class Proposed:
+    """An entry on its way."""
+
+    index: int
+    closed_ts: int
+    facts: list[ClosedEpochs]
+    closed_sessions: list[Origin]
