@@ -5,9 +5,9 @@ follow the edges between transactions: ww (wrote the next version), wr (read wha
 other overwrote), rt (was answered before the other was sent). A cycle is an anomaly, named by its edges: G0 only ww;
 G1c ww and wr; G-single exactly one rw; else G2.
 
-Two graphs are looked at. Without the reads of followers' snapshots, every rt edge counts. With them, those of one node
-are in order among themselves, and a snapshot may order others differently from real time by as much as clocks differ:
-there, rt edges are between transactions that are further apart than that.
+Two graphs are looked at. Without the reads of followers' snapshots, every rt edge counts. With them, a snapshot may
+order what unrelated sessions did differently from real time by as much as clocks differ: there, rt edges are between
+transactions that are further apart than that, and between those of one session, whichever nodes it reads from.
 """
 
 from collections import defaultdict
@@ -46,6 +46,7 @@ def _check(events: list[Event], skew_us: int) -> list[str]:
     _check_elements(events, order, writer, problems)
     _data_edges(events, order, writer, graph)
     _time_edges(events, graph, skew_us)
+    _session_edges(events, graph)
     for component in _components(graph):
         if len(component) > 1:
             problems.append(_name(graph, component, events))
@@ -122,24 +123,32 @@ def _data_edges(
 
 def _time_edges(events: list[Event], graph: Graph, skew_us: int) -> None:
     """Real-time order, reduced: an edge only from those that nobody in between follows."""
-    for is_stale in (False, True):
-        sessions = {event.process for event in events if event.is_stale} if is_stale else {-1}
-        for session in sessions:
-            points: list[tuple[int, int, int]] = []
-            for number, event in enumerate(events):
-                if event.is_stale == is_stale and not event.is_failed and session in (-1, event.process):
-                    points.append((event.invoked_us, 0, number))
-                    if event.completed_us:
-                        points.append((event.completed_us + (0 if is_stale else skew_us), 1, number))
-            frontier: set[int] = set()
-            before: dict[int, set[int]] = {}
-            for _, kind, number in sorted(points):
-                if kind == 0:
-                    before[number] = set(frontier)
-                    for earlier in frontier:
-                        graph[earlier][number].add("rt")
-                else:
-                    frontier = (frontier - before[number]) | {number}
+    points: list[tuple[int, int, int]] = []
+    for number, event in enumerate(events):
+        if not event.is_stale and not event.is_failed:
+            points.append((event.invoked_us, 0, number))
+            if event.completed_us:
+                points.append((event.completed_us + skew_us, 1, number))
+    frontier: set[int] = set()
+    before: dict[int, set[int]] = {}
+    for _, kind, number in sorted(points):
+        if kind == 0:
+            before[number] = set(frontier)
+            for earlier in frontier:
+                graph[earlier][number].add("rt")
+        else:
+            frontier = (frontier - before[number]) | {number}
+
+
+def _session_edges(events: list[Event], graph: Graph) -> None:
+    """A session sees its own writes, and never goes back, in snapshots too."""
+    last: dict[int, int] = {}
+    for number, event in sorted(enumerate(events), key=lambda row: row[1].invoked_us):
+        if not event.is_failed:
+            if event.process in last:
+                graph[last[event.process]][number].add("rt")
+            if event.completed_us:
+                last[event.process] = number
 
 
 def _components(graph: Graph) -> list[list[int]]:

@@ -38,10 +38,13 @@ class Client:
         self.session = number
         self.sequence = 0
         self.ticket = 0
+        self.seen_ts = 0
+        """The session's: what a snapshot has to show."""
+        self.home = number
 
     @property
     def node(self) -> Node:
-        return self.world.nodes[self.number % len(self.world.nodes)]
+        return self.world.nodes[self.home % len(self.world.nodes)]
 
     def next(self) -> None:
         """Begins a transaction, unless it is over."""
@@ -51,7 +54,11 @@ class Client:
             self.world.at(20_000, self.next)
             return
         draw = self.rng.random()
-        if draw < 0.2:
+        if draw < 0.05:
+            self.home = self.rng.randrange(len(self.world.nodes))
+        if draw < 0.15 and self.node.is_up and self._read_here():
+            self.world.at(1000, self.next)
+        elif draw < 0.2:
             self._transfer()
         elif draw < 0.3:
             self._watch()
@@ -79,6 +86,19 @@ class Client:
         self.process += CLIENTS
         self.world.count("unknown")
         self.next()
+
+    def _read_here(self) -> bool:
+        """A read of the node's snapshot, as of READONLY sessions. Returns whether it was possible."""
+        snapshot = self.node.snapshot
+        keys = self.rng.sample(self.simulation.key_names(), 2)
+        readable = all(snapshot.may_read_key(shard_of(key), 0, key.encode()) for key in keys)
+        if not snapshot.may_read(self.seen_ts) or not readable:
+            return False
+        self.seen_ts = snapshot.ts
+        event = self.simulation.history.invoke(self.process, read_snapshot(self.node, keys), self.world.now_us)
+        event.completed_us, event.is_stale = self.world.now_us + 1, True
+        self.world.count("snapshot read")
+        return True
 
     def _lists(self) -> None:
         operations = self.simulation.draw_operations(self.rng)
@@ -112,6 +132,7 @@ class Client:
         if isinstance(result, Finished) and result.verdict is Verdict.UNKNOWN:
             self._lose()
             return
+        self.seen_ts = max(self.seen_ts, result.ts)
         raw = [result.results] if isinstance(result, Reply) else list(result.results.values())
         event.completed_us = self.world.now_us
         if (isinstance(result, Finished) and result.verdict is not Verdict.DONE) or not all(raw):
@@ -225,13 +246,10 @@ class Simulation:
         if self.is_over:
             return
         if node.is_up and node.snapshot.is_whole:
-            operations: list[Operation] = []
-            for key in self.world.rng.sample(self.key_names(), min(3, len(self.key_names()))):
-                if not node.snapshot.may_read_key(shard_of(key), 0, key.encode()):
-                    continue
-                value = node.snapshot.local[shard_of(key)].space.by_id[0].get(key.encode())
-                operations.append(["r", key, [] if value is None else [int(item) for item in value]])  # type: ignore
-            event = self.history.invoke(100_000 + node.id + 10 * node.incarnation, operations, self.world.now_us)
+            keys = self.world.rng.sample(self.key_names(), 3)
+            readable = [key for key in keys if node.snapshot.may_read_key(shard_of(key), 0, key.encode())]
+            process = 100_000 + node.id + 10 * node.incarnation
+            event = self.history.invoke(process, read_snapshot(node, readable), self.world.now_us)
             event.completed_us, event.is_stale = self.world.now_us + 1, True
         self.world.at(17_000, self._read_snapshot, node)
 
@@ -264,6 +282,15 @@ class Simulation:
                     event = self.history.invoke(999, [["r", key, seen]], self.world.now_us)
                     event.completed_us = self.world.now_us
                     self.world.now_us += 1
+
+
+def read_snapshot(node: Node, keys: list[str]) -> list[Operation]:
+    """What these lists are in a node's snapshot."""
+    operations: list[Operation] = []
+    for key in keys:
+        value = node.snapshot.local[shard_of(key)].space.by_id[0].get(key.encode())
+        operations.append(["r", key, [] if value is None else [int(item) for item in value]])  # type: ignore[union-attr]
+    return operations
 
 
 def main() -> int:
