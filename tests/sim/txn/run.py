@@ -10,6 +10,7 @@ from makoredis.txn.coordinator import Finished, Verdict
 from makoredis.txn.in_hand import Reply
 from makoredis.txn.requests import RequestRecord
 from tests.sim.txn.checkers import check
+from tests.sim.txn.cluster import ClusterWorld
 from tests.sim.txn.workload import (
     Event,
     History,
@@ -201,7 +202,7 @@ class Client:
 class Simulation:
     """A world with clients, from one seed."""
 
-    def __init__(self, seed: int, machines: Machines | None = None) -> None:
+    def __init__(self, seed: int, machines: Machines | None = None, *, is_cluster: bool = False) -> None:
         rng = Random(f"options {seed}")
         self.options = Options(
             shards=rng.choice([1, 2, 3, 3, 4]),
@@ -213,8 +214,14 @@ class Simulation:
             cut_every_us=rng.choice([0, 200_000, 500_000]),
             chosen_us=rng.choice([1000, 5000, 20_000]),
             checkpoints=rng.choice([0.0, 0.02, 0.2]),
+            deafen_every_us=rng.choice([0, 0, 100_000]),
+            jump_every_us=rng.choice([0, 0, 200_000]),
+            slow_us=rng.choice([0, 0, 30_000]),
         )
-        self.world = World(seed, self.options, machines or Machines())
+        if is_cluster:
+            self.options.nodes = rng.choice([3, 3, 5])
+            self.options.run_us = 2_500_000
+        self.world: World = (ClusterWorld if is_cluster else World)(seed, self.options, machines or Machines())
         self.history = History()
         self.is_over = False
         self._values: dict[str, int] = {}
@@ -271,12 +278,10 @@ class Simulation:
         return check(self.history.events, 2 * self.options.skew_us)
 
     def _read_everything(self) -> None:
-        for group in self.world.groups:
-            if group.leader is None:
-                raise Violation(f"shard {group.shard} has no leader")
-            space = self.world.nodes[group.leader].participants[group.shard].space
+        for shard in self.world.shards:
+            space = self.world.leader_of(shard).space
             for key in sorted(self._values):
-                if shard_of(key) == group.shard:
+                if shard_of(key) == shard:
                     value = space.by_id[0].get(key.encode())
                     seen = [] if value is None else [int(item) for item in value]  # type: ignore[union-attr]
                     event = self.history.invoke(999, [["r", key, seen]], self.world.now_us)
@@ -301,10 +306,12 @@ def main() -> int:
     parser.add_argument("end", type=int, nargs="?")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS))
     parser.add_argument("--history")
+    parser.add_argument("--cluster", action="store_true")
     arguments = parser.parse_args()
     failures = 0
     for seed in range(arguments.seed, arguments.end or arguments.seed + 1):
-        simulation = Simulation(seed, MUTATIONS[arguments.mutation]() if arguments.mutation else None)
+        machines = MUTATIONS[arguments.mutation]() if arguments.mutation else None
+        simulation = Simulation(seed, machines, is_cluster=arguments.cluster)
         problems = simulation.run()
         failures += bool(problems)
         if arguments.history:

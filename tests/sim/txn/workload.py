@@ -21,16 +21,16 @@ Operation = list[Any]
 
 
 def shard_of(key: str) -> int:
-    """Keys are called `0:a1`: the shard, a colon, the rest."""
+    """Keys are called `1:a1`: the shard, a colon, the rest. Shards are numbered from 1."""
     return int(key.split(":")[0])
 
 
 def accounts(shards: int) -> list[str]:
-    return [f"{shard}:account{number}" for shard in range(shards) for number in range(ACCOUNTS)]
+    return [f"{shard}:account{number}" for shard in range(1, shards + 1) for number in range(ACCOUNTS)]
 
 
 def lists(shards: int, generation: int) -> list[str]:
-    return [f"{shard}:list{number}.{generation}" for shard in range(shards) for number in range(LISTS)]
+    return [f"{shard}:list{number}.{generation}" for shard in range(1, shards + 1) for number in range(LISTS)]
 
 
 def read_list(access: Access, key: str) -> list[int]:

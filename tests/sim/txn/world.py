@@ -50,6 +50,11 @@ class Options:
     skew_us: int = 0
     crash_every_us: int = 0
     cut_every_us: int = 0
+    deafen_every_us: int = 0
+    """How often one node stops hearing another."""
+    jump_every_us: int = 0
+    """How often a clock jumps, within `skew_us`."""
+    slow_us: int = 0
     chosen_us: int = 4000
     checkpoints: float = 0.0
     """How likely a node begins one of a shard at a tick."""
@@ -89,8 +94,10 @@ class Node:
         self.skew_us = skew_us
         self.is_up = False
         self.is_cut = False
+        self.slow_us = 0
+        """How much later than others it handles what arrives."""
         self.incarnation = 0
-        self.disk = [Saved() for _ in range(world.options.shards)]
+        self.disk = {shard: Saved() for shard in world.shards}
         self.captures: dict[int, Capture] = {}
         self.start()
 
@@ -99,8 +106,8 @@ class Node:
         self.is_up = True
         self.incarnation += 1
         self.ticks = 0
-        self.knowledge = world.machines.knowledge(range(world.options.shards))
-        replicas = [saved.load(shard, self.knowledge) for shard, saved in enumerate(self.disk)]
+        self.knowledge = world.machines.knowledge(world.shards)
+        replicas = [saved.load(shard, self.knowledge) for shard, saved in self.disk.items()]
         self.snapshot = world.machines.snapshot(replicas, self.knowledge)
         self.captures.clear()
         self.participants: dict[int, Participant] = {}
@@ -207,18 +214,28 @@ class World:
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
         self.tickets: dict[Hashable, Callable[[Any], None]] = {}
-        self.groups = [Group(shard) for shard in range(options.shards)]
-        self.nodes = [
-            Node(self, id, self.rng.randint(-options.skew_us, options.skew_us)) for id in range(options.nodes)
-        ]
+        self.deaf: set[tuple[int, int]] = set()
+        """(from, to): nothing arrives."""
+        self.shards = range(1, options.shards + 1)
+        self.groups = {shard: Group(shard) for shard in self.shards}
+        self.nodes = [self.make_node(id) for id in range(options.nodes)]
         for node in self.nodes:
             self.at(self.rng.randint(0, TICK_US), self._tick, node)
-        for group in self.groups:
+        for group in self.groups.values():
             self.at(0, self._elect, group)
         if options.crash_every_us:
             self._again(options.crash_every_us, self._crash)
         if options.cut_every_us:
             self._again(options.cut_every_us, self._cut)
+        if options.deafen_every_us:
+            self._again(options.deafen_every_us, self._deafen)
+        if options.jump_every_us and options.skew_us:
+            self._again(options.jump_every_us, self._jump)
+        self.rng.choice(self.nodes).slow_us = options.slow_us
+
+    def make_node(self, id: int) -> Any:
+        """A node whose clock is wrong by as much as is allowed."""
+        return Node(self, id, self.rng.randint(-self.options.skew_us, self.options.skew_us))
 
     # -- time
 
@@ -253,15 +270,20 @@ class World:
                 return
             copies += self.rng.random() < self.options.duplication
         for _ in range(copies):
-            self.at(self._delay(), self._arrive, sender, receiver, receiver.incarnation, call, arguments)
+            late_us = self.rng.randint(0, receiver.slow_us) if receiver.slow_us and not self.is_calm else 0
+            self.at(self._delay() + late_us, self._arrive, sender, receiver, receiver.incarnation, call, arguments)
 
     def _arrive(
         self, sender: Node, receiver: Node, incarnation: int, call: Callable[..., None], arguments: tuple[Any, ...]
     ) -> None:
-        is_cut = sender is not receiver and (sender.is_cut or receiver.is_cut)
+        is_cut = sender is not receiver and not self.hears(sender, receiver)
         if receiver.is_up and receiver.incarnation == incarnation and not is_cut:
             call(*arguments)
             receiver.flush()
+
+    def hears(self, sender: Node, receiver: Node) -> bool:
+        """Whether what one sends arrives at the other."""
+        return not (sender.is_cut or receiver.is_cut or (sender.id, receiver.id) in self.deaf)
 
     def send(self, sender: Node, node: int, message: Any) -> None:
         self.transmit(sender, self.nodes[node], self._deliver, self.nodes[node], None, wire_encode(message))
@@ -396,7 +418,7 @@ class World:
         self.count("crash")
         node.is_up = False
         node.participants = {}
-        for group in self.groups:
+        for group in self.groups.values():
             if group.leader == node.id:
                 self._depose(group, LEASE_US + 2 * self.options.skew_us + self.rng.randint(0, 50_000))
         self.at(self.rng.randint(10_000, 300_000), self._restart, node)
@@ -405,7 +427,7 @@ class World:
         if node.is_up:
             return
         node.start()
-        for group in self.groups:
+        for group in self.groups.values():
             self._feed(node, group)
 
     def _cut(self) -> None:
@@ -415,7 +437,7 @@ class World:
         if not any(other.is_cut for other in self.nodes):
             self.count("cut")
             node.is_cut = True
-            for group in self.groups:
+            for group in self.groups.values():
                 if group.leader == node.id:
                     group.cut_since_us = self.now_us
                     patience = LEASE_US + 2 * self.options.skew_us + self.rng.randint(0, 50_000)
@@ -423,13 +445,31 @@ class World:
             self.at(self.rng.randint(10_000, 400_000), self._heal, node)
         self._again(self.options.cut_every_us, self._cut)
 
+    def _deafen(self) -> None:
+        """One node does not hear another for a while, though the other hears it."""
+        if self.is_calm:
+            return
+        sender, receiver = self.rng.sample(self.nodes, 2)
+        self.count("one-way cut")
+        self.deaf.add((sender.id, receiver.id))
+        self.at(self.rng.randint(10_000, 300_000), self.deaf.discard, (sender.id, receiver.id))
+        self._again(self.options.deafen_every_us, self._deafen)
+
+    def _jump(self) -> None:
+        """A clock is set. No two are ever further apart than is allowed."""
+        if self.is_calm:
+            return
+        self.count("clock jump")
+        self.rng.choice(self.nodes).skew_us = self.rng.randint(-self.options.skew_us, self.options.skew_us)
+        self._again(self.options.jump_every_us, self._jump)
+
     def _replace(self, group: Group, term: int) -> None:
         if group.term == term and group.cut_since_us is not None:
             self._depose(group, 0)
 
     def _heal(self, node: Node) -> None:
         node.is_cut = False
-        for group in self.groups:
+        for group in self.groups.values():
             if group.leader == node.id:
                 group.cut_since_us = None
             elif group.shard in node.participants:
@@ -444,6 +484,7 @@ class World:
     def calm(self) -> None:
         """The end of all faults."""
         self.is_calm = True
+        self.deaf.clear()
         for node in self.nodes:
             if node.is_cut:
                 self._heal(node)
@@ -460,21 +501,25 @@ class World:
         if sum_here is not None and sum_here != expected:
             raise Violation(f"node {node.id}: the accounts sum up to {sum_here} at {node.snapshot.ts}")
 
+    def leader_of(self, shard: int) -> Participant:
+        """The one that leads. Raises: Violation if there is not exactly one."""
+        leaders = [node for node in self.nodes if shard in node.participants]
+        if [node.id for node in leaders] != [self.groups[shard].leader]:
+            raise Violation(f"shard {shard}: leaders {[node.id for node in leaders]}")
+        return leaders[0].participants[shard]
+
     def check_rest(self) -> None:
         """After the calm: nothing unfinished, all replicas alike, the watermark has moved."""
-        for group in self.groups:
-            leaders = [node for node in self.nodes if group.shard in node.participants]
-            if [node.id for node in leaders] != [group.leader]:
-                raise Violation(f"shard {group.shard}: leaders {[node.id for node in leaders]}")
-            participant = leaders[0].participants[group.shard]
+        for shard in self.shards:
+            participant = self.leader_of(shard)
             status = participant.status()
             left = {name: status[name] for name in ("pending", "prepared", "locks", "waiting", "outcomes")}
             if any(left.values()):
-                raise Violation(f"shard {group.shard}: left over {left}")
+                raise Violation(f"shard {shard}: left over {left}")
             expected = contents(participant.space)
             for node in self.nodes:
-                if contents(node.snapshot.local[group.shard].space) != expected:
-                    raise Violation(f"shard {group.shard}: node {node.id} differs from the leader")
+                if contents(node.snapshot.local[shard].space) != expected:
+                    raise Violation(f"shard {shard}: node {node.id} differs from the leader")
         for node in self.nodes:
             waiting = [shard for shard, local in node.snapshot.local.items() if getattr(local, "undecided", None)]
             if len(node.coordinator) or waiting:

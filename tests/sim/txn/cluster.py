@@ -1,0 +1,267 @@
+"""The second world: what drives the shards in the server, on real consensus cores, simulated disks and a bad network.
+
+Nothing is modelled here but the network, the disks, and time: `cluster.shards.Shards` and `cluster.replica.ShardReplica` are the
+server's own. A crash loses what was not synced; of a write under way all or nothing is on the disk.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from makoredis.base.ids import NodeId, ShardId
+from makoredis.cluster.messages import Consensus, PeerMessage, Submit, decode_peer_message, encode_peer_message
+from makoredis.cluster.replica import ShardReplica
+from makoredis.cluster.shards import Shards, Ticket
+from makoredis.cluster.slots import SlotMap
+from makoredis.consensus.core import CoreConfig, Outgoing
+from makoredis.consensus.messages import decode_message, encode_message
+from makoredis.consensus.raft import Raft
+from makoredis.consensus.types import Configuration, HardState
+from makoredis.data.keyspace import Keyspace
+from makoredis.storage.log import load_hard_states, load_log
+from makoredis.txn.in_hand import Reply
+from makoredis.txn.messages import Part
+from makoredis.txn.participant import Participant
+from makoredis.txn.requests import RequestRecord
+from tests.sim.cluster.node import Rows, SimulatedDisk
+from tests.sim.txn.workload import contents, program
+from tests.sim.txn.world import EPOCH_US, Machines, Options, Violation, World
+
+CORE_TICK_US = 10_000
+ELECTION_TICKS = 10
+
+
+class _Clock:
+    """Simulated time as the disk wants it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def after(self, delay_us: int, action: Callable[[], None]) -> None:
+        self.world.at(delay_us, action)
+
+
+class Process:
+    """One node's life: its shards, its disk, and turns whenever something has arrived."""
+
+    def __init__(self, world: "ClusterWorld", id: int, skew_us: int) -> None:
+        self.world = world
+        self.id = id
+        self.skew_us = skew_us
+        self.slow_us = 0
+        self.is_cut = False
+        self.rng = Random(world.rng.random())
+        self.rows = Rows(f"node {id}")
+        self.incarnation = 0
+        self.start()
+
+    # -- life
+
+    def start(self) -> None:
+        """The process begins, with what is on its disk."""
+        world = self.world
+        self.is_up = True
+        self.incarnation += 1
+        self.inbox: list[Callable[[], object]] = []
+        self.disk = SimulatedDisk(self)  # type: ignore[arg-type]  # it needs what a Process has here too
+        self.core_ticked_us = world.now_us
+        slots = SlotMap(world.options.shards)
+        incarnation = self.incarnation * 100 + self.id
+        self.shards = Shards(NodeId(self.id), incarnation, slots, Keyspace, self._send, Random(0))
+        self.shards.peers = lambda: [NodeId(node.id) for node in world.nodes if node is not self]
+        for shard in slots.shards:
+            self.shards.replicas[shard] = self._load(shard)
+        self.set_time()
+
+    def _load(self, shard: ShardId) -> ShardReplica:
+        loaded = load_log(self.rows, shard)
+        members = Configuration(voters=tuple(NodeId(id) for id in self.world.node_ids))
+        config = CoreConfig(NodeId(self.id), members, election_ticks=ELECTION_TICKS)
+        hard_state = load_hard_states(self.rows).get(shard, HardState())
+        core = Raft(config, Random(self.rng.random()), hard_state, loaded.entries, None)
+        offset_us = 2 * self.world.options.skew_us
+        replica = ShardReplica(
+            shard,
+            core,
+            loaded.log,
+            self.disk,
+            self._send_consensus,
+            self.shards.snapshot,
+            program,
+            Random(0),
+            offset_us,
+        )
+        return replica
+
+    def crash(self) -> None:
+        self.is_up = False
+        self.inbox.clear()
+        self.disk.crash()
+
+    # -- what the simulation looks at
+
+    @property
+    def coordinator(self) -> Any:
+        return self.shards.coordinator
+
+    @property
+    def snapshot(self) -> Any:
+        return self.shards.snapshot
+
+    @property
+    def participants(self) -> dict[int, Participant]:
+        return {
+            shard: replica.participant
+            for shard, replica in self.shards.replicas.items()
+            if replica.participant is not None
+        }
+
+    def wall_us(self) -> int:
+        return EPOCH_US + self.world.now_us + self.skew_us
+
+    # -- turns
+
+    def set_time(self) -> None:
+        self.shards.set_time(self.wall_us(), self.world.now_us / 1e6)
+
+    def tick(self) -> None:
+        self.set_time()
+        elapsed = (self.world.now_us - self.core_ticked_us) // CORE_TICK_US
+        if elapsed:
+            self.core_ticked_us += elapsed * CORE_TICK_US
+            self.shards.tick_cores(elapsed)
+        self.shards.tick()
+        self.flush()
+
+    def deliver(self, action: Callable[[], object]) -> None:
+        """Has something done now, as a turn of its own."""
+        if self.is_up:
+            self.set_time()
+            action()
+            self.flush()
+
+    def flush(self) -> None:
+        """The end of a turn."""
+        before = self.snapshot.ts
+        self.shards.end_turn()
+        for result in self.shards.take_results():
+            self.world.result(self, result)
+        self.shards.take_turned()
+        if self.snapshot.ts != before:
+            self.world.check_snapshot(self, before)
+        for replica in self.shards.replicas.values():
+            self.world.check_replica(self, replica)
+
+    # -- network
+
+    def _send(self, node: NodeId, message: PeerMessage) -> None:
+        world = self.world
+        receiver = world.node_of(node)
+        world.transmit(self, receiver, self._receive, receiver, encode_peer_message(message))  # type: ignore[arg-type]
+
+    def _send_consensus(self, shard: ShardId, messages: list[Outgoing]) -> None:
+        for node, message in messages:
+            self._send(node, Consensus(shard, encode_message(message)))
+
+    def _receive(self, receiver: "Process", raw: bytes) -> None:
+        message = decode_peer_message(raw)
+        receiver.set_time()
+        if isinstance(message, Consensus):
+            core = receiver.shards.replicas[ShardId(message.shard)].core
+            core.step(NodeId(self.id), decode_message(message.encoded))
+        else:
+            receiver.shards.peer_message(NodeId(self.id), message)
+
+
+class ClusterWorld(World):
+    """Processes instead of nodes; nobody but the cores decides who leads, and what is chosen."""
+
+    nodes: list[Process]  # type: ignore[assignment]
+
+    def __init__(self, seed: int, options: Options, machines: Machines) -> None:
+        self.clock = _Clock(self)
+        self.node_ids = range(1, options.nodes + 1)
+        self.asked: dict[tuple[int, int], int] = {}
+        """Tickets by session and sequence."""
+        self.terms: dict[tuple[int, int], int] = {}
+        """Who led, by shard and term."""
+        self.chosen: dict[tuple[int, int], int] = {}
+        """The term of what was chosen, by shard and index."""
+        super().__init__(seed, options, machines)
+        self.groups = {}
+
+    def make_node(self, id: int) -> Process:
+        return Process(self, id + 1, self.rng.randint(-self.options.skew_us, self.options.skew_us))
+
+    def node_of(self, id: int) -> Process:
+        return self.nodes[id - 1]
+
+    def _elect(self, group: Any) -> None:
+        """The cores do."""
+
+    # -- clients
+
+    def submit(self, client: Any, ticket: Any, shard: int, part: Part, request: RequestRecord) -> None:
+        process: Process = client
+        self.asked[request.session, request.sequence] = ticket
+        leader, term = process.shards.leader_of(ShardId(shard))
+        if leader == process.id:
+            own = Ticket(process.id, request.incarnation, request.session, request.sequence)
+            process.set_time()
+            process.shards.submit(ShardId(shard), own, part)
+            process.flush()
+        elif leader:
+            message = Submit(shard, term, request.incarnation, request.session, request.sequence, part)
+            process._send(NodeId(leader), message)
+
+    def result(self, process: Process, result: Any) -> None:
+        if isinstance(result, Reply):
+            assert isinstance(result.ticket, Ticket)
+            number = self.asked.get((result.ticket.session, result.ticket.sequence))
+            if number is not None:
+                result = Reply(number, result.results, result.ts)
+        if result.ticket in self.tickets:
+            self.at(0, self._answer, result)
+
+    def _answer(self, result: Any) -> None:
+        if result.ticket in self.tickets:
+            self.tickets[result.ticket](result)
+
+    # -- faults
+
+    def _kill(self, node: Any) -> None:
+        if self.is_calm or not node.is_up:
+            return
+        self.count("crash")
+        node.crash()
+        self.at(self.rng.randint(10_000, 400_000), self._restart, node)
+
+    def _restart(self, node: Any) -> None:
+        if not node.is_up:
+            node.start()
+
+    # -- checks
+
+    def check_replica(self, process: Process, replica: ShardReplica) -> None:
+        """One leader per term; everybody applies the same."""
+        if replica.is_leader:
+            if self.terms.setdefault((replica.shard, replica.term), process.id) != process.id:
+                raise Violation(f"shard {replica.shard}: two leaders in term {replica.term}")
+        index = replica.applied_index
+        if index:
+            term = replica.log.terms.term_at(index)
+            if self.chosen.setdefault((replica.shard, index), term) != term:
+                raise Violation(f"shard {replica.shard}: two entries are chosen at {index}")
+
+    def leader_of(self, shard: int) -> Participant:
+        leaders = [node for node in self.nodes if shard in node.participants]
+        serving = [node.participants[shard] for node in leaders if node.participants[shard].is_serving]
+        if len(leaders) != 1 or len(serving) != 1:
+            raise Violation(f"shard {shard}: led by {[node.id for node in leaders]}")
+        return serving[0]
+
+    def check_rest(self) -> None:
+        super().check_rest()
+        for shard in self.shards:
+            digests = {str(sorted(contents(node.snapshot.local[shard].space).items())) for node in self.nodes}
+            assert len(digests) == 1
