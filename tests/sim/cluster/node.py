@@ -159,6 +159,7 @@ class SimulatedNode(Node):
         self.incarnation = process.rng.getrandbits(62)
         self.transport: Any = process.transport
         self.forwarding = None
+        self.shards = None
         self.now = lambda: process.world.clock.now / 1e6
         self.heard_at = 0.0
         self._ticked_at = self.now()

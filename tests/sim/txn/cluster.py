@@ -1,7 +1,7 @@
 """The second world: what drives the shards in the server, on real consensus cores, simulated disks and a bad network.
 
-Nothing is modelled here but the network, the disks, and time: `cluster.shards.Shards` and `cluster.replica.ShardReplica` are the
-server's own. A crash loses what was not synced; of a write under way all or nothing is on the disk.
+Nothing is modelled here but the network, the disks, and time: `cluster.shards.Shards` and
+`cluster.replica.ShardReplica` are the server's own. A crash loses what was not synced; of a write under way all or nothing is on the disk.
 """
 
 from collections.abc import Callable
@@ -244,9 +244,8 @@ class ClusterWorld(World):
 
     def check_replica(self, process: Process, replica: ShardReplica) -> None:
         """One leader per term; everybody applies the same."""
-        if replica.is_leader:
-            if self.terms.setdefault((replica.shard, replica.term), process.id) != process.id:
-                raise Violation(f"shard {replica.shard}: two leaders in term {replica.term}")
+        if replica.is_leader and self.terms.setdefault((replica.shard, replica.term), process.id) != process.id:
+            raise Violation(f"shard {replica.shard}: two leaders in term {replica.term}")
         index = replica.applied_index
         if index:
             term = replica.log.terms.term_at(index)
