@@ -46,6 +46,8 @@ LOG_BYTES_MAX = 512 * 1024 * 1024
 """Of the log in memory while a live replica is behind or receives a snapshot: half a minute of full load."""
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 """Read and sent within one turn: some milliseconds."""
+GATHER_SECONDS = 0.001
+"""An entry waits no longer for clients who have just been answered; what a write takes."""
 CONGESTED_BYTES = 64 * 1024 * 1024
 """While so much waits for the disk, clients' requests are left in their sockets. A turn may still add what it has read
 and what commands make of that; the disk thread refuses more than 256 MiB."""
@@ -215,6 +217,8 @@ class Node:
         rng = Random(SystemRandom().getrandbits(64))
         host = ShardHost(SOLE_SHARD, core, self._executor, log, self.disk, self._send, rng)
         host.log_bytes = size
+        if self.is_replicated and self.durability is Durability.SYNC:
+            host.gathering.seconds = GATHER_SECONDS
         return host
 
     def _load_core(self, shard: ShardId, table: StateTable, preferred: NodeId | None) -> tuple[Raft, ShardLog, int]:
@@ -399,6 +403,8 @@ class Node:
     def end_turn(self) -> list[Announcement]:
         """Proposes what was executed in this turn, and performs what follows from it."""
         host = self.host
+        if host.gathering.is_on:
+            host.gathering.look(host.executor.turn_count(), self.now())
         if host.may_propose():
             host.propose()
         announcements = host.perform()
@@ -410,6 +416,11 @@ class Node:
         if self.shards is not None:
             self.shards.end_turn()
         return announcements or host.executor.take_announcements()
+
+    def is_gathering(self) -> bool:
+        """Whether an entry waits for something that no event may end: turns have to go on."""
+        host = self.host
+        return host.gathering.is_on and host.executor.has_entry()
 
     def flush(self) -> None:
         """Sends what this turn has for the peers."""

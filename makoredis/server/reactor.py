@@ -87,7 +87,7 @@ class Reactor:
         if disk_fd is not None:
             self.epoll.register(disk_fd, select.EPOLLIN)
         while True:
-            if self._resumed:
+            if self._resumed or self.server.node.is_gathering():
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self.epoll.fileno())
@@ -101,9 +101,9 @@ class Reactor:
     def turn(self, linger_seconds: float = 0) -> bool:
         """One turn, waiting at most so long for something to do. Returns whether anything was."""
         events = self.epoll.poll(0 if self._resumed else linger_seconds)
-        if not events and not self._resumed:
-            return False
         server = self.server
+        if not events and not self._resumed and not server.node.is_gathering():
+            return False
         server.begin_turn()
         sessions = self.sessions
         is_congested = server.node.is_congested()
