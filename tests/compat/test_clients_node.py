@@ -135,8 +135,8 @@ def test_bullmq(makoredis_server: ServerProcess, node_folder: Path) -> None:
           const tree = await flow.add({ name: "parent", queueName: "parents", data: {}, children });
           assert.equal(await tree.job.waitUntilFinished(parentEvents, 30000), 3);
 
-          await queue.upsertJobScheduler("tick", { every: 100, limit: 3 }, { name: "work", data: { number: 20000 } });
-          while ((done.get(20000) || 0) < 3) await new Promise((resolve) => setTimeout(resolve, 50));
+          await queue.upsertJobScheduler("tick", { every: 100, limit: 3 }, { name: "work", data: { number: 20001 } });
+          while ((done.get(20001) || 0) < 3) await new Promise((resolve) => setTimeout(resolve, 50));
           await queue.clean(0, 10000, "completed");
           await Promise.all([worker, parents, events, parentEvents, flow, queue].map((each) => each.close()));
         }
