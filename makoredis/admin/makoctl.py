@@ -2,6 +2,8 @@
 
 Every command is a `MAKO …` command; what this adds is patience (a change that cannot begin now is tried again, and one
 that was accepted is waited for), tables for people and `--json` for scripts. Any node of the cluster will do.
+
+Exit status: 0 done, 1 refused or failed, 2 the command line is wrong, 3 accepted but not done within `--timeout`.
 """
 
 import argparse
@@ -30,7 +32,15 @@ Status = dict[str, Any]
 
 
 class Failure(Exception):
-    """One line for people; the exit status is 1."""
+    """One line for people. `status` is the exit status."""
+
+    status = 1
+
+
+class NotYet(Failure):
+    """A change was accepted and goes on, but takes longer than one was willing to wait."""
+
+    status = 3
 
 
 class Client:
@@ -66,14 +76,14 @@ class Client:
     def wait(self, condition: Callable[[Status], bool], what: str) -> Status:
         """The status once a condition holds.
 
-        Raises: Failure when the time is over.
+        Raises: NotYet when the time is over.
         """
         while True:
             status: Status = self.call("MAKO", "STATUS")
             if condition(status):
                 return status
             if time.monotonic() > self.deadline:
-                raise Failure(f"the change is accepted and goes on, but is not done yet: {what}")
+                raise NotYet(f"the change is accepted and goes on, but is not done yet: {what}")
             time.sleep(RETRY_SECONDS)
 
     def close(self) -> None:
@@ -132,6 +142,8 @@ def run(client: Client, options: argparse.Namespace) -> Any:
     command: str = options.command
     if command == "status":
         return client.call("MAKO", "STATUS")
+    if command == "each":
+        return _each(client, options)
     before: Status = client.call("MAKO", "STATUS")
     words = [command.upper(), *_arguments(options)]
     answer = client.call("MAKO", *words)
@@ -139,6 +151,24 @@ def run(client: Client, options: argparse.Namespace) -> Any:
         return answer
     condition, what = _goal(options, before)
     return client.wait(condition, what)
+
+
+def _each(client: Client, options: argparse.Namespace) -> Any:
+    """Sends a command to every member, and returns the answers by node. Raises: Failure for the first that refuses."""
+    answers = {}
+    for node in client.call("MAKO", "STATUS")["nodes"]:
+        if node["client_address"] is None:
+            raise Failure(f"where node {node['id']} listens for clients is not known; is it running?")
+        host, _, port = node["client_address"].rpartition(":")
+        address = Address(host, int(port), client.address.user, client.address.password)
+        other = Client(address, options.timeout)
+        try:
+            answers[str(node["id"])] = other.call(*options.words)
+        except Failure as failure:
+            raise Failure(f"node {node['id']}: {failure}") from None
+        finally:
+            other.close()
+    return {"answers": answers, "text": "\n".join(f"{node}: {answer}" for node, answer in answers.items())}
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
@@ -210,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = _files(address, options) if options.command in _ON_FILES else run(client, options)
     except (Failure, backup_tool.Failed, Refused) as failure:
         print(f"makoctl: {failure}", file=sys.stderr)
-        return 1
+        return failure.status if isinstance(failure, Failure) else 1
     except OSError as error:
         print(f"makoctl: {error.filename or options.file}: {error.strerror or error}", file=sys.stderr)
         return 1
@@ -261,6 +291,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in helps.items():
         commands.add_parser(name, help=text).add_argument("id", type=int)
     commands.add_parser("snapshot", help="write a checkpoint of the node that is asked, now")
+    each = commands.add_parser("each", help="send a command to every node: what is each node's own, users for example")
+    each.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     commands.add_parser("backup", help="write all data, as of now, to a file").add_argument("file")
     commands.add_parser("check", help="read a backup to its end and say what it holds").add_argument("file")
     restore = commands.add_parser("restore", help="write a backup into an empty cluster")

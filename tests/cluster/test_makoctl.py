@@ -34,6 +34,11 @@ def test_a_node_comes_and_another_goes(tmp_path: Path, capsys: pytest.CaptureFix
         assert {node["id"] for node in gone["nodes"]} == {2, 3, 4}
         assert look("transfer", "4")["leader"] == 4
         assert makoctl("snapshot") == "OK\n"
+        assert makoctl("each", "CONFIG", "SET", "slowlog-max-len", "77") == "2: OK\n3: OK\n4: OK\n"
+        for node in (2, 3, 4):
+            with cluster[node].client() as client:
+                assert client.config_get("slowlog-max-len") == {"slowlog-max-len": "77"}
+        assert "not done yet" in makoctl("--timeout", "1", "add", "9", "127.0.0.1:1", status=3)
         assert "node 9 is not a member" in makoctl("drain", "9", status=1)
 
 
