@@ -18,6 +18,7 @@ removes it has too: it was elected by a majority without this node, and any such
 A repair that was interrupted is simply begun again.
 """
 
+import errno
 import os
 import time
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from makoredis.admin.wire import Address, Refused, Wire
 from makoredis.base.config import FileConfig, NodeConfig
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import NodeId
-from makoredis.storage.directory import DataDirectory, check_identity
+from makoredis.storage.directory import LOCK_FILE, DataDirectory, check_identity
 from makoredis.storage.errors import Damaged
 from resp.replies import Reply
 
@@ -88,8 +89,8 @@ class Repair:
             check_identity(directory.path, identity, self.cluster, NodeId(self.node.id))
 
     def put_aside(self, path: Path) -> Path | None:
-        """Renames the data directory. Returns its new name; None if there was none. Raises: Fatal, OSError."""
-        if not path.exists():
+        """Renames the data directory. Returns its new name; None if it is empty. Raises: Fatal, OSError."""
+        if not path.exists() or {entry.name for entry in path.iterdir()} <= {LOCK_FILE}:
             return None
         directory = DataDirectory(path)
         try:
@@ -97,6 +98,13 @@ class Repair:
             names = [path.with_name(f"{path.name}.damaged-{stamp}{suffix}") for suffix in ("", "-2", "-3")]
             aside = next(name for name in names if not name.exists())
             path.rename(aside)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            raise Fatal(
+                f"{path} is where a disk is mounted and cannot be renamed; the others have removed this node, so nothing "
+                "in it counts any more: empty it, and start with --repair again"
+            ) from None
         finally:
             directory.close()
         return aside

@@ -20,7 +20,7 @@ from makoredis.storage.layout import FORMAT_VERSION
 
 IDENTITY_FILE = "identity.json"
 _NEW_IDENTITY_FILE = "identity.new"
-_LOCK_FILE = "lock"
+LOCK_FILE = "lock"
 _DATABASE_DIRECTORY = "db"
 
 
@@ -92,7 +92,7 @@ class DataDirectory:
             for entry in self.path.iterdir():
                 if entry.is_dir():
                     shutil.rmtree(entry)
-                elif entry.name != _LOCK_FILE:
+                elif entry.name != LOCK_FILE:
                     entry.unlink()
             fields = {name: getattr(identity, name) for name in Identity.__slots__}  # type: ignore[attr-defined]
             _write_synced(self.path / _NEW_IDENTITY_FILE, json.dumps(fields, indent=2) + "\n")
@@ -128,7 +128,7 @@ def check_identity(path: Path, found: Identity, cluster: str, node_id: NodeId) -
 def _refuse_foreign(path: Path) -> None:
     names = {entry.name for entry in path.iterdir()}
     ours = {IDENTITY_FILE, _NEW_IDENTITY_FILE}
-    if names - {_LOCK_FILE} and not names & ours:
+    if names - {LOCK_FILE} and not names & ours:
         raise DirectoryRefused(
             f"{path}: is not empty and has no {IDENTITY_FILE}, so it is not a makoredis data directory; "
             "set another one, or restore the file if it was lost"
@@ -137,7 +137,7 @@ def _refuse_foreign(path: Path) -> None:
 
 def _take_lock(path: Path) -> int:
     """Locks the directory until the process ends or the descriptor is closed."""
-    descriptor = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

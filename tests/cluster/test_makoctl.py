@@ -39,7 +39,7 @@ def test_a_node_comes_and_another_goes(tmp_path: Path, capsys: pytest.CaptureFix
             with cluster[node].client() as client:
                 assert client.config_get("slowlog-max-len") == {"slowlog-max-len": "77"}
         assert "not done yet" in makoctl("--timeout", "1", "add", "9", "127.0.0.1:1", status=3)
-        assert "node 9 is not a member" in makoctl("drain", "9", status=1)
+        assert "node 10 is not a member" in makoctl("drain", "10", status=1)
 
 
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
