@@ -254,7 +254,7 @@ def test_a_missing_file_is_refused(
 def test_a_missing_database_is_refused(with_log: Path, copied: Callable[[Path], Path]) -> None:
     path = copied(with_log)
     shutil.rmtree(path / "db")
-    with pytest.raises(Damaged, match=r"the database is missing.*restore the directory from a backup"):
+    with pytest.raises(Damaged, match=r"the database is missing.*restore a backup"):
         load_all(path)
     assert not (path / "db" / "CURRENT").exists(), "an empty database was made in its place"
 
