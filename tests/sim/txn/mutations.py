@@ -192,6 +192,63 @@ class PassesLocks(Participant):
         self.locks = NoLocks()
 
 
+class StepsDownAsItIs(Participant):
+    """A leader that loses its leadership keeps what it has executed."""
+
+    def step_down(self) -> Any:
+        self.pending._undo = lambda items: None  # type: ignore[method-assign]
+        self.pending._apply_again = self.pending.items.append  # type: ignore[method-assign]
+        return super().step_down()
+
+
+class ForgetsUndo(PendingList):
+    """Counts what is final as in the snapshot."""
+
+    def keep(self, ts: int) -> None:
+        super().keep(1 << 62)
+
+
+class ForgetsUndoTooEarly(Participant):
+    """Cannot take back what is final but not in the snapshot."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.pending = ForgetsUndo(self.space, self.requests, self.replica.ts)
+
+
+class ForgetsOutcomes(Participant):
+    """Does not know what it has committed."""
+
+    def _commit(self, transaction: Any, decision: Any) -> bool:
+        result = super()._commit(transaction, decision)
+        self.outcomes.clear()
+        return result
+
+
+class ShowsRowsAsTheyAre(Participant):
+    """Captures rows for a checkpoint as if they were of now, whatever is prepared."""
+
+    def row_ts(self, db: int, key: bytes) -> int:
+        return self.clock.last
+
+
+class ExecutesLateCopies(Participant):
+    """Executes a late copy of a request whose answer the client has had."""
+
+    def _answer_again(self, submission: Any, request: Any) -> bool:
+        self.requests.acknowledged.clear()
+        return super()._answer_again(submission, request)
+
+
+class StopsWatermarks(Participant):
+    """Does not see to it that a watermark reaches the last transaction."""
+
+    def _executed(self, item: Any) -> None:
+        wanted_ts = self._wanted_ts
+        super()._executed(item)
+        self._wanted_ts = wanted_ts
+
+
 def final_too_high(*arguments: Any) -> Participant:
     """Closes earlier epochs at a timestamp above what was promised."""
     participant = recover(*arguments)
@@ -219,6 +276,13 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "lose-vectors": lambda: Machines(participant=LosesVectors),
     "abort-alone": lambda: Machines(participant=AbortsAlone),
     "pass-locks": lambda: Machines(participant=PassesLocks),
+    "step-down-as-is": lambda: Machines(participant=StepsDownAsItIs),
+    "forget-undo": lambda: Machines(participant=ForgetsUndoTooEarly),
+    "forget-outcomes": lambda: Machines(participant=ForgetsOutcomes),
+    "row-past-vote": lambda: Machines(participant=ShowsRowsAsTheyAre),
+    "late-copy": lambda: Machines(participant=ExecutesLateCopies),
+    "stop-watermark": lambda: Machines(participant=StopsWatermarks),
+    "checkpoint-too-early": lambda: Machines(is_checkpoint_early=True),
 }
 
 
