@@ -22,7 +22,7 @@ def shards(server: "Server") -> Lines:
         "watermark_us": knowledge.global_ts,
         "watermark_lag_us": max(0, server.wall_us - knowledge.global_ts),
         "snapshot_ts_us": snapshot.ts,
-        "snapshot_waiting_transactions": sum(map(len, snapshot.waiting.values())),
+        "snapshot_waiting_transactions": snapshot.waiting_count(),
     }
     for shard, replica in shards.replicas.items():
         watermark = knowledge.watermarks.get(shard, (0, 0))[1]

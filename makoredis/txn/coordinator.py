@@ -212,7 +212,7 @@ class Coordinator:
             self._pause(transaction)
 
     def _abort(self, transaction: _Transaction) -> None:
-        """Only of an attempt that was not committed anywhere."""
+        """Only of an attempt that was not committed anywhere, or only reads."""
         for shard in transaction.parts:
             self._messages.append((shard, Abort(transaction.id, transaction.started_ts)))
 
@@ -226,6 +226,9 @@ class Coordinator:
         votes = transaction.votes
         transaction.phase = _Phase.COMMITTING
         transaction.phase_ends_us = transaction.give_up_us
+        if transaction.is_read_only:
+            # It has no effect; that no participant can say any more whether its locks were good, is no reason to wait.
+            transaction.phase_ends_us = min(transaction.give_up_us, self.now_us + PREPARE_TIMEOUT_US)
         transaction.ts = max(vote.proposal_ts for vote in votes.values())
         transaction.vector = join(from_wire(vote.vector) for vote in votes.values())
         if not transaction.is_read_only:
@@ -266,7 +269,7 @@ class Coordinator:
         if now_us >= transaction.give_up_us:
             self._give_up(transaction)
         elif now_us >= transaction.phase_ends_us:
-            if transaction.phase is _Phase.PREPARING:
+            if transaction.phase is not _Phase.PAUSING:
                 self._abort(transaction)
             self._attempt(transaction)
         elif now_us >= transaction.resend_us:

@@ -37,6 +37,8 @@ class Local(Protocol):
 
     def shows_all(self) -> bool: ...
 
+    def waiting_count(self) -> int: ...
+
     def take_touched(self) -> list[tuple[int, bytes]]: ...
 
     def note_keys(self, is_wanted: bool) -> None: ...
@@ -93,3 +95,7 @@ class Snapshot:
     def take_touched(self) -> list[tuple[int, bytes]]:
         """Databases and keys whose changes have become final since the last call."""
         return [name for local in self.local.values() for name in local.take_touched()]
+
+    def waiting_count(self) -> int:
+        """Transactions that are chosen, or executed by a leader here, and not visible."""
+        return sum(local.waiting_count() for local in self.local.values())

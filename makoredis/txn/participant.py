@@ -265,8 +265,12 @@ class Participant:
             for item in done:
                 self.replica.note_touched(item.record)
         self._release_replies()
-        for id in [id for id, outcome in self.outcomes.items() if outcome.ts <= self.knowledge.global_ts]:
-            del self.outcomes[id]
+        global_ts = self.knowledge.global_ts
+        for id in [id for id, outcome in self.outcomes.items() if outcome.ts <= global_ts]:
+            outcome = self.outcomes.pop(id)
+            if not self.knowledge.is_broken(outcome.vector):
+                self.replica.committed[id] = outcome.ts
+        self.replica.forget_committed(global_ts)
 
     def take_output(self) -> Output:
         """What has to be sent."""
@@ -321,6 +325,10 @@ class Participant:
     def shows_all(self) -> bool:
         """Whether that holds for every key."""
         return not self.pending.items
+
+    def waiting_count(self) -> int:
+        """Transactions that are executed and not in the node's snapshot."""
+        return len(self.pending.items)
 
     def note_keys(self, is_wanted: bool) -> None:
         """See `Replica`."""
@@ -576,10 +584,15 @@ class Participant:
                 self._tell(message, Committed(message.id, self.shard))
             else:
                 self._tell(message, Aborted(message.id, self.shard))
-        elif message.id in self.outcomes:
+        elif message.id in self.outcomes or message.id in self.replica.committed:
             self._tell(message, Committed(message.id, self.shard))
-        elif message.epoch <= self.epoch and message.ts > self.knowledge.global_ts:
-            # At or below W the outcome may be forgotten; above, an unknown transaction is not committed here.
+        elif message.id in self._refused:
+            self._tell(message, Aborted(message.id, self.shard))
+        elif message.epoch == self.epoch and not self._refused_floor:
+            # This leader has voted for it, and what it gave up it remembers.
+            self._tell(message, Committed(message.id, self.shard))
+        elif message.epoch <= self.epoch and message.ts > self.replica.committed_floor:
+            # Whatever is committed that late is known; what is not known is committed nowhere, or void.
             self._tell(message, Aborted(message.id, self.shard))
 
     def _tell(self, message: Commit, answer: Committed | Aborted) -> None:
@@ -588,9 +601,12 @@ class Participant:
     def _release(self, transaction: PreparedTransaction, message: Commit) -> None:
         """Ends a read-only transaction. That its locks were good until now needs the lease."""
         self.clock.observe(message.ts)
-        answer = Committed(message.id, self.shard) if self.has_lease else Aborted(message.id, self.shard)
-        self._tell(message, answer)
-        self._end(transaction)
+        if self.has_lease:
+            self._tell(message, Committed(message.id, self.shard))
+            self._end(transaction)
+        else:
+            self._tell(message, Aborted(message.id, self.shard))
+            self._abort(message.id, transaction.prepare.started_ts)
 
     def _commit(self, transaction: PreparedTransaction, decision: Commit | Answer) -> bool:
         """Appends the record and unlocks. False if it is void already: then there is nothing to append."""

@@ -20,7 +20,7 @@ Loaded, it is no state that ever was before the log has been taken in to `rows_t
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from makoredis.base.record import Wire, record
+from makoredis.base.record import Wire, field, record
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
 from makoredis.txn.knowledge import Knowledge
@@ -28,6 +28,12 @@ from makoredis.txn.requests import Origin, RequestTable
 from makoredis.txn.rows import RowTimes, apply_unless_included
 from makoredis.txn.vectors import Vector, from_wire
 from makoredis.txn.write_times import WriteTimes
+
+
+COMMITTED_KEEP_US = 40_000_000
+"""How long it is remembered what was committed over several shards; longer than a coordinator asks."""
+COMMITTED_MAX = 500_000
+"""How much of it; beyond that the oldest goes first."""
 
 
 @record
@@ -61,6 +67,10 @@ class ShardCheckpoint(Wire):
     """`RequestTable.dump`; like the rows it may be newer."""
     closed_sessions: list[tuple[int, int, int]]
     """Timestamp, incarnation and session of clients that are gone, above `ts`."""
+    committed: list[tuple[int, int, int]] = field(default_factory=list)
+    """What was committed over several shards up to `ts`: both parts of the id, and the timestamp."""
+    committed_floor: int = 0
+    """Since when."""
 
 
 class Replica:
@@ -80,6 +90,9 @@ class Replica:
         self.closed_sessions: deque[tuple[int, Origin]] = deque()
         """When they were closed, in order."""
         self.facts: list[ClosedEpochs] = []
+        self.committed: dict[tuple[int, int], int] = {}
+        """Timestamps of what was committed over several shards, visible here and later than `committed_floor`."""
+        self.committed_floor = 0
         self.rows_ts = 0
         self.rows: RowTimes = {}
         """Rows that are newer than `ts`."""
@@ -137,6 +150,7 @@ class Replica:
                 self._apply(transaction.record)
         self.undecided = later
         self.ts = ts
+        self.forget_committed(ts)
         if ts >= self.rows_ts:
             self.rows = {}
         closings = self.closed_sessions
@@ -151,12 +165,24 @@ class Replica:
             else:
                 effect.apply(self.space)
         self.written.note(transaction.effects, ts)
+        if transaction.cross is not None and transaction.cross.id is not None:
+            self.committed[transaction.cross.id] = ts
         if transaction.request is not None:
             self.requests.add(transaction.request)
         if self.reports:
             self.applied.append(transaction)
         if self.notes_keys:
             self.note_touched(transaction)
+
+    def forget_committed(self, ts: int) -> None:
+        """Nobody asks any more about what is much older than `ts`."""
+        limit = ts - COMMITTED_KEEP_US
+        committed = self.committed
+        while committed:
+            id = next(iter(committed))
+            if committed[id] > limit and len(committed) <= COMMITTED_MAX:
+                return
+            self.committed_floor = max(self.committed_floor, committed.pop(id))
 
     def note_touched(self, transaction: TransactionRecord) -> None:
         """A transaction has become visible here, or final."""
@@ -169,6 +195,10 @@ class Replica:
     def shows_all(self) -> bool:
         """Whether that holds for every key."""
         return True
+
+    def waiting_count(self) -> int:
+        """Transactions that are chosen and not visible."""
+        return len(self.undecided)
 
     def note_keys(self, is_wanted: bool) -> None:
         """Whether `take_touched` is of interest."""
@@ -206,6 +236,8 @@ class Replica:
             [],
             [],
             [(closed_ts, *origin) for closed_ts, origin in self.closed_sessions],
+            [(*id, committed_ts) for id, committed_ts in self.committed.items()],
+            self.committed_floor,
         )
 
     @classmethod
@@ -227,6 +259,8 @@ class Replica:
         replica.requests.load(saved.requests)
         for ts, incarnation, session in saved.closed_sessions:
             replica.closed_sessions.append((ts, (incarnation, session)))
+        replica.committed = {(incarnation, number): ts for incarnation, number, ts in saved.committed}
+        replica.committed_floor = saved.committed_floor
         replica.written = WriteTimes(saved.clock_ts)
         return replica
 
@@ -245,6 +279,8 @@ def finish(saved: ShardCheckpoint, rows_ts: int, knowledge: Knowledge, requests:
         known_facts(knowledge),
         requests.dump(),
         saved.closed_sessions,
+        saved.committed,
+        saved.committed_floor,
     )
 
 

@@ -7,7 +7,8 @@ G1c ww and wr; G-single exactly one rw; else G2.
 
 Two graphs are looked at. Without the reads of followers' snapshots, every rt edge counts. With them, a snapshot may
 order what unrelated sessions did differently from real time by as much as clocks differ: there, rt edges are between
-transactions that are further apart than that, and between those of one session, whichever nodes it reads from.
+transactions that are further apart than that; and a session's read comes after what the session has written or seen,
+whichever nodes it reads from.
 """
 
 from collections import defaultdict
@@ -46,7 +47,7 @@ def _check(events: list[Event], skew_us: int) -> list[str]:
     _check_elements(events, order, writer, problems)
     _data_edges(events, order, writer, graph)
     _time_edges(events, graph, skew_us)
-    _session_edges(events, graph)
+    _session_edges(events, writer, graph)
     for component in _components(graph):
         if len(component) > 1:
             problems.append(_name(graph, component, events))
@@ -140,15 +141,21 @@ def _time_edges(events: list[Event], graph: Graph, skew_us: int) -> None:
             frontier = (frontier - before[number]) | {number}
 
 
-def _session_edges(events: list[Event], graph: Graph) -> None:
-    """A session sees its own writes, and never goes back, in snapshots too."""
-    last: dict[int, int] = {}
+def _session_edges(events: list[Event], writer: dict[tuple[str, int], int], graph: Graph) -> None:
+    """In snapshots too, a session sees its own writes, what it has seen before, and never an older snapshot."""
+    before: dict[int, list[int]] = defaultdict(list)
     for number, event in sorted(enumerate(events), key=lambda row: row[1].invoked_us):
-        if not event.is_failed:
-            if event.process in last:
-                graph[last[event.process]][number].add("rt")
-            if event.completed_us:
-                last[event.process] = number
+        if event.is_failed:
+            continue
+        if event.is_stale:
+            for earlier in before.pop(event.process, []):
+                if earlier != number:
+                    graph[earlier][number].add("rt")
+        if event.is_stale or any(kind == "append" for kind, _, _ in event.operations):
+            before[event.process].append(number)
+        elif event.completed_us:
+            last = [(key, value[-1]) for kind, key, value in event.operations if kind == "r" and value]
+            before[event.process] += [writer[name] for name in last if name in writer]
 
 
 def _components(graph: Graph) -> list[list[int]]:
