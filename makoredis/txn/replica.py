@@ -29,7 +29,6 @@ from makoredis.txn.rows import RowTimes, apply_unless_included
 from makoredis.txn.vectors import Vector, from_wire
 from makoredis.txn.write_times import WriteTimes
 
-
 COMMITTED_KEEP_US = 40_000_000
 """How long it is remembered what was committed over several shards; longer than a coordinator asks."""
 COMMITTED_MAX = 500_000

@@ -1,7 +1,8 @@
 """The second world: what drives the shards in the server, on real consensus cores, simulated disks and a bad network.
 
 Nothing is modelled here but the network, the disks, and time: `cluster.shards.Shards` and
-`cluster.replica.ShardReplica` are the server's own. A crash loses what was not synced; of a write under way all or nothing is on the disk.
+`cluster.replica.ShardReplica` are the server's own. A crash loses what was not synced; of a write under way all or
+nothing is on the disk.
 """
 
 from collections.abc import Callable
