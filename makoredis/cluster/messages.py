@@ -59,6 +59,8 @@ class Forward(Wire, tag=3):
     user: bytes = b""
     """What the client's user may do, if not everything: its name and rules, as in a file of users. Each node has users
     of its own, and what a script calls is known to the leader alone."""
+    waited_ms: int = 0
+    """How long the client has been blocked by this request already, on leaders before."""
 
 
 class Answer(Wire, tag=4):

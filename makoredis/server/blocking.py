@@ -26,7 +26,19 @@ Key = tuple[int, bytes]
 class Parked:
     """One waiting request."""
 
-    __slots__ = ("argv", "block", "database", "deadline_ms", "given", "is_done", "keys", "route", "seconds", "session")
+    __slots__ = (
+        "argv",
+        "block",
+        "database",
+        "deadline_ms",
+        "given",
+        "is_done",
+        "keys",
+        "route",
+        "seconds",
+        "session",
+        "since_ms",
+    )
 
     def __init__(self, session: Session, route: Route, argv: list[bytes], block: WouldBlock, seconds: float) -> None:
         self.session = session
@@ -39,6 +51,8 @@ class Parked:
         self.block = block
         self.database = session.database
         self.keys: list[Key] = [(session.database, key) for key in dict.fromkeys(block.keys)]
+        self.since_ms = 0
+        """When its time began, perhaps on another leader."""
         self.deadline_ms = 0
         self.is_done = False
 
@@ -62,8 +76,9 @@ class Blocking:
         parked = Parked(session, route, argv, block, seconds)
         for key in parked.keys:
             self.queues.setdefault(key, {})[session.id] = parked
+        parked.since_ms = server.now_ms - (0 if session.proxy is None else session.proxy.waited_ms)
         if block.timeout_ms > 0:
-            parked.deadline_ms = server.now_ms + block.timeout_ms
+            parked.deadline_ms = parked.since_ms + block.timeout_ms
             heappush(self._deadlines, (parked.deadline_ms, session.id, parked))
             server.wake_at(parked.deadline_ms)
         session.blocked = parked

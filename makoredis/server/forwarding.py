@@ -132,8 +132,15 @@ class Forwarding:
             request.guard_term,
             term,
             b"" if session.user is None or session.user.is_unrestricted else session.user.permissions(),
+            self._waited_ms(session, request),
         )
         self.send(NodeId(leader), message)
+
+    def _waited_ms(self, session: Session, request: Request) -> int:
+        """How much of a blocking request's time is over. It runs from when all before it is answered."""
+        if not request.may_block or session.held[0].requests[0] is not request:
+            return 0
+        return max(0, int((self.server.now - request.asked_at) * 1000))
 
     def send(self, node_id: NodeId, message: PeerMessage) -> None:
         """Says something to a node, or to this one itself."""
@@ -193,8 +200,12 @@ class Forwarding:
         session.remote_count -= 1
         session.seen_index = max(session.seen_index, index)
         assert held.gate is not None
+        was_first = session.held[0] is held
         held.gate.open()
         session.release()
+        following = session.held[0].requests[0] if was_first and session.held else None
+        if following is not None and following.may_block:
+            following.asked_at = self.server.now
         if session.backlog and session.blocked is None:
             self.server.reactor.resume(session)
 
@@ -236,6 +247,7 @@ class Forwarding:
         session.sequence += 1
         request = Request(session.sequence, 0, parked.database, session.protocol, [parked.argv], may_block=True)
         self._wait(session, request, Gate(0))
+        request.asked_at = parked.since_ms / 1000
 
     def session_closed(self, session: Session) -> None:
         """A local client is gone."""

@@ -49,6 +49,8 @@ class Proxy:
     """Answers that the client is not known to have."""
     acknowledged: int = 0
     """It has those up to here."""
+    waited_ms: int = 0
+    """How long the request that is executed had blocked the client before it came here."""
 
     def knows(self, sequence: int) -> bool:
         """Whether a request is being executed, waits, or was answered for good."""
@@ -152,6 +154,7 @@ class Proxies:
             session.send_bytes(known, executor.gate_of_everything())
             return
         session.database, session.protocol = message.database, message.protocol
+        session.proxy.waited_ms = message.waited_ms
         session.request_id = (message.incarnation, message.session, message.sequence, message.acknowledged)
         try:
             session.user = server.acl.user_elsewhere(message.user) if message.user else None
