@@ -93,7 +93,7 @@ MEANINGS = {
 
 ONLY_SHOWN = {
     "hz": "INFO shows it",
-    "maxmemory-policy": "INFO shows it; nothing is evicted",
+    "maxmemory-policy": "INFO shows it, OBJECT FREQ counts with an LFU one; nothing is evicted",
     "repl-backlog-size": "INFO shows it",
     "save": "checkpoints follow the size of the log (`checkpoint_log_bytes`)",
 }

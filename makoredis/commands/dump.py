@@ -12,13 +12,12 @@ from makoredis.data.rdb.errors import BadFormat
 from makoredis.data.rdb.payload import dump as dump_value
 from makoredis.data.rdb.payload import is_intact
 from makoredis.data.rdb.payload import restore as restore_value
+from makoredis.data.uses import USE_COUNT_MAX
 from resp.replies import OK, Reply
 
 KEY_EXISTS = ClientError("BUSYKEY Target key name already exists.")
 NOT_INTACT = ClientError("ERR DUMP payload version or checksum are wrong")
 BAD_FORMAT = ClientError("ERR Bad data format")
-
-_FREQUENCY_MAX = 255
 
 
 @record
@@ -26,6 +25,10 @@ class _Options:
     replaces: bool
     is_absolute: bool
     """Whether the time to live is a point in time."""
+    idle_ms: int
+    """How long ago the key counts as used."""
+    use_count: int | None
+    """For an LFU policy."""
 
 
 @command("DUMP", "Returns a serialized representation of the value stored at a key.")
@@ -57,16 +60,15 @@ def restore(access: Access, key: bytes, time_to_live: bytes, payload: bytes, *wo
             access.notify(events.GENERIC, b"del", key)
         return OK
     access.apply(PutValue(db, key, encode_value(value), deadline_ms))
+    access.database.note_use(key, access.now_ms, options.idle_ms, options.use_count)
     access.notify(events.NEW, b"new", key)
     access.notify(events.GENERIC, b"restore", key)
     return OK
 
 
 def _options(words: tuple[bytes, ...]) -> _Options:
-    """REPLACE and ABSTTL. IDLETIME and FREQ are checked, but keys are not evicted by them.
-
-    Raises: ClientError when one is malformed.
-    """
+    """Raises: ClientError when one is malformed."""
+    idle_seconds, frequency = 0, None
     replaces = is_absolute = has_idle_time = has_frequency = False
     at = 0
     while at < len(words):
@@ -79,14 +81,16 @@ def _options(words: tuple[bytes, ...]) -> _Options:
         elif option == b"IDLETIME" and has_value and not has_frequency:
             at += 1
             has_idle_time = True
-            if int64(words[at]) < 0:
+            idle_seconds = int64(words[at])
+            if idle_seconds < 0:
                 raise ClientError("ERR Invalid IDLETIME value, must be >= 0")
         elif option == b"FREQ" and has_value and not has_idle_time:
             at += 1
             has_frequency = True
-            if not 0 <= int64(words[at]) <= _FREQUENCY_MAX:
+            frequency = int64(words[at])
+            if not 0 <= frequency <= USE_COUNT_MAX:
                 raise ClientError("ERR Invalid FREQ value, must be >= 0 and <= 255")
         else:
             raise SYNTAX_ERROR
         at += 1
-    return _Options(replaces, is_absolute)
+    return _Options(replaces, is_absolute, idle_seconds * 1000, frequency)

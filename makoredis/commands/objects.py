@@ -2,7 +2,7 @@
 
 makoredis has one representation per type; ENCODING answers which one Redis 7.2 would have chosen, since clients and
 their tests look at it. IDLETIME is exact for recently used keys and an upper bound of the truth for others (see
-`Database.last_use`). How often a key is used is not tracked: nothing is ever evicted, so no policy needs it.
+`Database.last_use`). FREQ counts while `maxmemory-policy` is one for LFU, though nothing is ever evicted.
 """
 
 from makoredis.base.errors import ClientError
@@ -16,6 +16,11 @@ from resp.replies import Reply, Simple
 FREQUENCY_NOT_TRACKED = ClientError(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
     "between policies at runtime LRU and LFU data will take some time to adjust."
+)
+
+_IDLE_TIME_NOT_TRACKED = ClientError(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies "
+    "at runtime LRU and LFU data will take some time to adjust."
 )
 
 _EMBEDDED_STRING_MAX = 44
@@ -76,13 +81,18 @@ def object_refcount(access: Access, key: bytes) -> int | None:
 def object_idletime(access: Access, key: bytes) -> int | None:
     if access.peek(key) is None:
         return None
+    if access.space.config.counts_uses:
+        raise _IDLE_TIME_NOT_TRACKED
     return max(access.now_ms - access.database.last_use(key, access.now_ms), 0) // 1000
 
 
 @command("OBJECT|FREQ", "Returns the logarithmic access frequency counter of an object.")
-def object_freq(access: Access, key: bytes) -> None:
-    if access.peek(key) is not None:
+def object_freq(access: Access, key: bytes) -> int | None:
+    if access.peek(key) is None:
+        return None
+    if not access.space.config.counts_uses:
         raise FREQUENCY_NOT_TRACKED
+    return access.database.use_count(key, access.now_ms)
 
 
 @command("OBJECT|HELP", "Returns helpful text about the different subcommands.")

@@ -19,5 +19,7 @@ class DataConfig:
     stream_node_max_bytes: int = 4096
     stream_node_max_entries: int = 100
     proto_max_bulk_len: int = 512 * 1024 * 1024
+    counts_uses: bool = False
+    """Whether OBJECT FREQ has an answer: an LFU policy is set."""
     notify_events: int = 0
     """Which keyspace notifications are on: a mask of `makoredis.data.events` classes."""

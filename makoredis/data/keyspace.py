@@ -19,12 +19,14 @@ from binascii import crc_hqx
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from random import Random
 from types import MappingProxyType
 
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.data.config import DataConfig
 from makoredis.data.deadlines import Deadlines
 from makoredis.data.slots import slot_of
+from makoredis.data.uses import UseCounts
 from makoredis.data.values import Hash, Value
 from makoredis.data.values.scan_dict import ScanDict
 
@@ -179,8 +181,30 @@ class Database:
 
     def forget_oldest_uses(self, now_ms: int) -> None:
         """Starts a new generation of `touched`; the one before the last is forgotten."""
-        self._touched_before, self.touched = self.touched, {}
+        touched = self.touched
+        self._touched_before = touched
+        self.touched = touched.renewed() if isinstance(touched, UseCounts) else {}
         self._touched_before_since_ms, self._touched_since_ms = self._touched_since_ms, now_ms
+
+    def count_uses(self, rng: Random | None) -> None:
+        """Begins to count uses, with this source of chance; None: ends it."""
+        if isinstance(self.touched, UseCounts) != (rng is not None):
+            self.touched = dict(self.touched) if rng is None else UseCounts(rng)
+
+    def note_use(self, key: bytes, now_ms: int, idle_ms: int, count: int | None) -> None:
+        """Notes that a key was last used so long ago, and how often, as whoever restores it says."""
+        touched = self.touched
+        if not isinstance(touched, UseCounts):
+            touched[key] = now_ms - idle_ms
+        elif count is not None:
+            touched.put(key, now_ms, count)
+
+    def use_count(self, key: bytes, now_ms: int) -> int:
+        """How often a key is used, from 0 to 255; 0 also if that is not known."""
+        for touched in (self.touched, self._touched_before):
+            if isinstance(touched, UseCounts) and key in touched:
+                return touched.count(key, now_ms) or 0
+        return 0
 
     def last_use(self, key: bytes, now_ms: int) -> int:
         """When a key was last used, Unix milliseconds: exact for the most recently used ones (`TOUCHED_MAX` to twice

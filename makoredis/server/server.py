@@ -102,6 +102,7 @@ class Server:
         self._last_tick = 0.0
         self.node.host.access.count_receivers = self.pubsub.count_receivers
         self._refresh_notifications()
+        self._refresh_use_counts()
         self.refresh_special()
         self.acl.start()
 
@@ -361,12 +362,18 @@ class Server:
         self.replicas_min = self.config.table.integer("min-replicas-to-write")
         self.check_memory()
         self._refresh_notifications()
+        self._refresh_use_counts()
         self.refresh_special()
 
     def _refresh_notifications(self) -> None:
         wanted = self.config.data.notify_events
         self.notes_misses = bool(wanted & events.KEY_MISS)
         self.node.host.access.notes_new = bool(wanted & events.NEW)
+
+    def _refresh_use_counts(self) -> None:
+        access = self.node.host.access
+        for database in access.space.by_id:
+            database.count_uses(access.rng if self.config.data.counts_uses else None)
 
     def commands_processed(self) -> int:
         """Since start or CONFIG RESETSTAT."""

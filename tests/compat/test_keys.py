@@ -264,3 +264,32 @@ def test_random(differential: Differential, requests: list[list[bytes]]) -> None
 def test_scan_returns_all_keys(differential: Differential) -> None:
     """Redis walks in another order; what comes together is the same."""
     differential.check([["SET", f"key:{number}", "v"] for number in range(50)] + [shape_of("SCAN 0 COUNT 1000")])
+
+
+def test_how_often_and_how_long_ago_a_key_was_used(network_differential: Differential) -> None:
+    """What OBJECT answers depends on the policy, and RESTORE may say it."""
+    side = network_differential.theirs
+    side.reset(2)
+    side.execute([b"SET", b"k", b"abc"])
+    dumped = side.execute([b"DUMP", b"k"])
+    payload = dumped[dumped.index(b"\r\n") + 2 : -2]
+    network_differential.check(
+        [
+            "CONFIG SET maxmemory-policy allkeys-lfu",
+            "SET k abc",
+            "OBJECT FREQ k",
+            "GET k",
+            "OBJECT FREQ k",
+            "OBJECT IDLETIME k",
+            "OBJECT FREQ nothing",
+            "OBJECT IDLETIME nothing",
+            ["RESTORE", "often", 0, payload, "FREQ", 100],
+            "OBJECT FREQ often",
+            "CONFIG SET maxmemory-policy noeviction",
+            "OBJECT FREQ k",
+            ["RESTORE", "idle", 0, payload, "IDLETIME", 1000],
+            "OBJECT IDLETIME idle",
+            "GET idle",
+            "OBJECT IDLETIME idle",
+        ]
+    )

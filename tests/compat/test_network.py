@@ -17,3 +17,8 @@ CASES: dict[str, list[Any]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_cases(network_differential: Differential, name: str) -> None:
     network_differential.check(CASES[name])
+
+
+def test_what_is_said_of_a_command(network_differential: Differential) -> None:
+    """In RESP3 flags, categories, tips and key specifications are sets."""
+    network_differential.check(["COMMAND INFO get set ping mget nosuch", "COMMAND INFO config|get", "MEMORY DOCTOR"])

@@ -218,11 +218,20 @@ def latency_help(server: "Server", session: Session) -> Any:
 # -- MEMORY (USAGE is a command on keys)
 
 
+_MUCH_MEMORY_BYTES = 5 << 20
+
+
 @session_command("MEMORY|DOCTOR", "Outputs a memory problems report.")
 def memory_doctor(server: "Server", session: Session) -> Any:
     limit, used = server.config.maxmemory_bytes, server.memory.used()
     if limit and used > limit:
         text = f"{used} bytes are used, maxmemory allows {limit}: writes are refused until keys are deleted."
+    elif used < _MUCH_MEMORY_BYTES:
+        text = (
+            "Hi Sam, this instance is empty or is using very little memory, my issues detector can't be used in these "
+            "conditions. Please, leave for your mission on Earth and fill it with some data. The new Sam and I will be "
+            "back to our programming as soon as I finished rebooting."
+        )
     else:
         text = (
             "Hi Sam, I can't find any memory issue in your instance. I can only account for what occurs on this base."

@@ -143,6 +143,7 @@ def _info(server: "Server", name: str) -> Any:
         return None
     row = server.routes.row(name)
     first, last, step = _legacy_range(row)
+    subcommands = [sub for sub in sorted(server.routes.by_name) if sub.startswith(name + "|")]
     return [
         name.lower().encode(),
         row.arity,
@@ -151,9 +152,9 @@ def _info(server: "Server", name: str) -> Any:
         last,
         step,
         SetReply([Simple(b"@" + category.encode()) for category in _shown_categories(row)]),
-        [tip.lower().encode() for tip in row.row.get("command_tips", ())],
-        [_key_spec(spec) for spec in row.key_specs],
-        [_info(server, sub) for sub in sorted(server.routes.by_name) if sub.startswith(name + "|")],
+        SetReply([tip.lower().encode() for tip in row.row.get("command_tips", ())]),
+        SetReply([_key_spec(spec) for spec in row.key_specs]),
+        [_info(server, sub) for sub in subcommands] if subcommands else SetReply([]),
     ]
 
 
