@@ -225,6 +225,10 @@ def table(status: Status) -> str:
         rows.append((str(node["id"]), role, *("?" if value is None else str(value) for value in shown)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    for shard in status["shards"]:
+        led = "no leader" if shard["leader"] is None else f"leader {shard['leader']}"
+        slots = f"slots {shard['first_slot']}-{shard['last_slot']}"
+        lines.append(f"shard {shard['id']}, {slots}: {led}, term {shard['term']}")
     goal = f", on the way to voters {status['goal']}" if status["goal"] else ""
     leader = "no leader" if status["leader"] is None else f"leader {status['leader']}"
     title = f"cluster {status['cluster']}: {leader}, term {status['term']}, chosen up to {status['commit_index']}{goal}"

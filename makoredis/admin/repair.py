@@ -102,8 +102,8 @@ class Repair:
             if error.errno != errno.EBUSY:
                 raise
             raise Fatal(
-                f"{path} is where a disk is mounted and cannot be renamed; the others have removed this node, so nothing "
-                "in it counts any more: empty it, and start with --repair again"
+                f"{path} is where a disk is mounted and cannot be renamed; the others have removed this node, so "
+                "nothing in it counts any more: empty it, and start with --repair again"
             ) from None
         finally:
             directory.close()

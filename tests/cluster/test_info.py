@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from makoredis.admin.makoctl import main
 from tests.cluster.processes import Cluster, Node, wait_for
 
 
@@ -45,7 +46,7 @@ def test_every_figure_moves(tmp_path: Path) -> None:
         assert ended["raft_elections_won"] == 1
 
 
-def test_several_shards_show_themselves(tmp_path: Path) -> None:
+def test_several_shards_show_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Cluster(tmp_path, settings={"shards": 3}).start() as cluster:
         node = cluster[1]
         with node.client() as client:
@@ -56,6 +57,8 @@ def test_several_shards_show_themselves(tmp_path: Path) -> None:
             after = node.info("mako")
             for shard in range(1, 4):
                 assert after[f"shard{shard}"]["commit"] > before[f"shard{shard}"]["commit"]
+            assert main(["--port", str(node.port), "status"]) == 0
+            assert "shard 3, slots 10922-16383: leader " in capsys.readouterr().out
             with pytest.raises(redis.ResponseError, match="several shards is not supported"):
                 client.execute_command("MAKO", "BACKUP", "BEGIN")
 

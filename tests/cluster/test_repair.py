@@ -2,10 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import redis
 
+from makoredis.admin import repair
+from makoredis.base.config import load_config
+from makoredis.base.errors import Fatal
 from tests.cluster.processes import ROOT, Cluster, Node, wait_for
 
 
@@ -24,10 +29,12 @@ def run(node: Node, *options: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path) -> None:
-    with Cluster(tmp_path).start() as cluster:
+    settings = {"checkpoint_log_bytes": 50_000, "log_keep_bytes": 50_000}  # so that only a snapshot has everything
+    with Cluster(tmp_path, settings=settings).start() as cluster:
         leader, broken = cluster.leader(), cluster.followers()[0]
         with leader.client() as client:
-            client.mset({f"key{number}": "x" * 500 for number in range(1000)})
+            for hundred in range(10):
+                client.mset({f"key{100 * hundred + number}": "x" * 500 for number in range(100)})
         cluster.wait_equal()
         broken.kill()
         damage(broken)
@@ -45,6 +52,7 @@ def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path) -> None:
         wait_for(lambda: _is_voter(leader, broken), "it is a voter again")
         expected = cluster.wait_equal()
         assert len(expected) == 1001
+        assert broken.info("mako")["snapshots_installed"] == 1
         assert list(tmp_path.glob(f"{broken.name}.damaged-*"))
 
         other = next(node for node in cluster.followers() if node is not broken)
@@ -59,7 +67,7 @@ def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path) -> None:
         assert len(cluster.wait_equal()) == 1002
 
 
-def test_no_repair_where_it_would_lose_something(tmp_path: Path) -> None:
+def test_no_repair_where_it_would_lose_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Cluster(tmp_path).start() as cluster:
         leader, broken = cluster.leader(), cluster.followers()[0]
         in_use = run(broken, "--repair")
@@ -75,6 +83,15 @@ def test_no_repair_where_it_would_lose_something(tmp_path: Path) -> None:
         with leader.client() as client:
             client.set("x", "1")
         assert _is_voter(leader, broken)
+        broken.kill()
+        leader.kill()  # the one that is left cannot decide anything
+        monkeypatch.setattr(repair, "WAIT_SECONDS", 2.0)
+        file = load_config(cluster.config)
+        with pytest.raises(Fatal, match="nothing was changed here"):
+            repair.Repair(file, file.node(broken.name)).remove()
+        assert broken.data.exists()
+        with pytest.raises(Fatal, match="there are none"):
+            repair.Repair(replace(file, nodes=file.nodes[:1]), file.nodes[0])
 
 
 def _is_voter(leader: Node, node: Node) -> bool:

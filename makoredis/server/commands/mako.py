@@ -50,8 +50,29 @@ def mako_status(server: "Server", session: Session, *options: bytes) -> Any:
                     for node in sorted(status.configuration.members())
                 ],
             ),
+            (b"shards", _shards(server)),
         ]
     )
+
+
+def _shards(server: "Server") -> list[Map]:
+    """Where there are several, who leads each of them, as this node knows it."""
+    shards = server.node.shards
+    if shards is None:
+        return []
+    return [
+        Map(
+            [
+                (b"id", shard),
+                (b"first_slot", shards.slots.slots_of(shard)[0]),
+                (b"last_slot", shards.slots.slots_of(shard)[1]),
+                (b"leader", replica.leader),
+                (b"term", replica.term),
+                (b"commit_index", replica.core.status().commit_index),
+            ]
+        )
+        for shard, replica in shards.replicas.items()
+    ]
 
 
 def _node_status(
