@@ -1,0 +1,128 @@
+"""Clients made for Redis Cluster against nodes that redirect: redis-py's RedisCluster, ioredis, `redis-cli -c`."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
+from redis.retry import Retry
+
+from tests.cluster.cluster_process import ClusterProcess, wait_until
+from tests.compat.client_programs import node_packages, write
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
+    with ClusterProcess(tmp_path, redirect="moved") as running:
+        for name in running.names:
+            client = running.client(name)
+            wait_until(lambda client=client: client.execute_command("CLUSTER SLOTS"), f"{name} knows the leader")  # type: ignore[misc]
+        yield running
+
+
+def follower(cluster: ClusterProcess) -> str:
+    return cluster.followers()[0]
+
+
+def test_a_follower_names_the_leader(cluster: ClusterProcess) -> None:
+    leader = cluster.wait_for_leader()
+    with pytest.raises(redis.exceptions.MovedError) as caught:
+        cluster.client(follower(cluster)).set("x", "1")
+    assert caught.value.port == cluster.ports[leader]
+    assert cluster.client(leader).set("x", "1")
+
+
+def test_redis_py_finds_the_leader_and_follows_it(cluster: ClusterProcess) -> None:
+    client = RedisCluster(
+        startup_nodes=[ClusterNode("127.0.0.1", cluster.ports[follower(cluster)])],
+        socket_timeout=5,
+        retry=Retry(ExponentialBackoff(cap=1, base=0.05), 20),
+    )
+    assert len(client.get_nodes()) == 3
+    assert [node.port for node in client.get_primaries()] == [cluster.ports[cluster.wait_for_leader()]]
+    for number in range(200):
+        assert client.set(f"key:{number}", number)
+    assert [client.get(f"key:{number}") for number in range(200)] == [b"%d" % number for number in range(200)]
+    with client.pipeline() as pipeline:
+        pipeline.incr("{t}a").incr("{t}a").get("{t}a")
+        assert pipeline.execute() == [1, 2, b"2"]
+    assert client.mset_nonatomic({"one": 1, "two": 2}) == [True, True]
+    leader = cluster.wait_for_leader()
+    cluster.kill(leader)
+    assert wait_until(lambda: client.set("after", "1"), "the client finds the new leader")
+    assert client.get("key:199") == b"199"
+    cluster.start(leader)
+    assert client.get("after") == b"1"
+    client.close()
+
+
+def test_redis_py_reads_from_replicas(cluster: ClusterProcess) -> None:
+    node = ClusterNode("127.0.0.1", cluster.ports[follower(cluster)])
+    with RedisCluster(startup_nodes=[node], load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN) as client:
+        client.set("x", "1")
+        wait_until(lambda: all(client.get("x") == b"1" for _ in range(6)), "all replicas have it")
+
+
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="redis-cli is not on the PATH")
+def test_redis_cli_follows_a_redirection(cluster: ClusterProcess) -> None:
+    command = ["redis-cli", "-c", "-p", str(cluster.ports[follower(cluster)])]
+    run = subprocess.run([*command, "set", "x", "1"], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout == "OK\n"
+    typed = "set y 2\nget x\nincr y\n"
+    run = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=True)
+    assert [line for line in run.stdout.splitlines() if not line.startswith("->")] == ["OK", "1", "3"]
+    without = [word for word in command if word != "-c"]
+    run = subprocess.run([*without, "get", "x"], capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout.startswith("MOVED ")
+
+
+@pytest.mark.long
+def test_ioredis_finds_the_leader_and_follows_it(cluster: ClusterProcess, tmp_path: Path) -> None:
+    (tmp_path / "node").mkdir()
+    folder = node_packages(tmp_path / "node", "ioredis@5")
+    write(
+        folder,
+        "cluster.js",
+        """
+        const assert = require("node:assert");
+        const { Cluster } = require("ioredis");
+
+        async function main() {
+          const cluster = new Cluster([{ host: "127.0.0.1", port: Number(process.argv[2]) }]);
+          for (let i = 0; i < 200; i++) assert.equal(await cluster.set(`key:${i}`, i), "OK");
+          const pipeline = cluster.pipeline();
+          for (let i = 0; i < 200; i++) pipeline.get(`key:${i}`);
+          assert.deepEqual((await pipeline.exec()).map((each) => each[1]), [...Array(200).keys()].map(String));
+          assert.equal(cluster.nodes("master").length, 1);
+          assert.equal(cluster.nodes("slave").length, 2);
+          console.log("ready");
+          await new Promise((resolve) => process.stdin.once("data", resolve));
+          for (let i = 0; i < 50; i++) assert.equal(await cluster.incr("counter"), i + 1);
+          assert.equal(await cluster.get("key:199"), "199");
+          cluster.disconnect();
+          process.exit(0);
+        }
+        main().catch((error) => { console.error(error); process.exit(1); });
+        """,
+    )
+    node = subprocess.Popen(
+        ["node", "cluster.js", str(cluster.ports[follower(cluster)])],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert node.stdin is not None and node.stdout is not None
+    try:
+        assert node.stdout.readline() == "ready\n", node.stdout.read()
+        cluster.kill(cluster.wait_for_leader())
+        output = node.communicate("go on\n", timeout=90)[0]
+        assert node.returncode == 0, output
+    finally:
+        node.kill()
+        node.wait()
