@@ -80,8 +80,8 @@ def double(raw: bytes, error: ClientError = NOT_A_FLOAT) -> float:
 
 
 def database_number(raw: bytes, count: int) -> int:
-    """Raises: ClientError `ERR invalid DB index`, or that it is out of range."""
-    number = int64(raw, ClientError("ERR invalid DB index"))
+    """Raises: ClientError when it is no number of 32 bits, or that of no database."""
+    number = ranged(raw, -(2**31), 2**31 - 1)
     if not 0 <= number < count:
         raise ClientError("ERR DB index is out of range")
     return number

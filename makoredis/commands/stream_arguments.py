@@ -108,4 +108,4 @@ def subcommand_syntax_error(container: str, subcommand: str) -> ClientError:
 def help_reply(container: str, lines: Sequence[str]) -> Reply:
     """The reply of `<container> HELP`."""
     head = f"{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
-    return [Simple(line) for line in (head, *lines, "HELP", "    Print this help.")]
+    return [Simple(line) for line in (head, *lines, "HELP", "    Prints this help.")]

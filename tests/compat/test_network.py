@@ -22,3 +22,8 @@ def test_cases(network_differential: Differential, name: str) -> None:
 def test_what_is_said_of_a_command(network_differential: Differential) -> None:
     """In RESP3 flags, categories, tips and key specifications are sets."""
     network_differential.check(["COMMAND INFO get set ping mget nosuch", "COMMAND INFO config|get", "MEMORY DOCTOR"])
+
+
+def test_numbers_of_databases(network_differential: Differential) -> None:
+    lines = "SELECT a;SELECT 99;SELECT -1;SELECT 9999999999999999999;SELECT 99999999999;SELECT 1;SELECT 0;SWAPDB a 0"
+    network_differential.check([*lines.split(";"), ["EVAL", "return redis.call('select', 'a')", 0]])
