@@ -21,6 +21,8 @@ LATITUDE_MAX = 85.05112878
 _EARTH_RADIUS_M = 6372797.560856
 _MERCATOR_MAX_M = 20037726.37
 _RADIANS = math.pi / 180.0
+_CERTAINLY = 1.000001
+"""A point this much too far north or south is outside a circle whatever the rounding."""
 _ALPHABET = b"0123456789bcdefghjkmnpqrstuvwxyz"
 _UINT32_MASK = 2**32 - 1
 _UINT64_MASK = 2**64 - 1
@@ -30,9 +32,11 @@ _LONGITUDE_BITS = 0xAAAAAAAAAAAAAAAA
 _SPREAD = ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F), (2, 0x3333333333333333),
            (1, 0x5555555555555555))  # fmt: skip
 """Steps that put a zero bit between each two bits of a number of 32 bits."""
-_GATHER = ((1, 0x3333333333333333), (2, 0x0F0F0F0F0F0F0F0F), (4, 0x00FF00FF00FF00FF), (8, 0x0000FFFF0000FFFF),
-           (16, 0x00000000FFFFFFFF))  # fmt: skip
-"""The steps back."""
+_EVEN_OF_BYTE = [sum((byte >> 2 * at & 1) << at for at in range(4)) for byte in range(256)]
+_EVEN_BITS = bytes(high << 4 | low for high in _EVEN_OF_BYTE for low in _EVEN_OF_BYTE)
+"""Every second bit, from the lowest on, of each number of 16 bits."""
+_STORED_CELLS = float(1 << STEP_MAX)
+_STORED_SCORES = float(1 << 2 * STEP_MAX)
 
 
 @record
@@ -76,8 +80,10 @@ def _moved(axis: int, other_mask: int, direction: int) -> int:
 
 
 def _gather(bits: int) -> int:
-    """Every second bit, from the lowest on."""
-    return reduce(lambda value, step: (value | value >> step[0]) & step[1], _GATHER, bits & _LATITUDE_BITS)
+    """Every second bit, from the lowest on, of a number of 64 bits."""
+    even = _EVEN_BITS
+    low = even[bits & 0xFFFF] | even[bits >> 16 & 0xFFFF] << 8
+    return low | even[bits >> 32 & 0xFFFF] << 16 | even[bits >> 48] << 24
 
 
 def _spread(value: int) -> int:
@@ -93,6 +99,14 @@ def encode(longitude: float, latitude: float, step: int = STEP_MAX, latitude_max
 
 def decode(score: float) -> tuple[float, float]:
     """Longitude and latitude of a score: the middle of its cell."""
+    if 0.0 <= score < _STORED_SCORES:  # as `Cell.area`, spelled out: a search decodes every point that it looks at
+        bits = int(score)
+        column, row = _gather(bits >> 1), _gather(bits)
+        west = -LONGITUDE_MAX + (column / _STORED_CELLS) * (2 * LONGITUDE_MAX)
+        east = -LONGITUDE_MAX + ((column + 1) / _STORED_CELLS) * (2 * LONGITUDE_MAX)
+        south = -LATITUDE_MAX + (row / _STORED_CELLS) * (2 * LATITUDE_MAX)
+        north = -LATITUDE_MAX + ((row + 1) / _STORED_CELLS) * (2 * LATITUDE_MAX)
+        return (west + east) / 2, (south + north) / 2
     west, south, east, north = Cell(_uint64(score), STEP_MAX).area()
     longitude, latitude = (west + east) / 2, (south + north) / 2
     return (
@@ -154,6 +168,8 @@ class Shape:
                 return None
             if distance(longitude, latitude, self.longitude, latitude) > self.half_width * self.unit_m:
                 return None
+        elif latitude_distance(latitude, self.latitude) > self.half_width * self.unit_m * _CERTAINLY:
+            return None
         metres = distance(self.longitude, self.latitude, longitude, latitude)
         return metres if self.is_box or metres <= self.half_width * self.unit_m else None
 
