@@ -110,6 +110,15 @@ class Leads(Wire, tag=9):
     term: int
 
 
+class Listeners(Wire, tag=11):
+    """How many of the sender's clients listen to what (`server.interests`)."""
+
+    is_all: bool
+    """Whether what was said before is void."""
+    counts: list[tuple[int, bytes, int]]
+    """Kind, name of the channel or pattern, clients."""
+
+
 class Clock(Wire, tag=10):
     """Said now and then on a connection that lasts: what the caller's wall clock is now."""
 
@@ -176,6 +185,7 @@ PeerMessage = (
     | Unblock
     | WhoLeads
     | Leads
+    | Listeners
     | Clock
     | ToShard
     | ToCoordinator

@@ -17,6 +17,7 @@ from makoredis.cluster.messages import (
     Answer,
     Forward,
     Leads,
+    Listeners,
     PeerMessage,
     Refused,
     SessionClosed,
@@ -282,6 +283,7 @@ class Forwarding:
 
     def peer_connected(self, node: NodeId) -> None:
         """What was said on the old connection may be lost."""
+        self.server.pubsub.interests.peer_connected(node)
         if self.server.router is not None:
             self.server.router.requests.peer_connected(node)
         if node == self.leadership()[0]:
@@ -294,6 +296,7 @@ class Forwarding:
 
     def peer_gone(self, node: NodeId) -> None:
         """Nothing is heard from a node any more."""
+        self.server.pubsub.interests.peer_gone(node)
         self.proxies.node_gone(node)
 
     def peer_message(self, sender: NodeId, message: PeerMessage) -> None:
@@ -314,3 +317,5 @@ class Forwarding:
             self.proxies.session_closed(message.incarnation, message.session)
         elif type(message) is Unblock:
             self.proxies.unblock(message)
+        elif type(message) is Listeners:
+            self.server.pubsub.interests.learn(sender, message)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from makoredis.commands.glob import Matcher, matcher
 from makoredis.data import events
 from makoredis.data.access import Access
+from makoredis.server.interests import CHANNEL, PATTERN, SHARD_CHANNEL, Interests
 from makoredis.server.session import Session
 from makoredis.txn.executor import Announcement, Messages, Notices
 from resp.encode import encode
@@ -43,17 +44,20 @@ class PubSub:
         self.channels: dict[bytes, Subscribers] = {}
         self.patterns: dict[bytes, Pattern] = {}
         self.shard_channels: dict[bytes, Subscribers] = {}
+        self.interests = Interests(server)
 
     # -- subscribing
 
     def subscribe(self, session: Session, channel: bytes, is_sharded: bool = False) -> None:
         """Adds a session to a channel; again is the same as once."""
         (session.shard_channels if is_sharded else session.channels)[channel] = None
+        self.interests.changed.add((SHARD_CHANNEL if is_sharded else CHANNEL, channel))
         (self.shard_channels if is_sharded else self.channels).setdefault(channel, {})[session.id] = session
 
     def subscribe_pattern(self, session: Session, pattern: bytes) -> None:
         """Adds a session to all channels whose name matches."""
         session.patterns[pattern] = None
+        self.interests.changed.add((PATTERN, pattern))
         entry = self.patterns.get(pattern)
         if entry is None:
             entry = self.patterns[pattern] = Pattern(pattern)
@@ -63,6 +67,7 @@ class PubSub:
         """Takes a session off a channel, if it is on it."""
         own, table = (session.shard_channels, self.shard_channels) if is_sharded else (session.channels, self.channels)
         if channel in own:
+            self.interests.changed.add((SHARD_CHANNEL if is_sharded else CHANNEL, channel))
             del own[channel]
             del table[channel][session.id]
             if not table[channel]:
@@ -72,6 +77,7 @@ class PubSub:
         """Takes a session off a pattern, if it is on it."""
         if pattern in session.patterns:
             del session.patterns[pattern]
+            self.interests.changed.add((PATTERN, pattern))
             entry = self.patterns[pattern]
             del entry.subscribers[session.id]
             if not entry.subscribers:
@@ -90,9 +96,10 @@ class PubSub:
 
     def count_receivers(self, channel: bytes, is_sharded: bool) -> int:
         """How often a message would be delivered now."""
+        count = self.interests.count(channel, is_sharded)
         if is_sharded:
-            return len(self.shard_channels.get(channel, ()))
-        count = len(self.channels.get(channel, ()))
+            return count + len(self.shard_channels.get(channel, ()))
+        count += len(self.channels.get(channel, ()))
         for entry in self.patterns.values():
             if entry.matches(channel):
                 count += len(entry.subscribers)

@@ -131,6 +131,8 @@ class Server:
             self.tracking.end_turn()
         if self.waits.waiting:
             self.waits.end_turn()
+        if self.pubsub.interests.changed:
+            self.pubsub.interests.end_turn()
 
     def _end_node_turn(self) -> None:
         for announcement in self.node.end_turn():
