@@ -5,9 +5,9 @@ queues in order of arrival, and is passed by nobody that wants what it wants; ov
 go in shard order, so there is no cycle of waiters.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
-from makoredis.base.record import Wire, record
+from makoredis.base.record import Wire
 
 
 class KeyLock(Wire):
@@ -18,10 +18,56 @@ class KeyLock(Wire):
     is_exclusive: bool
 
 
-@record
 class _Claim:
-    owner: Hashable
-    wanted: Sequence[KeyLock]
+    """Who wants what, numbered in order of arrival."""
+
+    __slots__ = ("number", "owner", "wanted")
+
+    def __init__(self, number: int, owner: Hashable, wanted: Sequence[KeyLock]) -> None:
+        self.number = number
+        self.owner = owner
+        self.wanted = wanted
+
+
+class _Key:
+    """One key, or the shard as a whole: who holds it and who waits for it, with how they want it."""
+
+    __slots__ = ("exclusive_waiters", "holders", "waiters")
+
+    def __init__(self) -> None:
+        self.holders: dict[Hashable, bool] = {}
+        self.waiters: dict[Hashable, bool] = {}
+        """In order of arrival."""
+        self.exclusive_waiters = 0
+
+    def is_taken(self, is_exclusive: bool) -> bool:
+        """Whether a holder is in the way."""
+        holders = self.holders
+        return bool(holders) and (is_exclusive or any(holders.values()))
+
+    def has_queue(self, is_exclusive: bool) -> bool:
+        """Whether somebody who waits would be passed."""
+        return bool(self.waiters) if is_exclusive else self.exclusive_waiters > 0
+
+    def is_first(self, owner: Hashable, is_exclusive: bool) -> bool:
+        """Whether nobody is in the way of this one in the queue."""
+        for other, other_exclusive in self.waiters.items():
+            if other == owner:
+                return True
+            if is_exclusive or other_exclusive:
+                return False
+        return True
+
+    def next_ones(self) -> list[Hashable]:
+        """Those at the front of the queue: one that wants it alone, or all that share."""
+        front: list[Hashable] = []
+        for owner, is_exclusive in self.waiters.items():
+            if front and is_exclusive:
+                break
+            front.append(owner)
+            if is_exclusive:
+                break
+        return front
 
 
 class LockTable:
@@ -33,93 +79,139 @@ class LockTable:
 
     def __init__(self) -> None:
         self._held: dict[Hashable, _Claim] = {}
-        self._by_key: dict[tuple[int, bytes], dict[Hashable, bool]] = {}
-        self._whole: dict[Hashable, bool] = {}
-        self._waiting: list[_Claim] = []
+        self._waiting: dict[Hashable, _Claim] = {}
+        self._keys: dict[tuple[int, bytes], _Key] = {}
+        self._whole = _Key()
+        self._arrivals = 0
 
     def __len__(self) -> int:
         return len(self._held) + len(self._waiting)
 
     def try_lock(self, owner: Hashable, wanted: Sequence[KeyLock]) -> bool:
         """Takes all locks if nobody holds or waits for a conflicting one."""
-        if not self._is_free(wanted) or any(_conflict(wanted, claim.wanted) for claim in self._waiting):
+        if self.is_blocked(wanted):
             return False
-        self._grant(_Claim(owner, wanted))
+        self._grant(self._claim(owner, wanted))
         return True
 
     def is_blocked(self, wanted: Sequence[KeyLock]) -> bool:
         """Whether `try_lock` would fail."""
         if not self._held and not self._waiting:
             return False
-        return not self._is_free(wanted) or any(_conflict(wanted, claim.wanted) for claim in self._waiting)
+        return not self._is_free(wanted) or any(self._would_pass(lock) for lock in wanted)
 
     def wait(self, owner: Hashable, wanted: Sequence[KeyLock]) -> None:
         """Queues; a later `release` returns the owner when it has its locks."""
-        self._waiting.append(_Claim(owner, wanted))
+        self._waiting[owner] = self._claim(owner, wanted)
+        for lock in wanted:
+            key = self._key(lock)
+            was_exclusive = key.waiters.get(owner, False)
+            key.waiters[owner] = was_exclusive or lock.is_exclusive
+            key.exclusive_waiters += lock.is_exclusive and not was_exclusive
 
     def waiting(self) -> list[Hashable]:
         """Who waits, in order."""
-        return [claim.owner for claim in self._waiting]
+        return list(self._waiting)
 
     def release(self, owner: Hashable) -> list[Hashable]:
         """Gives up locks, or the place in the queue. Returns who has got its locks by that, in order."""
-        claim = self._held.pop(owner, None)
-        if claim is not None:
-            for lock in claim.wanted:
-                self._forget(owner, lock)
-        self._waiting = [claim for claim in self._waiting if claim.owner != owner]
-        return self._grant_waiting()
-
-    def _forget(self, owner: Hashable, lock: KeyLock) -> None:
-        if lock.key is None:
-            self._whole.pop(owner, None)
-            return
-        name = (lock.db, lock.key)
-        holders = self._by_key.get(name)
-        if holders is not None:
-            holders.pop(owner, None)
-            if not holders:
-                del self._by_key[name]
-
-    def _grant_waiting(self) -> list[Hashable]:
-        granted: list[Hashable] = []
-        still: list[_Claim] = []
-        for claim in self._waiting:
-            if self._is_free(claim.wanted) and not any(_conflict(claim.wanted, earlier.wanted) for earlier in still):
-                self._grant(claim)
-                granted.append(claim.owner)
-            else:
-                still.append(claim)
-        self._waiting = still
+        claims = [self._held.pop(owner, None), self._waiting.pop(owner, None)]
+        wanted = [lock for claim in claims if claim is not None for lock in claim.wanted]
+        for lock in wanted:
+            key = self._key(lock)
+            key.holders.pop(owner, None)
+            key.exclusive_waiters -= key.waiters.pop(owner, False)
+        if not self._waiting:
+            self._drop(wanted)
+            return []
+        granted = self._grant_waiting(wanted)
+        self._drop(wanted)
         return granted
 
-    def _grant(self, claim: _Claim) -> None:
-        self._held[claim.owner] = claim
+    def _claim(self, owner: Hashable, wanted: Sequence[KeyLock]) -> _Claim:
+        self._arrivals += 1
+        return _Claim(self._arrivals, owner, wanted)
+
+    def _key(self, lock: KeyLock) -> _Key:
+        if lock.key is None:
+            return self._whole
+        name = (lock.db, lock.key)
+        key = self._keys.get(name)
+        if key is None:
+            key = self._keys[name] = _Key()
+        return key
+
+    def _drop(self, wanted: Iterable[KeyLock]) -> None:
+        """Forgets keys that nobody wants any more."""
+        for lock in wanted:
+            if lock.key is not None:
+                key = self._keys.get((lock.db, lock.key))
+                if key is not None and not key.holders and not key.waiters:
+                    del self._keys[lock.db, lock.key]
+
+    def _grant_waiting(self, released: Sequence[KeyLock]) -> list[Hashable]:
+        granted: list[Hashable] = []
+        for claim in self._candidates(released):
+            if self._is_free(claim.wanted) and self._is_next(claim):
+                del self._waiting[claim.owner]
+                for lock in claim.wanted:
+                    key = self._key(lock)
+                    key.exclusive_waiters -= key.waiters.pop(claim.owner, False)
+                self._grant(claim)
+                granted.append(claim.owner)
+        return granted
+
+    def _candidates(self, released: Sequence[KeyLock]) -> list[_Claim]:
+        """Who may have something from a release, in order of arrival."""
+        if self._whole.waiters or any(lock.key is None for lock in released):
+            return list(self._waiting.values())
+        owners = {owner for lock in released for owner in self._key(lock).next_ones()}
+        return sorted((self._waiting[owner] for owner in owners), key=_number)
+
+    def _is_next(self, claim: _Claim) -> bool:
+        """Whether granting it passes nobody that has waited longer."""
         for lock in claim.wanted:
             if lock.key is None:
-                self._whole[claim.owner] = self._whole.get(claim.owner, False) or lock.is_exclusive
-            else:
-                holders = self._by_key.setdefault((lock.db, lock.key), {})
-                holders[claim.owner] = holders.get(claim.owner, False) or lock.is_exclusive
-
-    def _is_free(self, wanted: Sequence[KeyLock]) -> bool:
-        for lock in wanted:
-            if any(lock.is_exclusive or is_exclusive for is_exclusive in self._whole.values()):
-                return False
-            if lock.key is None:
-                if any(lock.is_exclusive or max(holders.values()) for holders in self._by_key.values()):
-                    return False
-            elif any(
-                lock.is_exclusive or is_exclusive for is_exclusive in self._by_key.get((lock.db, lock.key), {}).values()
+                for earlier in self._waiting.values():
+                    if earlier is claim:
+                        break
+                    if lock.is_exclusive or any(other.is_exclusive for other in earlier.wanted):
+                        return False
+            elif not self._key(lock).is_first(claim.owner, lock.is_exclusive) or any(
+                (lock.is_exclusive or is_exclusive) and self._waiting[owner].number < claim.number
+                for owner, is_exclusive in self._whole.waiters.items()
             ):
                 return False
         return True
 
+    def _would_pass(self, lock: KeyLock) -> bool:
+        """Whether somebody waits that a newcomer with this lock would be in the way of."""
+        if self._whole.has_queue(lock.is_exclusive):
+            return True
+        if lock.key is None:
+            return any(lock.is_exclusive or key.exclusive_waiters for key in self._keys.values() if key.waiters)
+        key = self._keys.get((lock.db, lock.key))
+        return key is not None and key.has_queue(lock.is_exclusive)
 
-def _conflict(one: Sequence[KeyLock], other: Sequence[KeyLock]) -> bool:
-    return any(
-        (left.is_exclusive or right.is_exclusive)
-        and (left.key is None or right.key is None or (left.db, left.key) == (right.db, right.key))
-        for left in one
-        for right in other
-    )
+    def _grant(self, claim: _Claim) -> None:
+        self._held[claim.owner] = claim
+        for lock in claim.wanted:
+            holders = self._key(lock).holders
+            holders[claim.owner] = holders.get(claim.owner, False) or lock.is_exclusive
+
+    def _is_free(self, wanted: Sequence[KeyLock]) -> bool:
+        for lock in wanted:
+            if self._whole.is_taken(lock.is_exclusive):
+                return False
+            if lock.key is None:
+                if any(key.is_taken(lock.is_exclusive) for key in self._keys.values()):
+                    return False
+            else:
+                key = self._keys.get((lock.db, lock.key))
+                if key is not None and key.is_taken(lock.is_exclusive):
+                    return False
+        return True
+
+
+def _number(claim: _Claim) -> int:
+    return claim.number

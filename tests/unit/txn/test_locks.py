@@ -1,5 +1,7 @@
 """Key locks of one shard."""
 
+from random import Random
+
 import pytest
 
 from makoredis.txn.locks import KeyLock, LockTable
@@ -40,7 +42,7 @@ def test_conflicts(held: list[KeyLock], wanted: list[KeyLock], is_free: bool) ->
 
 def test_waiters_get_their_locks_in_order_and_are_not_passed() -> None:
     table = LockTable()
-    table.try_lock(1, shared(b"a"))
+    table.try_lock(1, [*shared(b"a"), *exclusive(b"b")])
     table.wait(2, exclusive(b"a"))
     assert not table.try_lock(3, shared(b"a"))
     table.wait(4, shared(b"a"))
@@ -55,3 +57,49 @@ def test_leaving_the_queue_lets_the_next_through() -> None:
     table.wait(2, exclusive(b"a"))
     table.wait(3, shared(b"a"))
     assert table.release(2) == [3]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_claims_never_conflict_and_nobody_waits_for_nothing(seed: int) -> None:
+    """Against the plain rule: a claim waits as long as one that is held, or came before and waits, conflicts."""
+    rng = Random(seed)
+    table = LockTable()
+    held: dict[int, list[KeyLock]] = {}
+    waiting: dict[int, list[KeyLock]] = {}
+    for owner in range(400):
+        if (held or waiting) and rng.random() < 0.55:
+            gone = rng.choice([*held, *waiting])
+            held.pop(gone, None)
+            waiting.pop(gone, None)
+            granted = table.release(gone)
+            expected = [one for one in list(waiting) if _is_grantable(one, held, waiting)]
+            assert granted == expected
+            continue
+        wanted = [KeyLock(0, rng.choice([b"a", b"b", b"c", b"d", None]), rng.random() < 0.5) for _ in range(2)]
+        blocked = any(_conflict(wanted, other) for other in [*held.values(), *waiting.values()])
+        assert table.is_blocked(wanted) is blocked
+        if table.try_lock(owner, wanted):
+            assert not blocked
+            held[owner] = wanted
+        else:
+            assert blocked
+            table.wait(owner, wanted)
+            waiting[owner] = wanted
+    assert len(table) == len(held) + len(waiting) and table.waiting() == list(waiting)
+
+
+def _is_grantable(owner: int, held: dict[int, list[KeyLock]], waiting: dict[int, list[KeyLock]]) -> bool:
+    wanted = waiting[owner]
+    before = [claim for other, claim in waiting.items() if other < owner]
+    if any(_conflict(wanted, claim) for claim in [*held.values(), *before]):
+        return False
+    held[owner] = waiting.pop(owner)
+    return True
+
+
+def _conflict(one: list[KeyLock], other: list[KeyLock]) -> bool:
+    return any(
+        (left.is_exclusive or right.is_exclusive) and (left.key is None or right.key is None or left.key == right.key)
+        for left in one
+        for right in other
+    )
