@@ -107,6 +107,7 @@ class Coordinator:
         self.incarnation = incarnation
         self.knowledge = knowledge
         self.give_up_after_us = give_up_after_us
+        self.prepare_timeout_us = PREPARE_TIMEOUT_US
         self.now_us = 0
         self.attempts = 0
         self._by_id: dict[TransactionId, _Transaction] = {}
@@ -167,7 +168,7 @@ class Coordinator:
         self._by_id[transaction.id] = transaction
         transaction.started_ts = self.now_us
         transaction.phase = _Phase.PREPARING
-        transaction.phase_ends_us = self.now_us + PREPARE_TIMEOUT_US
+        transaction.phase_ends_us = self.now_us + self.prepare_timeout_us
         transaction.votes, transaction.committed = {}, set()
         transaction.epochs = {
             shard: max(self.knowledge.epoch_of(shard), self._epochs.get(shard, 0)) for shard in transaction.parts
@@ -228,7 +229,7 @@ class Coordinator:
         transaction.phase_ends_us = transaction.give_up_us
         if transaction.is_read_only:
             # It has no effect; that no participant can say any more whether its locks were good, is no reason to wait.
-            transaction.phase_ends_us = min(transaction.give_up_us, self.now_us + PREPARE_TIMEOUT_US)
+            transaction.phase_ends_us = min(transaction.give_up_us, self.now_us + self.prepare_timeout_us)
         transaction.ts = max(vote.proposal_ts for vote in votes.values())
         transaction.vector = join(from_wire(vote.vector) for vote in votes.values())
         if not transaction.is_read_only:

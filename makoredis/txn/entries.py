@@ -54,6 +54,8 @@ class EntryPayload(Wire):
     """Incarnation and session of clients that are gone."""
     facts: list[ClosedEpochs] = field(default_factory=list)
     """What voids transactions of this log: known to the leader since this entry."""
+    prepared: list[tuple[int, int]] = field(default_factory=list)
+    """Synchronous execution: votes that are given when this entry is chosen. Whoever replays has no use for them."""
 
 
 encode_payload = wire_encode

@@ -8,7 +8,7 @@ from makoredis.data.effects import Effect
 from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.gate import Gate
 from makoredis.txn.knowledge import Watermark
-from makoredis.txn.messages import Aborted, Answer, Committed, Part, Prepare, Prepared, Query, Refused
+from makoredis.txn.messages import Aborted, Answer, Committed, Part, Prepare, Prepared, Query, Refused, TransactionId
 from makoredis.txn.pending import PendingTransaction
 from makoredis.txn.requests import Origin, RequestRecord
 from makoredis.txn.resolution import Inquiry
@@ -74,6 +74,8 @@ class PreparedTransaction:
     deadline_us: int
     inquiry: Inquiry | None = None
     """Set when the vote is frozen."""
+    may_vote: bool = True
+    """Synchronous execution: whether the vote is durable."""
 
 
 @record
@@ -91,3 +93,5 @@ class Proposed:
     closed_ts: int
     facts: list[ClosedEpochs]
     closed_sessions: list[Origin]
+    prepared: list[TransactionId] = field(default_factory=list)
+    """Votes that wait for it."""

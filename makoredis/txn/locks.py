@@ -87,6 +87,10 @@ class LockTable:
     def __len__(self) -> int:
         return len(self._held) + len(self._waiting)
 
+    def __contains__(self, owner: Hashable) -> bool:
+        """Whether somebody holds locks."""
+        return owner in self._held
+
     def try_lock(self, owner: Hashable, wanted: Sequence[KeyLock]) -> bool:
         """Takes all locks if nobody holds or waits for a conflicting one."""
         if self.is_blocked(wanted):

@@ -16,6 +16,10 @@ Rules, each of which some test breaks on purpose:
   effects are applied when it is committed. So `PendingList` knows nothing of undecided transactions.
 * Facts that voided something are in the next entry, before what was executed on the roll-back.
 * Nothing is served before the entry that closes the earlier epochs is chosen.
+
+With `is_synchronous` the same is done as two-phase commit over consensus, to be measured against: a vote is given when an
+entry that names it is chosen, and all locks of what writes are held until it is final. Nobody ever sees anything that
+is pending then.
 """
 
 from collections import OrderedDict, deque
@@ -81,6 +85,9 @@ class Participant:
         self.has_lease = True
         """Kept by the driver: whether nobody else can have been elected."""
         self.is_serving = False
+        self.is_synchronous = False
+        """Kept by the driver: whether locks are held until what they are for is durable."""
+        self.resolve_after_us = RESOLVE_AFTER_US
         self.reports = False
         """Whether the driver wants to hear of what has become final."""
         self.opening_index = 0
@@ -108,6 +115,8 @@ class Participant:
         self._refused_floor = 0
         self._queued: dict[TransactionId, Prepare] = {}
         self._turn: list[PendingTransaction] = []
+        self._votes: list[TransactionId] = []
+        """Synchronous execution: for the next entry."""
         self._entries: deque[Proposed] = deque()
         self._taken: Proposed | None = None
         self._proposing: list[PendingTransaction] = []
@@ -195,7 +204,7 @@ class Participant:
 
     def has_entry(self) -> bool:
         """Whether there is something to be proposed."""
-        if self._turn or self.facts or self.closed_sessions:
+        if self._turn or self.facts or self.closed_sessions or self._votes:
             return True
         return self.is_serving and self._wanted_ts > self.closed_ts < self._closable_ts()
 
@@ -206,11 +215,12 @@ class Participant:
         self.closed_ts = self._closable_ts()
         self._last_entry_us = self.now_us
         self._proposing, self._turn = self._turn, []
-        self._taken = Proposed(0, self.closed_ts, self.facts, self.closed_sessions)
-        self.facts, self.closed_sessions = [], []
+        taken = self._taken = Proposed(0, self.closed_ts, self.facts, self.closed_sessions, self._votes)
+        self.facts, self.closed_sessions, self._votes = [], [], []
         records = [item.record for item in self._proposing]
-        taken = self._taken
-        return encode_payload(EntryPayload(self.epoch, taken.closed_ts, records, taken.closed_sessions, taken.facts))
+        return encode_payload(
+            EntryPayload(self.epoch, taken.closed_ts, records, taken.closed_sessions, taken.facts, taken.prepared)
+        )
 
     def proposed(self, index: int) -> None:
         """The entry just taken has its place in the log."""
@@ -219,7 +229,9 @@ class Participant:
         for item in self._proposing:
             item.index = index
         self._proposing = []
-        self._entries.append(Proposed(index, taken.closed_ts, taken.facts, taken.closed_sessions))
+        self._entries.append(
+            Proposed(index, taken.closed_ts, taken.facts, taken.closed_sessions, taken.prepared)
+        )
         if not self.opening_index:
             self.opening_index = index
 
@@ -231,6 +243,7 @@ class Participant:
         self._proposing = []
         self.facts = taken.facts + self.facts
         self.closed_sessions = taken.closed_sessions + self.closed_sessions
+        self._votes = taken.prepared + self._votes
 
     def chosen(self, index: int) -> None:
         """Everything up to `index` is on a majority."""
@@ -242,6 +255,8 @@ class Participant:
             self.replica.note_entry(entry.index, entry.closed_ts, entry.facts, self.knowledge)
             for origin in entry.closed_sessions:
                 self.requests.close(origin)
+            for id in entry.prepared:
+                self._vote_durably(id)
         self.replica.index = self.chosen_index
         if self.opening_index and index >= self.opening_index and not self.is_serving:
             self._open()
@@ -259,6 +274,7 @@ class Participant:
         for item in done:
             if item.gate is not None:
                 item.gate.open()
+            self._unlock_item(item)
         if self.reports:
             self._output.final += done
         if self.replica.notes_keys:
@@ -393,6 +409,8 @@ class Participant:
             self.locks.wait(submission, submission.part.locks)
         else:
             self._run_single(submission)
+            if self.is_synchronous and not self._keeps_locks(submission):
+                self._unlock(submission)
 
     def _run_single(self, submission: Submission) -> None:
         request, part = submission.request, submission.part
@@ -401,6 +419,8 @@ class Participant:
         if not self.watches_hold(part.watches):
             self._reply_after(submission, self.pending.seen_by(part.locks), b"")
             return
+        if self.is_synchronous and submission not in self.locks:
+            self.locks.try_lock(submission, part.locks)
         access = self._access()
         results = self.program(access, part.operation)
         if not access.effects:
@@ -411,7 +431,10 @@ class Participant:
             return
         if request is not None:
             request = _with_reply(request, results)
-        self._reply_after(submission, [self._execute(access, part.locks, request)], results)
+        item = self._execute(access, part.locks, request)
+        if self.is_synchronous:
+            item.lock_owner = submission
+        self._reply_after(submission, [item], results)
 
     def _execute(
         self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None
@@ -510,6 +533,7 @@ class Participant:
         ts = self.clock.tick(self.now_us)
         for item in voided:
             self.written.note(item.record.effects, ts)
+            self._unlock_item(item)
             if item.gate is not None:
                 self._output.voided += void(item.gate)
         self._turn = [item for item in self._turn if not item.is_void]
@@ -552,12 +576,25 @@ class Participant:
         vector = vector_of(seen, self.knowledge)
         depend_on(vector, self.shard, self.epoch, latest_ts(seen))
         transaction = PreparedTransaction(
-            message, self.clock.tick(self.now_us), vector, results, effects, self.now_us + RESOLVE_AFTER_US
+            message, self.clock.tick(self.now_us), vector, results, effects, self.now_us + self.resolve_after_us
         )
         self.prepared[message.id] = transaction
-        self._vote(transaction)
+        if self.is_synchronous and not message.is_read_only:
+            transaction.may_vote = False
+            self._votes.append(message.id)
+        else:
+            self._vote(transaction)
+
+    def _vote_durably(self, id: TransactionId) -> None:
+        """Synchronous execution: the entry is chosen that names a vote."""
+        transaction = self.prepared.get(id)
+        if transaction is not None:
+            transaction.may_vote = True
+            self._vote(transaction)
 
     def _vote(self, transaction: PreparedTransaction) -> None:
+        if not transaction.may_vote:
+            return
         prepare = transaction.prepare
         vote = Prepared(
             prepare.id,
@@ -622,7 +659,11 @@ class Participant:
         self.pending.execute(item)
         self._executed(item)
         self.outcomes[id] = Outcome(decision.ts, vector, decision.effects)
-        self._end(transaction)
+        if self.is_synchronous:
+            item.lock_owner = id
+            del self.prepared[id]
+        else:
+            self._end(transaction)
         return True
 
     def _on_abort(self, message: Abort) -> None:
@@ -652,16 +693,31 @@ class Participant:
         while granted:
             owner = granted.popleft()
             if isinstance(owner, Submission):
-                self._run_single(owner)
-                granted.extend(self.locks.release(owner))
+                self._start_locked(owner, granted)
             elif owner in self._queued:
                 self._prepare(self._queued.pop(owner))
+
+    def _start_locked(self, submission: Submission, granted: deque[Hashable]) -> None:
+        """A transaction of this shard alone has got the locks that it waited for."""
+        self._run_single(submission)
+        if not self._keeps_locks(submission):
+            granted.extend(self.locks.release(submission))
+
+    def _keeps_locks(self, submission: Submission) -> bool:
+        items = self.pending.items
+        return self.is_synchronous and bool(items) and items[-1].lock_owner is submission
+
+    def _unlock_item(self, item: PendingTransaction) -> None:
+        """Synchronous execution: a transaction is final, or void."""
+        if item.lock_owner is not None:
+            owner, item.lock_owner = item.lock_owner, None
+            self._unlock(owner)
 
     # -- a silent coordinator
 
     def _inquire(self, transaction: PreparedTransaction) -> None:
         prepare = transaction.prepare
-        transaction.deadline_us = self.now_us + RESOLVE_AFTER_US
+        transaction.deadline_us = self.now_us + self.resolve_after_us
         if prepare.is_read_only:
             self._abort(prepare.id, prepare.started_ts)
             return

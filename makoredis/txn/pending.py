@@ -9,7 +9,7 @@ Invariants:
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from makoredis.data.effects import Undo
@@ -39,6 +39,8 @@ class PendingTransaction:
     """Opens when it is final; made when somebody waits there."""
     origin: int = 0
     """The client of this node whose transaction it was."""
+    lock_owner: Hashable = None
+    """Synchronous execution: who holds its locks until it is final."""
 
 
 class PendingList:

@@ -217,6 +217,7 @@ class Simulation:
             deafen_every_us=rng.choice([0, 0, 100_000]),
             jump_every_us=rng.choice([0, 0, 200_000]),
             slow_us=rng.choice([0, 0, 30_000]),
+            is_synchronous=rng.random() < 0.2,
         )
         if is_cluster:
             self.options.nodes = rng.choice([3, 3, 5])
@@ -307,11 +308,13 @@ def main() -> int:
     parser.add_argument("--mutation", choices=sorted(MUTATIONS))
     parser.add_argument("--history")
     parser.add_argument("--cluster", action="store_true")
+    parser.add_argument("--synchronous", action="store_true")
     arguments = parser.parse_args()
     failures = 0
     for seed in range(arguments.seed, arguments.end or arguments.seed + 1):
         machines = MUTATIONS[arguments.mutation]() if arguments.mutation else None
         simulation = Simulation(seed, machines, is_cluster=arguments.cluster)
+        simulation.options.is_synchronous |= arguments.synchronous
         problems = simulation.run()
         failures += bool(problems)
         if arguments.history:

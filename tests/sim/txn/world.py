@@ -55,6 +55,8 @@ class Options:
     jump_every_us: int = 0
     """How often a clock jumps, within `skew_us`."""
     slow_us: int = 0
+    is_synchronous: bool = False
+    """Whether locks are held until what they are for is durable."""
     chosen_us: int = 4000
     checkpoints: float = 0.0
     """How likely a node begins one of a shard at a tick."""
@@ -140,6 +142,7 @@ class Node:
         participant = world.machines.recover(
             replica, epoch, rest, self.knowledge, program, Random(0), self.wall_us(), world.machines.participant
         )
+        participant.is_synchronous = world.options.is_synchronous
         self.participants[shard] = self.snapshot.local[shard] = participant
         self.flush()
 
