@@ -113,6 +113,8 @@ class Coordinator:
         self._by_id: dict[TransactionId, _Transaction] = {}
         self._epochs: dict[int, int] = {}
         """The latest epoch by shard that a refusal has named."""
+        self._settled = -1
+        """The version of what was known when `settle` was called last."""
         self._messages: list[tuple[int, Prepare | Commit | Abort]] = []
         self._finished: list[Finished] = []
 
@@ -149,6 +151,9 @@ class Coordinator:
 
     def settle(self) -> None:
         """The node's knowledge has grown."""
+        if self.knowledge.version == self._settled:
+            return
+        self._settled = self.knowledge.version
         for transaction in list(self._by_id.values()):
             self._settle(transaction)
 

@@ -41,6 +41,10 @@ class Knowledge:
         """Shard → (epoch, ts)."""
         self.closed: dict[int, list[ClosedEpochs]] = {}
         """By shard, without overlap, in no particular order."""
+        self.version = 0
+        """Grows with every piece of news."""
+        self.facts_version = 0
+        """Grows with every epoch that is heard to have ended."""
         self.global_ts = 0
         """`W`: every shard's log is chosen up to here."""
 
@@ -51,6 +55,7 @@ class Knowledge:
         if (announced.epoch, announced.ts) > known:
             self._advance(announced)
             is_new = True
+            self.version += 1
         return is_new
 
     def _advance(self, announced: Watermark) -> None:
@@ -64,6 +69,7 @@ class Knowledge:
     def raise_global(self, ts: int) -> None:
         """Somebody has seen `W` at `ts`: a checkpoint of this node, from before its start."""
         self.global_ts = max(self.global_ts, ts)
+        self.version += 1
 
     def is_obsolete(self, fact: ClosedEpochs) -> bool:
         """Whether nobody can depend on these epochs any more."""
@@ -89,6 +95,8 @@ class Knowledge:
                     continue
                 self.closed.setdefault(fact.shard, []).append(fact)
                 is_new = True
+                self.version += 1
+                self.facts_version += 1
             elif known != fact:
                 raise Fatal(f"shard {fact.shard}: epochs closed twice: {known} and {fact}")
         return is_new

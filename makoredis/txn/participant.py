@@ -17,9 +17,9 @@ Rules, each of which some test breaks on purpose:
 * Facts that voided something are in the next entry, before what was executed on the roll-back.
 * Nothing is served before the entry that closes the earlier epochs is chosen.
 
-With `is_synchronous` the same is done as two-phase commit over consensus, to be measured against: a vote is given when an
-entry that names it is chosen, and all locks of what writes are held until it is final. Nobody ever sees anything that
-is pending then.
+With `is_synchronous` the same is done as two-phase commit over consensus, to be measured against: a vote is given when
+an entry that names it is chosen, and all locks of what writes are held until it is final. Nobody ever sees anything
+that is pending then.
 """
 
 from collections import OrderedDict, deque
@@ -55,7 +55,7 @@ from makoredis.txn.pending import PendingList, PendingTransaction, depend_on, la
 from makoredis.txn.replica import LoggedTransaction, Replica, ShardCheckpoint
 from makoredis.txn.requests import Origin, RequestRecord
 from makoredis.txn.resolution import Inquiry
-from makoredis.txn.vectors import Vector, from_wire, join_into, to_wire
+from makoredis.txn.vectors import from_wire, to_wire
 
 Program = Callable[[Access, bytes], bytes]
 """Runs an operation on one shard's keyspace and returns its results; a function of both, and of the access's time."""
@@ -125,6 +125,9 @@ class Participant:
         """Somebody waits for the watermark to get here."""
         self._last_entry_us = 0
         self._output = Output()
+        self._settled = (-1, -1)
+        """What was known and chosen when `settle` was called last."""
+        self._facts_seen = -1
 
     # -- what the driver calls
 
@@ -268,9 +271,17 @@ class Participant:
 
     def settle(self) -> None:
         """The log or the knowledge has grown: voids, releases, forgets."""
-        self._note_facts()
-        self._void()
-        done = self.pending.settle(self.knowledge, self.chosen_index)
+        knowledge = self.knowledge
+        seen = (knowledge.version, self.chosen_index)
+        if seen == self._settled:
+            return
+        self._settled = seen
+        has_voided = False
+        if knowledge.facts_version != self._facts_seen:
+            self._facts_seen = knowledge.facts_version
+            self._note_facts()
+            has_voided = self._void()
+        done = self.pending.settle(knowledge, self.chosen_index)
         for item in done:
             if item.gate is not None:
                 item.gate.open()
@@ -280,11 +291,12 @@ class Participant:
         if self.replica.notes_keys:
             for item in done:
                 self.replica.note_touched(item.record)
-        self._release_replies()
-        global_ts = self.knowledge.global_ts
+        if done or has_voided:
+            self._release_replies()
+        global_ts = knowledge.global_ts
         for id in [id for id, outcome in self.outcomes.items() if outcome.ts <= global_ts]:
             outcome = self.outcomes.pop(id)
-            if not self.knowledge.is_broken(outcome.vector):
+            if not knowledge.is_broken(outcome.vector):
                 self.replica.committed[id] = outcome.ts
         self.replica.forget_committed(global_ts)
 
@@ -429,9 +441,7 @@ class Participant:
                 return
             self._reply_after(submission, self.pending.seen_by(part.locks), results)
             return
-        if request is not None:
-            request = _with_reply(request, results)
-        item = self._execute(access, part.locks, request)
+        item = self._execute(access, part.locks, None if request is None else request.answered(results))
         if self.is_synchronous:
             item.lock_owner = submission
         self._reply_after(submission, [item], results)
@@ -523,12 +533,13 @@ class Participant:
                     self._logged.add((fact.shard, fact.first))
                     self.facts.append(fact)
 
-    def _void(self) -> None:
+    def _void(self) -> bool:
+        """Takes back what depends on something lost. Returns whether anything does."""
         for transaction in [item for item in self.prepared.values() if self.knowledge.is_broken(item.vector)]:
             self._abort(transaction.prepare.id, transaction.prepare.started_ts)
         voided = self.pending.void(self.knowledge)
         if not voided:
-            return
+            return False
         self.voided_count += len(voided)
         ts = self.clock.tick(self.now_us)
         for item in voided:
@@ -537,6 +548,7 @@ class Participant:
             if item.gate is not None:
                 self._output.voided += void(item.gate)
         self._turn = [item for item in self._turn if not item.is_void]
+        return True
 
     # -- several shards
 
@@ -774,9 +786,7 @@ class Participant:
         """A record of the log that somebody may ask about."""
         cross = record_.cross
         if cross is not None and cross.id is not None:
-            vector: Vector = {}
-            join_into(vector, from_wire(cross.dependencies))
-            self.outcomes[cross.id] = Outcome(record_.ts, vector, cross.effects)
+            self.outcomes[cross.id] = Outcome(record_.ts, from_wire(cross.dependencies), cross.effects)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
         Prepare: _on_prepare,
@@ -785,9 +795,3 @@ class Participant:
         Query: _on_query,
         Answer: _on_answer,
     }
-
-
-def _with_reply(request: RequestRecord, reply: bytes) -> RequestRecord:
-    return RequestRecord(
-        request.incarnation, request.session, request.sequence, request.acknowledged, reply, request.earlier
-    )

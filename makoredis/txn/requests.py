@@ -27,6 +27,10 @@ class RequestRecord(Wire):
     earlier: list[tuple[int, bytes]] = field(default_factory=list)
     """Sequences and answers of requests before this one that the client may not have and no other record has."""
 
+    def answered(self, reply: bytes) -> "RequestRecord":
+        """The same with its answer."""
+        return RequestRecord(self.incarnation, self.session, self.sequence, self.acknowledged, reply, self.earlier)
+
 
 class RequestTable:
     """Answers by origin and sequence."""

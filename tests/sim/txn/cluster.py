@@ -150,6 +150,7 @@ class Process:
         self.shards.take_turned()
         if self.snapshot.ts != before:
             self.world.check_snapshot(self, before)
+        self.world.check_knowledge(self, self.shards.knowledge)
         for replica in self.shards.replicas.values():
             self.world.check_replica(self, replica)
 

@@ -64,6 +64,7 @@ class RegressingWatermark(Knowledge):
 
     def hear(self, announced: Watermark) -> bool:
         self.learn(announced.closed)
+        self.version += 1
         self.watermarks[announced.shard] = (announced.epoch, announced.ts)
         if len(self.watermarks) == len(self.shards):
             self.global_ts = min(ts for _, ts in self.watermarks.values())

@@ -212,6 +212,7 @@ class Node:
         before = self.snapshot.ts
         if self.snapshot.advance():
             self.world.check_snapshot(self, before)
+        self.world.check_knowledge(self, self.knowledge)
 
 
 class World:
@@ -227,6 +228,7 @@ class World:
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
         self.tickets: dict[Hashable, Callable[[Any], None]] = {}
+        self._known: dict[tuple[tuple[int, int], int], tuple[int, int]] = {}
         self.deaf: set[tuple[int, int]] = set()
         """(from, to): nothing arrives."""
         self.shards = range(1, options.shards + 1)
@@ -505,6 +507,14 @@ class World:
                 self._restart(node)
 
     # -- checks
+
+    def check_knowledge(self, node: Any, knowledge: Knowledge) -> None:
+        """Nothing that a node knows of watermarks ever goes back, as long as it is up."""
+        life = (node.id, node.incarnation)
+        for shard, known in [*knowledge.watermarks.items(), (0, (0, knowledge.global_ts))]:
+            if known < self._known.get((life, shard), (0, 0)):
+                raise Violation(f"node {node.id}: the watermark of shard {shard} (0: global) went back to {known}")
+            self._known[life, shard] = known
 
     def check_snapshot(self, node: Node, before: int) -> None:
         if node.snapshot.ts < before:
