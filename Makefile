@@ -49,8 +49,8 @@ docs: setup ## Writes the generated pages of docs/ anew
 bench: setup ## Measures side by side with a real redis-server
 	$(RUN) -m tools.bench $(ARGS)
 
-sim: setup ## Runs simulated clusters with random faults (ARGS='SEED FROM_MS MS RULE')
-	$(RUN) -m tests.sim.consensus.run $(ARGS)
+sim: setup ## Runs thousands of simulated clusters with random faults, or SEED= again (ARGS='--kind cluster')
+	$(RUN) -m tests.sim.run $(if $(SEED),--seed $(SEED),--seeds 3000) $(ARGS)
 
 chaos: setup ## Kills, stops and cuts off real nodes for ten minutes (ARGS='--seconds N', or 'failover')
 	$(RUN) -m tools.chaos $(ARGS)

@@ -7,14 +7,26 @@ from tests.sim.txn.run import Simulation
 from tests.sim.txn.workload import Event
 
 
-def run(seed: int) -> None:
-    problems = Simulation(seed).run()
-    assert not problems, f"repeat with: python -m tests.sim.txn.run {seed}\n" + "\n".join(problems[:3])
+def run(seed: int, kind: str = "model") -> None:
+    problems = Simulation(seed, is_cluster=kind == "cluster").run()
+    repeat = f"repeat with: make sim SEED={seed} ARGS='--kind {kind}'\n"
+    assert not problems, repeat + "\n".join(problems[:3])
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_faults(seed: int) -> None:
     run(seed)
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_faults_of_real_cores_and_disks(seed: int) -> None:
+    run(seed, "cluster")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(15, 300))
+def test_many_faults_of_real_cores_and_disks(seed: int) -> None:
+    run(seed, "cluster")
 
 
 @pytest.mark.long
