@@ -14,7 +14,7 @@ from itertools import accumulate
 from random import Random
 from typing import Any
 
-from makoredis.txn.coordinator import Coordinator, Verdict
+from makoredis.txn.coordinator import Coordinator, Verdict, _Phase
 from makoredis.txn.requests import RequestRecord
 from tests.sim.txn.workload import Operation, parts_of
 from tests.sim.txn.world import Group, Machines, Node, Options, World
@@ -91,11 +91,11 @@ class SteadyWorld(World):
 
 
 class PatientCoordinator(Coordinator):
-    """Nobody fails, so a slow answer is no reason to begin anew."""
+    """Nothing is lost and nobody fails, so a slow answer is no reason to ask or to begin anew."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.prepare_timeout_us = self.give_up_after_us = 1 << 40
+    def _on_time(self, transaction: Any) -> None:
+        if transaction.phase is _Phase.PAUSING:
+            super()._on_time(transaction)
 
 
 class Load:
