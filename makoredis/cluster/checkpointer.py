@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 
 from makoredis.base.ids import Index, Slot
 from makoredis.base.record import record, wire_encode
-from makoredis.cluster.host import ShardHost
+from makoredis.cluster.host import Disk, ShardHost
 from makoredis.cluster.loading import StateBlob
 from makoredis.consensus.types import SnapshotMetadata
 from makoredis.data.encoding import encode_value
@@ -46,13 +46,62 @@ QUEUE_BYTES_MAX = 16 * 1024 * 1024
 
 
 @record
-class _Written:
+class Written:
     """Token of a batch; `then` runs once it is on the disk."""
 
     then: Callable[[], None]
 
     def written(self) -> None:
         self.then()
+
+
+class Cleaner:
+    """Deletes truncated entries and replaced rows, a little at a time."""
+
+    def __init__(self, disk: Disk, store: Store, table: StateTable) -> None:
+        self.disk = disk
+        self.store = store
+        self.table = table
+        self._cuts: deque[Iterator[Ops]] = deque()
+        """Deletions of truncated entries that are not handed to the disk yet."""
+        self.has_garbage = False
+        self._garbage: Iterator[Ops] | None = None
+        self._garbage_of: Reader | None = None
+        """The engine that they are read from: it is another one after a full disk."""
+
+    def cut(self, deletions: Iterator[Ops]) -> None:
+        """Entries are not needed any more."""
+        self._cuts.append(deletions)
+
+    def restart(self) -> None:
+        """There are other rows to be deleted than before."""
+        self._garbage, self.has_garbage = None, True
+
+    def clean_up(self, until: float) -> None:
+        """Goes on as long as there is time and the disk can take it."""
+        while time.monotonic() < until and self.disk.queued_bytes <= QUEUE_BYTES_MAX:
+            ops = self.next_deletion()
+            if ops is None:
+                return
+            self.disk.submit(ops, Written(nothing))
+
+    def next_deletion(self) -> Ops | None:
+        """The next batch of deletions; None: all is clean."""
+        while self._cuts:
+            ops = next(self._cuts[0], None)
+            if ops is not None:
+                return ops
+            self._cuts.popleft()
+        if not self.has_garbage:
+            return None
+        engine = self.store.engine
+        if self._garbage is None or self._garbage_of is not engine:
+            self._garbage, self._garbage_of = self.table.garbage_ops(engine), engine
+        ops = next(self._garbage, None)
+        if ops is None:
+            self._garbage = self._garbage_of = None
+            self.has_garbage = False
+        return ops
 
 
 class Checkpointer:
@@ -78,12 +127,7 @@ class Checkpointer:
         self._metadata: SnapshotMetadata | None = None
         self._final: tuple[Index, bytes] | None = None
         self._is_full = False
-        self._cuts: deque[Iterator[Ops]] = deque()
-        """Deletions of truncated entries that are not handed to the disk yet."""
-        self._has_garbage = False
-        self._garbage: Iterator[Ops] | None = None
-        self._garbage_of: Reader | None = None
-        """The engine that they are read from: it is another one after a full disk."""
+        self.cleaner = Cleaner(host.disk, store, table)
         self._started = 0.0
 
     # -- deciding
@@ -101,7 +145,7 @@ class Checkpointer:
         if self.is_running:
             self.proceed(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
         else:
-            self.clean_up(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
+            self.cleaner.clean_up(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
 
     def begin(self) -> None:
         """Starts a checkpoint of what is chosen now."""
@@ -148,7 +192,7 @@ class Checkpointer:
     def restart_after_snapshot(self) -> None:
         """The state is another one now, and a checkpoint by itself; or what was received was no good."""
         self.version = self.host.executor.version
-        self._garbage, self._has_garbage = None, True
+        self.cleaner.restart()
 
     def capture_at_once(self) -> None:
         """Durability `memory`: begins a checkpoint and captures all of it; `release` finishes it."""
@@ -247,10 +291,10 @@ class Checkpointer:
         ops = joined + self._writer.finish(self._metadata, blob)
         self._final = None
         self._writer = None
-        self.host.disk.submit(ops, _Written(self._done))
+        self.host.disk.submit(ops, Written(self._done))
 
     def _submit(self, ops: Ops) -> None:
-        self.host.disk.submit(ops, _Written(_nothing))
+        self.host.disk.submit(ops, Written(nothing))
 
     def _done(self) -> None:
         """The checkpoint counts: the log before it may go."""
@@ -260,36 +304,9 @@ class Checkpointer:
         self.count += 1
         self.version = self._next_version
         self.last_duration_seconds = time.monotonic() - self._started
-        self._cuts.append(self.host.truncate_log(self._metadata.index))
-        self._has_garbage = self._has_garbage or self._is_full
-
-    # -- what is not needed any more
-
-    def clean_up(self, until: float) -> None:
-        """Deletes truncated entries and replaced rows, as long as there is time and the disk can take it."""
-        while time.monotonic() < until and self.host.disk.queued_bytes <= QUEUE_BYTES_MAX:
-            ops = self._next_deletion()
-            if ops is None:
-                return
-            self._submit(ops)
-
-    def _next_deletion(self) -> Ops | None:
-        while self._cuts:
-            ops = next(self._cuts[0], None)
-            if ops is not None:
-                return ops
-            self._cuts.popleft()
-        if not self._has_garbage:
-            return None
-        engine = self.store.engine
-        if self._garbage is None or self._garbage_of is not engine:
-            self._garbage, self._garbage_of = self.table.garbage_ops(engine), engine
-        ops = next(self._garbage, None)
-        if ops is None:
-            self._garbage = self._garbage_of = None
-            self._has_garbage = False
-        return ops
+        self.cleaner.cut(self.host.truncate_log(self._metadata.index))
+        self.cleaner.has_garbage = self.cleaner.has_garbage or self._is_full
 
 
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """Needs not be heard of."""

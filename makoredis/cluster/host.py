@@ -12,9 +12,11 @@ from makoredis.base.errors import Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import record
 from makoredis.cluster.gathering import Gathering
+from makoredis.cluster.loading import Loader
 from makoredis.consensus.core import Core, Outgoing, ReadState, Ready, RoleChange
 from makoredis.consensus.types import Entry, EntryKind, Role, SnapshotMetadata
 from makoredis.data.access import Access
+from makoredis.data.effects import FlushDatabase
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.engine import Ops
 from makoredis.storage.log import ShardLog, hard_state_op
@@ -259,7 +261,28 @@ class ShardHost:
         executor = self.executor
         return self.applied_index >= executor.rows_until and self.applied_index >= executor.state_index
 
-    # -- for checkpoints
+    # -- for checkpoints and snapshots
+
+    def new_loader(self, metadata: SnapshotMetadata, blob: bytes) -> Loader:
+        """For a snapshot that is received."""
+        loader = Loader(Keyspace(len(self.space.by_id), self.space.config), metadata.index)
+        loader.load_blob(blob)
+        return loader
+
+    def take_state(self, loader: Loader, metadata: SnapshotMetadata) -> None:
+        """A snapshot of the leader takes the place of the state in memory; everybody holds the keyspace."""
+        executor, space = self.executor, self.space
+        assert not executor.pending_count, "only a follower gets a snapshot, and it has nothing pending"
+        space.take(loader.space)
+        loader.hand_over(executor)
+        executor.dirty = [set() for _ in executor.dirty]
+        executor.is_all_dirty = False
+        executor.version += 1
+        self.applied_index = metadata.index
+        self.log_bytes = 0
+        # Whoever keeps copies of keys has to forget them all.
+        flushes = [FlushDatabase(database.id) for database in space.by_id]
+        self.announcements.append(Announcement(flushes, [], [], 0, executor.version, None))
 
     def last_index(self) -> Index:
         """The entry of the last transaction whose effects are in memory; nothing of this turn may have run yet."""

@@ -6,6 +6,7 @@ What was loaded is *fuzzy*: a row may include effects of entries behind the chec
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import Index
@@ -36,6 +37,16 @@ class StateBlob(Wire):
 
 
 decode_blob = wire_decoder(StateBlob)
+
+
+class RowLoader(Protocol):
+    """Fills an empty keyspace with the rows of a checkpoint."""
+
+    space: Keyspace
+
+    def put(self, row: Row) -> None:
+        """Takes one row over."""
+        ...
 
 
 class Loader:
@@ -104,14 +115,19 @@ def load_table(reader: Reader, table: StateTable, executor: Executor, progress: 
     """
     loader = Loader(executor.space, table.checkpoint.index)
     loader.load_blob(table.checkpoint.blob)
+    load_rows(reader, table, loader, progress)
+    loader.hand_over(executor)
+    return loader.stored_databases()
+
+
+def load_rows(reader: Reader, table: StateTable, loader: RowLoader, progress: Progress) -> None:
+    """Reads all rows of a table, and says now and then how far it is."""
     next_report = time.monotonic() + PROGRESS_SECONDS
     for count, row in enumerate(table.rows(reader)):
         loader.put(row)
         if count % KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > next_report:
             next_report = time.monotonic() + PROGRESS_SECONDS
             progress(f"loading the checkpoint: {count:,} keys")
-    loader.hand_over(executor)
-    return loader.stored_databases()
 
 
 def leftovers(reader: Reader, table: StateTable) -> Iterator[Ops]:

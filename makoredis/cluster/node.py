@@ -17,6 +17,8 @@ from makoredis.cluster.members import with_notes
 from makoredis.cluster.membership import Membership
 from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage, ShardPeerMessage
 from makoredis.cluster.replica import ShardReplica
+from makoredis.cluster.shard_checkpointer import ShardCheckpointer
+from makoredis.cluster.shard_loading import load_replica
 from makoredis.cluster.shards import Shards
 from makoredis.cluster.slots import SlotMap
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
@@ -153,6 +155,7 @@ class Node:
         self.checkpointer: Checkpointer
         self.snapshots: Snapshots
         self.membership: Membership
+        self._shard_keepers: list[tuple[ShardCheckpointer, Snapshots]] = []
         self.shards: Shards | None = None
         """Where there are several; then the `host` keeps no keys."""
 
@@ -179,7 +182,7 @@ class Node:
         self.membership = Membership(self.settings.id, self.host, self.settings.addresses, self._dial)
         self.host.applied_index = self._table.checkpoint.index
         if self.settings.shards > 1:
-            self._load_shards()
+            self._load_shards(progress)
         if not self.is_replicated:
             self._replay(progress)
         if stored_databases != len(self._space.by_id):
@@ -229,8 +232,6 @@ class Node:
             self.store.write_ops(loaded.sweep_ops, sync=False)
         hard_state = load_hard_states(reader).get(shard, HardState())
         settings = self.settings
-        # The log of one of several shards is never cut, and stays in memory for those that have to catch up.
-        log_bytes_keep = settings.log_bytes_keep if shard == SOLE_SHARD else 1 << 40
         core = Raft(
             CoreConfig(
                 settings.id,
@@ -240,8 +241,8 @@ class Node:
                 lease_reads=settings.lease_reads,
                 preferred=preferred,
                 limits=Limits(
-                    log_bytes_keep=log_bytes_keep,
-                    log_bytes_max=max(LOG_BYTES_MAX, 2 * log_bytes_keep),
+                    log_bytes_keep=settings.log_bytes_keep,
+                    log_bytes_max=max(LOG_BYTES_MAX, 2 * settings.log_bytes_keep),
                     snapshot_chunk_bytes=SNAPSHOT_CHUNK_BYTES,
                 ),
             ),
@@ -252,7 +253,7 @@ class Node:
         )
         return core, loaded.log, sum(len(entry.payload) for entry in loaded.entries)
 
-    def _load_shards(self) -> None:
+    def _load_shards(self, progress: Progress) -> None:
         settings = self.settings
         rng = Random(SystemRandom().getrandbits(64))
         slots = SlotMap(settings.shards)
@@ -261,6 +262,10 @@ class Node:
         for shard in slots.shards:
             table = StateTable(self.store.engine, shard)
             self._initialise(table)
+            reader = self.store.engine
+            shards.snapshot.local[shard] = load_replica(reader, table, self._make_space(), shards.knowledge, progress)
+            for ops in leftovers(reader, table):
+                self.store.write_ops(ops, sync=False)
             members = settings.members
             preferred = members[(shard - 1) % len(members)] if settings.spreads_leaders and members else None
             core, log, size = self._load_core(shard, table, preferred)
@@ -276,7 +281,14 @@ class Node:
                 settings.clock_offset_us_max,
             )
             replica.log_bytes = size
+            replica.applied_index = table.checkpoint.index
             shards.replicas[shard] = replica
+            checkpointer = ShardCheckpointer(replica, self.store, table)
+            replica.snapshots = snapshots = Snapshots(
+                SnapshotSender(replica, self.store, checkpointer),
+                SnapshotReceiver(replica, self.store, table, checkpointer),
+            )
+            self._shard_keepers.append((checkpointer, snapshots))
 
     def _make_space(self) -> Keyspace:
         return Keyspace(len(self._space.by_id), self._space.config)
@@ -503,6 +515,7 @@ class Node:
         if self.write_refusal is not None and self.is_replicated:
             self._hand_over()
         self.snapshots.tick()
+        self._keep_shards()
         checkpointer = self.checkpointer
         if self.snapshots.receiver.is_installing or self.disk.state is DiskState.FULL:
             return
@@ -514,6 +527,19 @@ class Node:
             checkpointer.release()
         elif checkpointer.is_requested:
             checkpointer.capture_at_once()
+
+    def _keep_shards(self) -> None:
+        """Checkpoints and snapshots of the shards with keys, where there are several."""
+        for checkpointer, snapshots in self._shard_keepers:
+            snapshots.tick()
+            is_full = self.disk.state is DiskState.FULL or self.write_refusal is not None
+            if not snapshots.receiver.is_installing and (not is_full or checkpointer.is_running):
+                checkpointer.tick(self.log_bytes_per_checkpoint)
+
+    def checkpoint_shards(self) -> None:
+        """Asks for a checkpoint of every shard with keys, where there are several (SAVE, BGSAVE)."""
+        for checkpointer, _ in self._shard_keepers:
+            checkpointer.request()
 
     def is_congested(self) -> bool:
         """Whether so much waits for the disk that no more requests should be taken."""
@@ -551,7 +577,8 @@ class Node:
             self.checkpoint_and_wait()
         if self.transport is not None:
             self.transport.close()
-        self.snapshots.close()
+        for snapshots in [self.snapshots, *(snapshots for _, snapshots in self._shard_keepers)]:
+            snapshots.close()
         self.disk.close()
         self.store.close()
 

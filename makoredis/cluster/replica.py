@@ -11,9 +11,11 @@ from random import Random
 
 from makoredis.base.errors import Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
-from makoredis.cluster.host import Disk, EntriesWritten
+from makoredis.cluster.host import Disk, EntriesWritten, SnapshotTransfer
+from makoredis.cluster.shard_loading import ShardLoader
 from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
-from makoredis.consensus.types import EntryKind, Role
+from makoredis.consensus.types import EntryKind, Role, SnapshotMetadata
+from makoredis.data.keyspace import Keyspace
 from makoredis.storage.engine import Ops
 from makoredis.storage.log import ShardLog, hard_state_op
 from makoredis.txn.entries import decode_payload
@@ -58,6 +60,8 @@ class ShardReplica:
         self.elections_won = 0
         self.applied_index = Index(0)
         self.log_bytes = 0
+        """Of entries written since the last checkpoint began."""
+        self.snapshots: SnapshotTransfer | None = None
         self.unwritten = 0
         self.participant: Participant | None = None
         self.in_progress: set[Hashable] = set()
@@ -68,6 +72,22 @@ class ShardReplica:
         self._serves_from = Index(0)
         self._payload: bytes | None = None
         """An entry that the core would not take yet."""
+
+    def new_loader(self, metadata: SnapshotMetadata, blob: bytes) -> ShardLoader:
+        """For a checkpoint that the leader sends."""
+        space = self.snapshot.local[self.shard].space
+        return ShardLoader(self.shard, Keyspace(len(space.by_id), space.config), blob)
+
+    def take_state(self, loader: ShardLoader, metadata: SnapshotMetadata) -> None:
+        """Such a checkpoint takes the place of what is here."""
+        old = self._following()
+        new = loader.replica(self.snapshot.knowledge)
+        new.reports = old.reports
+        new.note_keys(old.notes_keys)
+        self.snapshot.local[self.shard] = new
+        self.applied_index = metadata.index
+        self.log_bytes = 0
+        print(f"shard {self.shard}: took a snapshot of its leader, up to entry {metadata.index}", flush=True)
 
     def is_serving(self) -> bool:
         """Whether transactions may begin here now."""
@@ -115,8 +135,9 @@ class ShardReplica:
             self._write(ready)
         elif ready.messages_after_persist:
             self.disk.submit([], EntriesWritten(self, None, list(ready.messages_after_persist)))
-        for request in ready.chunk_requests:
-            self.core.chunks_unavailable(request.transfer)
+        if ready.chunk_requests or ready.closed_transfers or ready.chunk_writes or ready.install is not None:
+            assert self.snapshots is not None
+            self.snapshots.perform(ready)
         self._apply(ready)
 
     def _change_role(self, change: RoleChange) -> None:

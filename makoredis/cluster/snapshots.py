@@ -15,23 +15,21 @@ import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from makoredis.base.errors import StorageError
-from makoredis.base.ids import Index
+from makoredis.base.ids import Index, ShardId
 from makoredis.base.record import record
-from makoredis.cluster.host import ShardHost
-from makoredis.cluster.loading import Loader
+from makoredis.cluster.host import Disk
+from makoredis.cluster.loading import RowLoader
 from makoredis.cluster.snapshot_stream import StreamReader, StreamWriter
-from makoredis.consensus.core import ChunkRequest, ChunkWrite, Ready
+from makoredis.consensus.core import ChunkRequest, ChunkWrite, Core, Ready
 from makoredis.consensus.types import SnapshotMetadata
-from makoredis.data.effects import FlushDatabase
-from makoredis.data.keyspace import Keyspace
 from makoredis.storage.engine import Engine, Ops, Snapshot
 from makoredis.storage.errors import Damaged
+from makoredis.storage.log import ShardLog
 from makoredis.storage.state import StateTable
 from makoredis.storage.store import Store
-from makoredis.txn.executor import Announcement
 
 TRANSFERS_MAX = 2
 """Snapshots being sent at a time; others wait for their turn."""
@@ -42,6 +40,24 @@ INSTALL_QUEUE_BYTES_MAX = 32 * 1024 * 1024
 ROWS_BETWEEN_LOOKS = 256
 
 RECEIVING_FILE = "snapshot.receiving"
+"""For one of several shards, with its number behind."""
+
+
+class StateOwner(Protocol):
+    """Whose state it is: one replica of one shard."""
+
+    shard: ShardId
+    core: Core
+    log: ShardLog
+    disk: Disk
+
+    def new_loader(self, metadata: SnapshotMetadata, blob: bytes) -> RowLoader:
+        """For a state that is received; its keyspace is empty."""
+        ...
+
+    def take_state(self, loader: Any, metadata: SnapshotMetadata) -> None:
+        """What that loader has filled takes the place of the state in memory."""
+        ...
 
 
 class Checkpoints(Protocol):
@@ -92,7 +108,7 @@ class _Outgoing:
 class SnapshotSender:
     """Answers the core's requests for bytes of a snapshot."""
 
-    def __init__(self, host: ShardHost, store: Store, checkpoints: Checkpoints) -> None:
+    def __init__(self, host: StateOwner, store: Store, checkpoints: Checkpoints) -> None:
         self.host = host
         self.store = store
         self.checkpoints = checkpoints
@@ -172,15 +188,13 @@ class SnapshotSender:
 class _Installation:
     """A received snapshot on its way into the state's place."""
 
-    def __init__(self, host: ShardHost, table: StateTable, file: BinaryIO, metadata: SnapshotMetadata) -> None:
+    def __init__(self, host: StateOwner, table: StateTable, file: BinaryIO, metadata: SnapshotMetadata) -> None:
         """Raises: Damaged."""
         self.metadata = metadata
         self.file = file
         reader = StreamReader(file)
         self.blob = reader.blob
-        self.space = Keyspace(len(host.space.by_id), host.space.config)
-        self.loader = Loader(self.space, metadata.index)
-        self.loader.load_blob(reader.blob)
+        self.loader = host.new_loader(metadata, reader.blob)
         self.writer = table.replacement_writer()
         self._rows = reader.rows()
 
@@ -201,7 +215,7 @@ class _Installation:
 class SnapshotReceiver:
     """Keeps aside what arrives, and puts it in the state's place when the core says so."""
 
-    def __init__(self, host: ShardHost, store: Store, table: StateTable, checkpoints: Checkpoints) -> None:
+    def __init__(self, host: StateOwner, store: Store, table: StateTable, checkpoints: Checkpoints) -> None:
         self.host = host
         self.store = store
         self.table = table
@@ -209,7 +223,8 @@ class SnapshotReceiver:
         self.installed_count = 0
         """Since start."""
         self.received_bytes = 0
-        self._path: Path = store.directory.path / RECEIVING_FILE
+        suffix = f".{host.shard}" if host.shard else ""
+        self._path: Path = store.directory.path / (RECEIVING_FILE + suffix)
         self._path.unlink(missing_ok=True)
         self._file: BinaryIO | None = None
         self._installation: _Installation | None = None
@@ -274,28 +289,11 @@ class SnapshotReceiver:
 
     def _switch_memory(self, installation: _Installation) -> None:
         """The disk has the new state: so has the memory from now on."""
-        host = self.host
-        executor = host.executor
-        assert not executor.pending_count, "only a follower gets a snapshot, and it has nothing pending"
-        space, new = host.space, installation.space
-        for mine, theirs in zip(space.by_id, new.by_id):
-            mine.exchange(theirs)
-        space.databases[:] = [space.by_id[database.id] for database in new.databases]
-        space.libraries.clear()
-        space.libraries.update(new.libraries)
-        installation.loader.hand_over(executor)
-        executor.dirty = [set() for _ in executor.dirty]
-        executor.is_all_dirty = False
-        executor.version += 1
-        host.applied_index = installation.metadata.index
-        host.log_bytes = 0
-        # Whoever keeps copies of keys has to forget them all.
-        flushes = [FlushDatabase(database.id) for database in space.by_id]
-        host.announcements.append(Announcement(flushes, [], [], 0, executor.version, None))
+        self.host.take_state(installation.loader, installation.metadata)
         self._installation = None
         self.installed_count += 1
         self.checkpoints.restart_after_snapshot()
-        host.core.snapshot_installed(installation.metadata)
+        self.host.core.snapshot_installed(installation.metadata)
 
     def _reject(self, metadata: SnapshotMetadata) -> None:
         self._installation = None

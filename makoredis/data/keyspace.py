@@ -273,5 +273,13 @@ class Keyspace:
             numbers[database.id] = number
         return numbers
 
+    def take(self, other: "Keyspace") -> None:
+        """Takes another keyspace's content in place of its own."""
+        for mine, theirs in zip(self.by_id, other.by_id):
+            mine.exchange(theirs)
+        self.databases[:] = [self.by_id[database.id] for database in other.databases]
+        self.libraries.clear()
+        self.libraries.update(other.libraries)
+
     def is_empty(self) -> bool:
         return not any(database.size for database in self.by_id)

@@ -377,6 +377,10 @@ class Participant:
                 ts = transaction.proposal_ts - 1
         return ts
 
+    def checkpoint_index(self) -> int:
+        """`checkpoint().index`, without the rest."""
+        return self.replica.index
+
     def checkpoint(self) -> ShardCheckpoint:
         """What the rows captured from now on are based on (see `replica`)."""
         kept_ts = self.pending.kept_ts
@@ -446,9 +450,7 @@ class Participant:
             item.lock_owner = submission
         self._reply_after(submission, [item], results)
 
-    def _execute(
-        self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None
-    ) -> PendingTransaction:
+    def _execute(self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None) -> PendingTransaction:
         """Makes a transaction of what was done on the keyspace."""
         vector = vector_of(self.pending.seen_by(locks), self.knowledge)
         record_ = TransactionRecord(

@@ -217,6 +217,10 @@ class Replica:
         """Up to which timestamp a key's row goes that is captured now."""
         return self.ts
 
+    def checkpoint_index(self) -> int:
+        """`checkpoint().index`, without the rest."""
+        return self.index
+
     def checkpoint(self) -> ShardCheckpoint:
         """What the rows captured from now on are based on."""
         undecided = [(item.index, item.record) for item in self.undecided]

@@ -50,7 +50,9 @@ class Workload:
         self._processes = 0
         self._next_value = 0
 
-    def start(self, step: Callable[["Workload", Any, Random, int], None], name: str, *, is_readonly: bool = False) -> None:
+    def start(
+        self, step: Callable[["Workload", Any, Random, int], None], name: str, *, is_readonly: bool = False
+    ) -> None:
         """One more client, of this node."""
         rng = Random(self.seed * 1000 + len(self._threads))
         thread = threading.Thread(target=self._run, args=(step, name, rng, is_readonly), daemon=True)

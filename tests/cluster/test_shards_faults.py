@@ -21,7 +21,14 @@ from tests.cluster.shards_workload import (
 )
 from tests.sim.txn.checkers import check
 
-SETTINGS = {"shards": 3, "heartbeat_ms": 50, "election_ms": 500, "disk_free_bytes_min": 0, "disk_ballast_bytes": 0}
+SETTINGS = {
+    "shards": 3,
+    "disk_free_bytes_min": 0,
+    "disk_ballast_bytes": 0,
+    "checkpoint_log_bytes": 16_384,
+    "log_keep_bytes": 16_384,
+}
+"""Logs are cut all the time, so that a node that was away needs snapshots."""
 
 
 def _run(folder: Path, seconds: float, seed: int, fault: str) -> Workload:

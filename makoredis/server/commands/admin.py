@@ -44,6 +44,7 @@ def save(server: "Server", session: Session) -> Any:
     # disk; until then only this client waits.
     server.checkpoint_waiters.append(session)
     server.node.checkpointer.request()
+    server.node.checkpoint_shards()
     server.hold_for_checkpoint(session)
     return NO_REPLY
 
@@ -54,6 +55,7 @@ def bgsave(server: "Server", session: Session, *options: bytes) -> Any:
         raise SYNTAX_ERROR
     _refuse_if_full(server)
     server.node.checkpointer.request()
+    server.node.checkpoint_shards()
     return Simple(b"Background saving started")
 
 
@@ -65,6 +67,7 @@ def _refuse_if_full(server: "Server") -> None:
 @session_command("BGREWRITEAOF", "Asynchronously rewrites the append-only file to disk.")
 def bgrewriteaof(server: "Server", session: Session) -> Any:
     server.node.checkpointer.request()
+    server.node.checkpoint_shards()
     return Simple(b"Background append only file rewriting started")
 
 

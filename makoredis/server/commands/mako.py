@@ -188,6 +188,7 @@ def mako_undrain(server: "Server", session: Session, *ids: bytes) -> Any:
 def mako_snapshot(server: "Server", session: Session) -> Any:
     server.checkpoint_waiters.append(session)
     server.node.checkpointer.request()
+    server.node.checkpoint_shards()
     server.hold_for_checkpoint(session)
     return NO_REPLY
 

@@ -104,7 +104,7 @@ class CheckpointMachine(RuleBasedStateMachine):
 
     @rule()
     def superfluous_is_deleted(self) -> None:
-        self.world.checkpointer.clean_up(float("inf"))
+        self.world.checkpointer.cleaner.clean_up(float("inf"))
 
     @rule()
     def crash(self) -> None:

@@ -207,8 +207,8 @@ def test_garbage_is_found_again_when_the_store_was_opened_anew() -> None:
     while world.checkpointer.is_running:
         world.capture()
         world.write_disk()
-    world.checkpointer.clean_up(0.0)
-    ops = world.checkpointer._next_deletion()
+    world.checkpointer.cleaner.clean_up(0.0)
+    ops = world.checkpointer.cleaner.next_deletion()
     assert ops
     world.engine.write(ops)
     world.checkpointer.store.engine = world.engine = world.disk.engine = MemoryEngine(dict(world.engine.rows))

@@ -217,7 +217,7 @@ class World:
         self.clean_up()
 
     def clean_up(self) -> None:
-        self.checkpointer.clean_up(float("inf"))
+        self.checkpointer.cleaner.clean_up(float("inf"))
         self.write_disk()
 
 
