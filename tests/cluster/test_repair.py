@@ -55,7 +55,7 @@ def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path) -> None:
         assert broken.info("mako")["snapshots_installed"] == 1
         assert list(tmp_path.glob(f"{broken.name}.damaged-*"))
 
-        other = next(node for node in cluster.followers() if node is not broken)
+        other = next(node for node in cluster.nodes.values() if node not in (leader, broken))
         other.kill()  # now every write needs the repaired one
         with leader.client() as client:
             client.set("after", "repaired")
