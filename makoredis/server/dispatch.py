@@ -42,6 +42,8 @@ class Dispatcher:
         """Whose requests are executed now, or were last; also somebody's who is served in between."""
         self.running: Session | None = None
         """Whose requests `run` executes now, or did last."""
+        self._unrecorded: tuple[Session, int, bytes] | None = None
+        """The last write whose answer, and those before it, are not in the log's next entry yet; its answer."""
 
     def run(self, work: Iterable[Work]) -> None:
         """Executes requests, those of one session in order; those behind one that blocks wait in its backlog.
@@ -57,6 +59,8 @@ class Dispatcher:
         request: Request | None = None
         started = perf_counter()
         for session, requests in work:
+            if self._unrecorded is not None:
+                self._record_run()
             if session.closed_reason is not None:
                 continue
             is_plain = self._start(session, requests)
@@ -66,6 +70,8 @@ class Dispatcher:
             for argv in remaining:
                 route = direct.get(argv[0])
                 if route is None or not is_plain:
+                    if self._unrecorded is not None:
+                        self._record_run()
                     self.process(session, argv)
                     if session.blocked is not None or session.close_after_reply:
                         session.backlog.extend(remaining)
@@ -90,7 +96,9 @@ class Dispatcher:
                     session.sequence += 1
                     request = Request(session.sequence, 0, session.database, session.protocol, [argv])
                 if effects:
-                    gate = executor.commit(access, wall_us, self._record(session, data) if is_replicated else None)
+                    gate = executor.commit(access, wall_us)
+                    if is_replicated:
+                        self._unrecorded = (session, session.sequence, data)
                     if server.observes_effects:
                         server.after_commit(effects)
                         self.begin(session)  # others may have been served
@@ -113,6 +121,16 @@ class Dispatcher:
                     blocking.serve()
                     self.begin(session)
                     started = perf_counter()
+        if self._unrecorded is not None:
+            self._record_run()
+
+    def _record_run(self) -> None:
+        """Has the log's next entry say what a session's last write was answered, and all before it since the record
+        before: one record for a whole pipeline."""
+        assert self._unrecorded is not None
+        session, sequence, reply = self._unrecorded
+        self._unrecorded = None
+        self.server.node.host.executor.answered(self._record(session, reply, sequence))
 
     def _start(self, session: Session, requests: Sequence[list[bytes]]) -> bool:
         """Turns to a session. Returns what `_prepare` does."""
@@ -128,12 +146,16 @@ class Dispatcher:
             return False
         return not self.server.node.is_replicated or self.server.forwarding.may_run_here(session)
 
-    def _record(self, session: Session, reply: bytes) -> RequestRecord:
-        """What the log says of the session's present request, so that it is executed only once."""
+    def _record(self, session: Session, reply: bytes, sequence: int = 0) -> RequestRecord:
+        """What the log says of a session's present request, so that it is executed only once.
+
+        Args:
+            sequence: of an earlier request of a local client; 0: the present one.
+        """
         if session.request_id is not None:
             incarnation, number, sequence, acknowledged = session.request_id
         else:
-            incarnation, number, sequence = self.server.node.incarnation, session.id, session.sequence
+            incarnation, number, sequence = self.server.node.incarnation, session.id, sequence or session.sequence
             acknowledged = session.acknowledged()
         earlier: list[tuple[int, bytes]] = []
         if session.recorded_to < sequence - 1 > acknowledged:

@@ -56,6 +56,9 @@ class EntryPayload(Wire):
     """What voids transactions of this log: known to the leader since this entry."""
     prepared: list[tuple[int, int]] = field(default_factory=list)
     """Synchronous execution: votes that are given when this entry is chosen. Whoever replays has no use for them."""
+    requests: list[tuple[int, RequestRecord]] = field(default_factory=list)
+    """What was answered to clients whose requests came several at a time, in place of a record per transaction, each
+    with the number of transactions before it."""
 
 
 encode_payload = wire_encode

@@ -56,6 +56,9 @@ class _Turn:
     undo: list[list[Undo]]
     announcements: list[Announcement]
     closed_sessions: list[tuple[int, int]] = field(default_factory=list)
+    requests: list[tuple[int, RequestRecord]] = field(default_factory=list)
+    """See `EntryPayload`."""
+    request_undo: list[Undo] = field(default_factory=list)
     is_wanted: bool = False
     """Somebody waits for an entry, even an empty one."""
     closed_ts: int = 0
@@ -152,6 +155,12 @@ class Executor:
                 writers[effect.db][key] = gate
         return gate
 
+    def answered(self, request: RequestRecord) -> None:
+        """Notes the answers to several requests that were committed in this turn without a record of their own."""
+        turn = self._turn
+        turn.requests.append((len(turn.transactions), request))
+        turn.request_undo.append(self.requests.add(request))
+
     def gate_of_reads(self, db: int, keys: Iterable[bytes]) -> Gate | None:
         """The gate that a reply which looked at these keys waits for; None if nothing it saw is pending."""
         latest = self._barrier
@@ -205,7 +214,8 @@ class Executor:
         closed, self.closed_sessions = self.closed_sessions, []
         self._turn.closed_sessions = closed
         self._turn.closed_ts = self.clock.last
-        return encode_payload(EntryPayload(epoch, self.clock.last, self._turn.transactions, closed))
+        turn = self._turn
+        return encode_payload(EntryPayload(epoch, self.clock.last, turn.transactions, closed, [], turn.requests))
 
     def proposed(self, index: Index) -> None:
         """This turn's entry has its place in the log; the next turn begins."""
@@ -247,14 +257,29 @@ class Executor:
         if self.row_indexes and index > self.rows_until:
             self.row_indexes = {}
         announcements: list[Announcement] = []
+        transactions, begin = entry.transactions, 0
+        for position, request in entry.requests:
+            announcements += self._apply_transactions(transactions[begin:position], index)
+            self.requests.record(request)
+            begin = position
+        announcements += self._apply_transactions(transactions[begin:] if begin else transactions, index)
+        for origin in entry.closed_sessions:
+            self.requests.close(origin)
+        self.clock.observe(entry.closed_ts)
+        self.watermark = entry.closed_ts
+        return announcements
+
+    def _apply_transactions(self, transactions: list[TransactionRecord], index: Index) -> list[Announcement]:
+        announcements: list[Announcement] = []
         is_ahead = bool(self.row_indexes) or index <= self.state_index
-        for transaction in entry.transactions:
+        space = self.space
+        for transaction in transactions:
             effects = transaction.effects
             for effect in effects:
                 if is_ahead:
-                    apply_unless_included(self.space, effect, index, self.row_indexes, self.state_index)
+                    apply_unless_included(space, effect, index, self.row_indexes, self.state_index)
                 else:
-                    effect.apply(self.space)
+                    effect.apply(space)
             self._mark_dirty(effects)
             self.version += 1
             if transaction.request is not None:
@@ -262,10 +287,6 @@ class Executor:
             if self.announces or transaction.notices or transaction.messages:
                 notices, messages, request = transaction.notices, transaction.messages, transaction.request
                 announcements.append(Announcement(effects, notices, messages, 0, self.version, request))
-        for origin in entry.closed_sessions:
-            self.requests.close(origin)
-        self.clock.observe(entry.closed_ts)
-        self.watermark = entry.closed_ts
         return announcements
 
     def undo_turn(self) -> Gate:
@@ -315,6 +336,8 @@ class Executor:
     def _undo(self, turn: _Turn) -> None:
         self.undone_count += len(turn.undo)
         self.closed_sessions += turn.closed_sessions
+        for forget in reversed(turn.request_undo):
+            forget.apply(self.space)
         for undo_list in reversed(turn.undo):
             for undo in reversed(undo_list):
                 undo.apply(self.space)

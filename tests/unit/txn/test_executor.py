@@ -225,3 +225,20 @@ def test_answers_are_dropped_once_the_client_has_them(acknowledged: int) -> None
         leader.set(b"a", b"%d" % sequence, RequestRecord(7, 1, sequence, acked, b"+OK\r\n"))
     kept = set(leader.executor.requests.sessions[7, 1])
     assert kept == {sequence for sequence in (1, 2, 3) if sequence > acknowledged}
+
+
+def test_one_record_answers_for_several_requests() -> None:
+    leader = Leader(is_replicated=True)
+    leader.set(b"a", b"0", RequestRecord(7, 2, 1, 0, b"+OK\r\n"))
+    leader.set(b"a", b"1")
+    leader.set(b"b", b"2")
+    leader.executor.answered(RequestRecord(7, 1, 3, 0, b"+OK\r\n", [(1, b"+OK\r\n"), (2, b"$1\r\n1\r\n")]))
+    leader.set(b"a", b"3", RequestRecord(7, 1, 4, 0, b":4\r\n"))
+    assert leader.executor.requests.find(7, 1, 2) == b"$1\r\n1\r\n"
+    index = leader.propose()
+    follower = Executor(Keyspace(), is_replicated=True)
+    follower.apply_payload(leader.log[0], index)
+    assert follower.requests.dump() == leader.executor.requests.dump()
+    assert list(follower.requests.sessions[7, 1]) == [1, 2, 3, 4]
+    leader.executor.undo_all()
+    assert leader.executor.requests.sessions == {}
