@@ -50,6 +50,11 @@ class Dispatcher:
 
         What it raises concerns `running`. An iterator can be handed in again then: the others' requests are in it.
         """
+        self._run_all(work)
+        self._record_run()
+
+    def _run_all(self, work: Iterable[Work]) -> None:
+        """The loop of `run`, in which most of a server's time is spent."""
         server, direct = self.server, self.routes.direct
         host = server.node.host
         access, executor, blocking = host.access, host.executor, server.blocking
@@ -59,8 +64,6 @@ class Dispatcher:
         request: Request | None = None
         started = perf_counter()
         for session, requests in work:
-            if self._unrecorded is not None:
-                self._record_run()
             if session.closed_reason is not None:
                 continue
             is_plain = self._start(session, requests)
@@ -70,8 +73,7 @@ class Dispatcher:
             for argv in remaining:
                 route = direct.get(argv[0])
                 if route is None or not is_plain:
-                    if self._unrecorded is not None:
-                        self._record_run()
+                    self._record_run()
                     self.process(session, argv)
                     if session.blocked is not None or session.close_after_reply:
                         session.backlog.extend(remaining)
@@ -121,19 +123,19 @@ class Dispatcher:
                     blocking.serve()
                     self.begin(session)
                     started = perf_counter()
-        if self._unrecorded is not None:
-            self._record_run()
 
     def _record_run(self) -> None:
         """Has the log's next entry say what a session's last write was answered, and all before it since the record
         before: one record for a whole pipeline."""
-        assert self._unrecorded is not None
+        if self._unrecorded is None:
+            return
         session, sequence, reply = self._unrecorded
         self._unrecorded = None
         self.server.node.host.executor.answered(self._record(session, reply, sequence))
 
     def _start(self, session: Session, requests: Sequence[list[bytes]]) -> bool:
         """Turns to a session. Returns what `_prepare` does."""
+        self._record_run()
         self.running = session
         session.commands_count += len(requests)
         session.last_command = requests[-1]
