@@ -215,7 +215,7 @@ class Executor:
         self._turn.closed_sessions = closed
         self._turn.closed_ts = self.clock.last
         turn = self._turn
-        return encode_payload(EntryPayload(epoch, self.clock.last, turn.transactions, closed, [], turn.requests))
+        return encode_payload(EntryPayload(epoch, self.clock.last, turn.transactions, closed, requests=turn.requests))
 
     def proposed(self, index: Index) -> None:
         """This turn's entry has its place in the log; the next turn begins."""
