@@ -4,6 +4,7 @@ The default run has the same commands in a few dozen sequences that are always t
 they are new ones each time. DIFFERENTIAL_EXAMPLES changes their number. What was found is kept in `FOUND`.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,7 @@ def test_random(differential: Differential, kind: str) -> None:
             differential.check([*requests, *last], [2 + len(requests) % 2])
 
         run()
+        gc.collect()
 
 
 # -- transactions: three clients of each server ---------------------------------------------------------------------
@@ -222,3 +224,4 @@ def test_random_transactions(clients: list[tuple[NetworkSide, NetworkSide]]) -> 
                     raise AssertionError("\n".join([*told, f"ours:   {ours!r}", f"theirs: {theirs!r}"]))
 
         run()
+        gc.collect()
