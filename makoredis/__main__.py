@@ -199,7 +199,7 @@ def serve(config: Config, settings: NodeSettings, before_clients: Callable[[], N
         raise ConfigError(f"cannot listen on {' '.join(config.bind)} port {config.port}: {error.strerror}") from None
     if before_clients is not None:
         before_clients()
-    keys = sum(database.size for database in node.host.space.by_id)
+    keys = sum(database.size for space in node.spaces() for database in space.by_id)
     addresses = ", ".join(f"{address}:{server.listeners.bound_port()}" for address in config.bind)
     banner = (
         f"makoredis {VERSION}: ready on {addresses}; data in {config.directory}; durability {config.durability}; "

@@ -393,6 +393,12 @@ class Node:
         for replica in self.replicas():
             replica.core.unreachable(node)
 
+    def spaces(self) -> list[Keyspace]:
+        """Where this node has keys: one for each shard."""
+        if self.shards is None:
+            return [self.host.space]
+        return [local.space for local in self.shards.snapshot.local.values()]
+
     def is_connected(self, node: NodeId) -> bool:
         """Whether a message to this node would leave."""
         return self.transport is not None and self.transport.is_up(node)

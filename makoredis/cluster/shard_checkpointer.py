@@ -1,9 +1,9 @@
-"""Checkpoints where there are several shards (`makoredis.txn.replica` says what they are made of, and why it is right).
+"""Checkpoints where there are several shards. What they are made of, and why it is right: `makoredis.txn.replica`.
 
-All keys are written, a bounded time per tick, while transactions go on; each row says up to which timestamp it goes. The
-last batch, which makes the checkpoint valid, waits until the global watermark has reached the highest of them, because
-until then something in a row could turn out to be void. If a leader takes something back, or a leadership begins or
-ends, meanwhile, all begins anew.
+All keys are written, a bounded time per tick, while transactions go on; each row says up to which timestamp it goes.
+The last batch, which makes the checkpoint valid, waits until the global watermark has reached the highest of them,
+because until then something in a row could turn out to be void. If a leader takes something back, or a leadership
+begins or ends, meanwhile, all begins anew.
 
 Left out: writing only what has changed. Each checkpoint is a whole new state beside the one before.
 """

@@ -9,8 +9,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from makoredis.data.keyspace import Database
 from makoredis.server.info_cluster import mako, raft, replication
 from makoredis.server.memory import STARTUP_BYTES, resident_bytes
 from makoredis.version import VERSION
@@ -184,7 +186,7 @@ def _stats(server: "Server") -> Lines:
         "sync_full": 0,
         "sync_partial_ok": 0,
         "sync_partial_err": 0,
-        "expired_keys": server.node.host.space.expired_count,
+        "expired_keys": sum(space.expired_count for space in server.node.spaces()),
         "expired_stale_perc": "0.00",
         "expired_time_cap_reached_count": 0,
         "evicted_keys": 0,
@@ -256,18 +258,19 @@ def _cluster(server: "Server") -> Lines:
 
 def _keyspace(server: "Server") -> Lines:
     lines: Lines = {}
-    for number, database in enumerate(server.node.host.space.databases):
-        if database.size:
-            lines[f"db{number}"] = (
-                f"keys={database.size},expires={len(database.expires)},avg_ttl={_average_ttl(server, number)}"
-            )
+    for number in range(len(server.node.host.space.databases)):
+        databases = [space.databases[number] for space in server.node.spaces()]
+        size = sum(database.size for database in databases)
+        if size:
+            expires = sum(len(database.expires) for database in databases)
+            lines[f"db{number}"] = f"keys={size},expires={expires},avg_ttl={_average_ttl(databases)}"
     return lines
 
 
-def _average_ttl(server: "Server", number: int) -> int:
+def _average_ttl(databases: list[Database]) -> int:
     """Over the first hundred deadlines: an estimate, as Redis's is."""
-    deadlines = server.node.host.space.databases[number].expires
-    sample = [deadline for deadline, _ in zip(deadlines.values(), range(100))]
+    deadlines = chain(*(database.expires.values() for database in databases))
+    sample = list(islice(deadlines, 100))
     return max(0, sum(sample) // len(sample) - int(time.time() * 1000)) if sample else 0
 
 

@@ -82,7 +82,7 @@ class Server:
         self.rates = Rates()
         self.run_id = secrets.token_hex(20)
         self.memory = MemoryMeter() if memory is None else memory
-        self.keys_loaded = sum(database.size for database in node.host.space.by_id)
+        self.keys_loaded = sum(database.size for space in node.spaces() for database in space.by_id)
         self.active_expire = True
         self.checkpoint_waiters: list[Session] = []
         self.backups: dict[int, Backup] = {}
@@ -431,7 +431,8 @@ class Server:
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT."""
         self.stats = Stats()
-        self.node.host.space.expired_count = 0
+        for space in self.node.spaces():
+            space.expired_count = 0
         for route in self.routes.by_name.values():
             route.calls = route.rejected = route.failed = route.missed = 0
             route.seconds = 0.0

@@ -149,6 +149,7 @@ def test_commands_on_all_keys(clients: list[Any]) -> None:
     one, two, three = clients
     one.mset({f"key:{number}": number for number in range(300)})
     assert two.dbsize() == 300 and len(three.keys("*")) == 300 and len(one.keys("key:1?")) == 10
+    assert two.info("keyspace")["db0"]["keys"] == 300
     assert sorted(two.scan_iter(count=50)) == sorted(f"key:{number}" for number in range(300))
     assert three.randomkey().startswith("key:")
     assert one.flushdb() and two.dbsize() == 0 and three.randomkey() is None

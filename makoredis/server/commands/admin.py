@@ -245,15 +245,16 @@ def memory_doctor(server: "Server", session: Session) -> Any:
 @session_command("MEMORY|STATS", "Returns details about memory usage.")
 def memory_stats(server: "Server", session: Session) -> Any:
     used = server.memory.used()
-    keys = sum(database.size for database in server.node.host.space.databases)
+    spaces = server.node.spaces()
+    keys = sum(database.size for space in spaces for database in space.by_id)
     dataset = used - STARTUP_BYTES
     databases = [
         (
             b"db.%d" % number,
             Map([(b"overhead.hashtable.main", 0), (b"overhead.hashtable.expires", 0)]),
         )
-        for number, database in enumerate(server.node.host.space.databases)
-        if database.size
+        for number in range(len(spaces[0].databases))
+        if any(space.databases[number].size for space in spaces)
     ]
     return Map(
         [
