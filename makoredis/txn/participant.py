@@ -18,8 +18,8 @@ Rules, each of which some test breaks on purpose:
 * Nothing is served before the entry that closes the earlier epochs is chosen.
 
 With `is_synchronous` the same is done as two-phase commit over consensus, to be measured against: a vote is given when
-an entry that names it is chosen, and all locks of what writes are held until it is final. Nobody ever sees anything
-that is pending then.
+an entry that names it is chosen, and all locks of what writes are held until its entry is. Locks are not held until it
+is final: its watermark may wait for somebody prepared beside it, who waits for its locks elsewhere.
 """
 
 from collections import OrderedDict, deque
@@ -115,6 +115,8 @@ class Participant:
         self._refused_floor = 0
         self._queued: dict[TransactionId, Prepare] = {}
         self._turn: list[PendingTransaction] = []
+        self._locked: deque[PendingTransaction] = deque()
+        """Synchronous execution: what holds its locks until its entry is chosen."""
         self._votes: list[TransactionId] = []
         """Synchronous execution: for the next entry."""
         self._entries: deque[Proposed] = deque()
@@ -231,10 +233,10 @@ class Participant:
         assert taken is not None
         for item in self._proposing:
             item.index = index
+        if self.is_synchronous:
+            self._locked += [item for item in self._proposing if item.lock_owner is not None]
         self._proposing = []
-        self._entries.append(
-            Proposed(index, taken.closed_ts, taken.facts, taken.closed_sessions, taken.prepared)
-        )
+        self._entries.append(Proposed(index, taken.closed_ts, taken.facts, taken.closed_sessions, taken.prepared))
         if not self.opening_index:
             self.opening_index = index
 
@@ -260,6 +262,8 @@ class Participant:
                 self.requests.close(origin)
             for id in entry.prepared:
                 self._vote_durably(id)
+        while self._locked and self._locked[0].index <= index:
+            self._unlock_item(self._locked.popleft())
         self.replica.index = self.chosen_index
         if self.opening_index and index >= self.opening_index and not self.is_serving:
             self._open()
@@ -285,7 +289,6 @@ class Participant:
         for item in done:
             if item.gate is not None:
                 item.gate.open()
-            self._unlock_item(item)
         if self.reports:
             self._output.final += done
         if self.replica.notes_keys:
@@ -722,7 +725,7 @@ class Participant:
         return self.is_synchronous and bool(items) and items[-1].lock_owner is submission
 
     def _unlock_item(self, item: PendingTransaction) -> None:
-        """Synchronous execution: a transaction is final, or void."""
+        """Synchronous execution: a transaction is durable here, or void."""
         if item.lock_owner is not None:
             owner, item.lock_owner = item.lock_owner, None
             self._unlock(owner)

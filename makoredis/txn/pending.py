@@ -40,7 +40,7 @@ class PendingTransaction:
     origin: int = 0
     """The client of this node whose transaction it was."""
     lock_owner: Hashable = None
-    """Synchronous execution: who holds its locks until it is final."""
+    """Synchronous execution: who holds its locks until it is durable."""
 
 
 class PendingList:

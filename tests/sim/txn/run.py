@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -143,7 +144,7 @@ class Client:
             by_shard = {shard_of(rows[0][1]): iter(rows) for rows in map(json.loads, raw) if rows}
             event.operations[:] = [next(by_shard[shard_of(key)]) for _, key, _ in event.operations]
             self.world.count("ok")
-        self.world.at(int(self.rng.expovariate(1 / 5000)), self.next)
+        self.world.at(1 + int(self.rng.expovariate(1 / 5000)), self.next)
 
     def _transfer(self) -> None:
         source, target = self.rng.sample(accounts(self.world.options.shards), 2)
@@ -202,7 +203,18 @@ class Client:
 class Simulation:
     """A world with clients, from one seed."""
 
-    def __init__(self, seed: int, machines: Machines | None = None, *, is_cluster: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        machines: Machines | None = None,
+        *,
+        is_cluster: bool = False,
+        focus: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            focus: options that are not left to chance.
+        """
         rng = Random(f"options {seed}")
         self.options = Options(
             shards=rng.choice([1, 2, 3, 3, 4]),
@@ -218,7 +230,10 @@ class Simulation:
             jump_every_us=rng.choice([0, 0, 200_000]),
             slow_us=rng.choice([0, 0, 30_000]),
             is_synchronous=rng.random() < 0.2,
+            resolve_after_us=rng.choice([300_000, 60_000, 15_000]),
         )
+        for name, value in (focus or {}).items():
+            setattr(self.options, name, value)
         if is_cluster:
             self.options.nodes = rng.choice([3, 3, 5])
             self.options.run_us = 2_500_000
@@ -300,7 +315,7 @@ def read_snapshot(node: Node, keys: list[str]) -> list[Operation]:
 
 
 def main() -> int:
-    from tests.sim.txn.mutations import MUTATIONS
+    from tests.sim.txn.mutations import FOCUS, MUTATIONS
 
     parser = argparse.ArgumentParser()
     parser.add_argument("seed", type=int)
@@ -313,7 +328,8 @@ def main() -> int:
     failures = 0
     for seed in range(arguments.seed, arguments.end or arguments.seed + 1):
         machines = MUTATIONS[arguments.mutation]() if arguments.mutation else None
-        simulation = Simulation(seed, machines, is_cluster=arguments.cluster)
+        focus = FOCUS.get(arguments.mutation) if arguments.mutation else None
+        simulation = Simulation(seed, machines, is_cluster=arguments.cluster, focus=focus)
         simulation.options.is_synchronous |= arguments.synchronous
         problems = simulation.run()
         failures += bool(problems)

@@ -55,6 +55,8 @@ class Options:
     jump_every_us: int = 0
     """How often a clock jumps, within `skew_us`."""
     slow_us: int = 0
+    resolve_after_us: int = 300_000
+    """When participants ask each other for want of a decision; if soon, while the coordinator is still at it."""
     is_synchronous: bool = False
     """Whether locks are held until what they are for is durable."""
     chosen_us: int = 4000
@@ -143,6 +145,7 @@ class Node:
             replica, epoch, rest, self.knowledge, program, Random(0), self.wall_us(), world.machines.participant
         )
         participant.is_synchronous = world.options.is_synchronous
+        participant.resolve_after_us = world.options.resolve_after_us
         self.participants[shard] = self.snapshot.local[shard] = participant
         self.flush()
 
