@@ -159,6 +159,7 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         election_ticks=max(4, file.election_ms // file.heartbeat_ms),
         election_rule=ElectionRule[file.consensus.upper()],
         lease_reads=file.reads == "lease",
+        is_synchronous=file.execution == "synchronous",
         shards=file.shards,
         spreads_leaders=file.prefer_spread_leaders,
         clock_offset_us_max=file.max_clock_offset_ms * 1000,

@@ -22,7 +22,7 @@ FILE_KEYS = {
     "shards": "Groups that the hash slots are divided into. Cannot be changed once there is data.",
     "consensus": "Who may be elected: `raft` (who has everything), `paxos` (anybody, who then fetches what it lacks).",
     "durability": "What an acknowledged write has survived: `sync`, `interval`, or (one node only) `memory`.",
-    "execution": "How transactions over several shards commit. Only `speculative` is there yet.",
+    "execution": "How transactions of several shards commit: ahead of replication, or locking until they are durable.",
     "reads": "What an answer rests on: the leader's `lease`, or a round of its `quorum` after the request came.",
     "redirect": "A command for another leader is passed on (`forward`), or answered with MOVED (`moved`).",
     "heartbeat_ms": "How often a leader shows that it is there.",

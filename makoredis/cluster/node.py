@@ -84,6 +84,8 @@ class NodeSettings:
     """One heartbeat."""
     election_ticks: int = 10
     election_rule: ElectionRule = ElectionRule.RAFT
+    is_synchronous: bool = False
+    """Whether transactions hold their locks until they are durable, where there are several shards."""
     lease_reads: bool = True
     """Whether a leader's lease is enough to answer; else a quorum is asked first, once for all that came meanwhile."""
     preferred: NodeId | None = None
@@ -280,6 +282,7 @@ class Node:
                 rng,
                 settings.clock_offset_us_max,
             )
+            replica.is_synchronous = settings.is_synchronous
             replica.log_bytes = size
             replica.applied_index = table.checkpoint.index
             shards.replicas[shard] = replica

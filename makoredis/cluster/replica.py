@@ -57,6 +57,7 @@ class ShardReplica:
         self.term = Term(0)
         self.leader: NodeId | None = None
         self.is_leader = False
+        self.is_synchronous = False
         self.elections_won = 0
         self.applied_index = Index(0)
         self.log_bytes = 0
@@ -164,6 +165,7 @@ class ShardReplica:
         wall_us = self.wall_us + self.clock_offset_us
         knowledge = self.snapshot.knowledge
         participant = recover(self._following(), self.term, (), knowledge, self.program, self.rng, wall_us)
+        participant.is_synchronous = self.is_synchronous
         self.participant = self.snapshot.local[self.shard] = participant
 
     def _following(self) -> Replica:

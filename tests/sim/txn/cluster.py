@@ -92,6 +92,7 @@ class Process:
             Random(0),
             offset_us,
         )
+        replica.is_synchronous = self.world.options.is_synchronous
         return replica
 
     def crash(self) -> None:

@@ -328,9 +328,10 @@ def main() -> int:
     failures = 0
     for seed in range(arguments.seed, arguments.end or arguments.seed + 1):
         machines = MUTATIONS[arguments.mutation]() if arguments.mutation else None
-        focus = FOCUS.get(arguments.mutation) if arguments.mutation else None
+        focus = dict(FOCUS.get(arguments.mutation or "", {}))
+        if arguments.synchronous:
+            focus["is_synchronous"] = True
         simulation = Simulation(seed, machines, is_cluster=arguments.cluster, focus=focus)
-        simulation.options.is_synchronous |= arguments.synchronous
         problems = simulation.run()
         failures += bool(problems)
         if arguments.history:
