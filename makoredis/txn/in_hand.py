@@ -14,6 +14,9 @@ from makoredis.txn.requests import Origin, RequestRecord
 from makoredis.txn.resolution import Inquiry
 from makoredis.txn.vectors import Vector
 
+REFUSED_MAX = 100_000
+"""Refused attempts that are remembered. Beyond it the oldest goes, and everything that started before it is refused."""
+
 
 @record
 class Reply:
@@ -95,3 +98,21 @@ class Proposed:
     closed_sessions: list[Origin]
     prepared: list[TransactionId] = field(default_factory=list)
     """Votes that wait for it."""
+
+
+class Refusals:
+    """Attempts that a shard has said no to, and says no to for ever."""
+
+    def __init__(self) -> None:
+        self.floor = 0
+        """What has started before is refused, remembered or not."""
+        self._started: dict[TransactionId, int] = {}
+
+    def __contains__(self, id: TransactionId) -> bool:
+        return id in self._started
+
+    def add(self, id: TransactionId, started_ts: int) -> None:
+        """Remembers one, in place of the oldest if there are too many."""
+        self._started[id] = started_ts
+        if len(self._started) > REFUSED_MAX:
+            self.floor = max(self.floor, self._started.pop(next(iter(self._started))))

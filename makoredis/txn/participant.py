@@ -22,7 +22,7 @@ an entry that names it is chosen, and all locks of what writes are held until it
 is final: its watermark may wait for somebody prepared beside it, who waits for its locks elsewhere.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from random import Random
 from typing import Any, ClassVar
@@ -31,7 +31,17 @@ from makoredis.base.clock import HybridClock
 from makoredis.data.access import Access
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
 from makoredis.txn.gate import Gate, JointGate, void
-from makoredis.txn.in_hand import Outcome, Output, PreparedTransaction, Proposed, Reply, Submission, Turned, Waiting
+from makoredis.txn.in_hand import (
+    Outcome,
+    Output,
+    PreparedTransaction,
+    Proposed,
+    Refusals,
+    Reply,
+    Submission,
+    Turned,
+    Waiting,
+)
 from makoredis.txn.knowledge import LAG_MAX_US, Knowledge, Watermark
 from makoredis.txn.locks import KeyLock, LockTable
 from makoredis.txn.messages import (
@@ -60,8 +70,6 @@ from makoredis.txn.vectors import from_wire, to_wire
 Program = Callable[[Access, bytes], bytes]
 """Runs an operation on one shard's keyspace and returns its results; a function of both, and of the access's time."""
 
-REFUSED_MAX = 100_000
-"""Refused attempts that are remembered. Beyond it the oldest goes, and everything that started before it is refused."""
 RESOLVE_AFTER_US = 300_000
 """A participant that has heard nothing for this long asks the others, and again after as long."""
 IDLE_ADVANCE_US = 100_000
@@ -111,8 +119,7 @@ class Participant:
         """Shard and first epoch of the facts that are in the log or in `facts`."""
         self._own: list[ClosedEpochs] = []
         """How this shard's earlier epochs ended; true once the first entry is chosen."""
-        self._refused: OrderedDict[TransactionId, int] = OrderedDict()
-        self._refused_floor = 0
+        self._refused = Refusals()
         self._queued: dict[TransactionId, Prepare] = {}
         self._turn: list[PendingTransaction] = []
         self._locked: deque[PendingTransaction] = deque()
@@ -196,7 +203,7 @@ class Participant:
         answer = self.requests.find(incarnation, session, sequence)
         if answer is None:
             return None
-        pending = self._pending_request((incarnation, session, sequence))
+        pending = self.pending.of_request((incarnation, session, sequence))
         return answer, self.gate_of_item(pending) if pending is not None else None
 
     def step(self, message: ShardMessage) -> None:
@@ -479,19 +486,9 @@ class Participant:
                 return False
             self._output.replies.append(Turned(submission.ticket))
             return True
-        pending = self._pending_request(name)
+        pending = self.pending.of_request(name)
         self._reply_after(submission, [] if pending is None else [pending], answer)
         return True
-
-    def _pending_request(self, name: tuple[int, int, int]) -> PendingTransaction | None:
-        """The transaction of a request that is not final, itself or with a later request of its session."""
-        for item in reversed(self.pending.items):
-            known = item.record.request
-            if known is None or item.is_final or (known.incarnation, known.session) != name[:2]:
-                continue
-            if known.sequence == name[2] or any(sequence == name[2] for sequence, _ in known.earlier):
-                return item
-        return None
 
     def _reply_after(self, submission: Submission, seen: list[PendingTransaction], results: bytes) -> None:
         waiting = Waiting(submission, seen, results, self.clock.last)
@@ -564,7 +561,7 @@ class Participant:
             self._vote(known)
         elif dict(message.epochs)[self.shard] != self.epoch:
             self._refuse(message, Refusal.EPOCH)
-        elif id in self._refused or message.started_ts <= self._refused_floor:
+        elif id in self._refused or message.started_ts <= self._refused.floor:
             self._refuse(message, Refusal.OVER)
         elif id in self.outcomes or id in self._queued:
             return
@@ -642,7 +639,7 @@ class Participant:
             self._tell(message, Committed(message.id, self.shard))
         elif message.id in self._refused:
             self._tell(message, Aborted(message.id, self.shard))
-        elif message.epoch == self.epoch and not self._refused_floor:
+        elif message.epoch == self.epoch and not self._refused.floor:
             # This leader has voted for it, and what it gave up it remembers.
             self._tell(message, Committed(message.id, self.shard))
         elif message.epoch <= self.epoch and message.ts > self.replica.committed_floor:
@@ -690,10 +687,7 @@ class Participant:
 
     def _abort(self, id: TransactionId, started_ts: int) -> None:
         """This shard will never commit it."""
-        self._refused[id] = started_ts
-        if len(self._refused) > REFUSED_MAX:
-            _, oldest = self._refused.popitem(last=False)
-            self._refused_floor = max(self._refused_floor, oldest)
+        self._refused.add(id, started_ts)
         transaction = self.prepared.get(id)
         if transaction is not None:
             self._end(transaction)

@@ -98,6 +98,16 @@ class PendingList:
         seen.add(self.barrier)
         return sorted((item for item in seen if item is not None), key=_position)
 
+    def of_request(self, name: tuple[int, int, int]) -> PendingTransaction | None:
+        """The transaction of a request that is not final, itself or with a later request of its session."""
+        for item in reversed(self.items):
+            known = item.record.request
+            if known is None or item.is_final or (known.incarnation, known.session) != name[:2]:
+                continue
+            if known.sequence == name[2] or any(sequence == name[2] for sequence, _ in known.earlier):
+                return item
+        return None
+
     def settle(self, knowledge: Knowledge, chosen_index: int) -> list[PendingTransaction]:
         """Marks what has become final. Returns it, in order."""
         done: list[PendingTransaction] = []
