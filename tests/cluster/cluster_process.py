@@ -1,11 +1,8 @@
-"""Whole clusters of real makoredis processes, for tests that kill, stop and restart them."""
+"""A cluster whose nodes go by name, each with a configuration file of its own, so that there can be a proxy on every
+way between two of them. Processes, ports and waiting are those of `processes.py`."""
 
-import os
 import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -14,35 +11,23 @@ from typing import Any
 import redis
 import yaml
 
+from tests.cluster.processes import ROOT as ROOT
+from tests.cluster.processes import free_ports, start_process, wait_for
 from tests.cluster.proxy import Proxy
 
-ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
-    """Polls until the condition gives something true, and returns that. Connection errors count as "not yet"."""
-    deadline = time.monotonic() + seconds
-    while True:
+    """As `wait_for`, but any error, of the connection or in a reply, counts as "not yet"."""
+
+    def without_errors() -> Any:
         try:
-            result = condition()
+            return condition()
         except (redis.RedisError, OSError):
-            result = None
-        if result:
-            return result
-        assert time.monotonic() < deadline, f"in {seconds} s it did not happen that {what}"
-        time.sleep(0.02)
+            return None
 
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; all different, because they are held until all are found."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    return wait_for(without_errors, what, seconds)
 
 
 class ClusterProcess:
@@ -98,15 +83,7 @@ class ClusterProcess:
 
     def start(self, name: str, *, wait: bool = True) -> None:
         assert name not in self.processes
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-u", "-m", "makoredis", "--config", str(self.configs[name]), "--node", name],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
+        self.processes[name] = start_process(self.configs[name], name, self.folder / f"{name}.log")
         if wait:
             self.wait_until_up(name)
 

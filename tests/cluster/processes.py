@@ -54,6 +54,20 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECO
         time.sleep(0.02)
 
 
+def start_process(config: Path, name: str, log_path: Path, *options: str) -> "subprocess.Popen[bytes]":
+    """One node of a configuration file, with its output appended to a file."""
+    words = [sys.executable, "-u", "-m", "makoredis", "--config", str(config), "--node", name, *options]
+    with log_path.open("ab") as log:
+        return subprocess.Popen(
+            words,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+
 class Node:
     """One process of a cluster."""
 
@@ -69,17 +83,7 @@ class Node:
 
     def start(self, *options: str) -> "Node":
         assert self.process is None
-        words = [sys.executable, "-u", "-m", "makoredis", "--config", str(self.cluster.config), "--node", self.name]
-        words += options
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                words,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
+        self.process = start_process(self.cluster.config, self.name, self.log_path, *options)
         return self
 
     def kill(self) -> None:
