@@ -88,6 +88,8 @@ def _sort(access: Access, key: bytes, options: _Options) -> list[Any]:
     value = access.get(key)
     if value is not None and not isinstance(value, List | Set | SortedSet):
         raise WRONG_TYPE
+    if isinstance(value, SortedSet):
+        value.is_skiplist = True  # Redis converts it; only OBJECT ENCODING and DUMP tell
     length = 0 if value is None else len(value)
     start = min(max(options.start, 0), length)
     stop = length if options.count < 0 else min(start + options.count, length)
