@@ -20,8 +20,16 @@ def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
     with ClusterProcess(tmp_path, redirect="moved") as running:
         for name in running.names:
             client = running.client(name)
-            wait_until(lambda client=client: client.execute_command("CLUSTER SLOTS"), f"{name} knows the leader")  # type: ignore[misc]
+            wait_until(lambda client=client: b"state:ok" in info(client), f"{name} knows the leader")  # type: ignore[misc]
         yield running
+
+
+def info(client: "redis.Redis[bytes]") -> bytes:
+    sock = client.connection_pool.get_connection()
+    sock.send_command("CLUSTER", "INFO")
+    text: bytes = sock.read_response()
+    client.connection_pool.release(sock)
+    return text
 
 
 def follower(cluster: ClusterProcess) -> str:
@@ -53,10 +61,13 @@ def test_redis_py_finds_the_leader_and_follows_it(cluster: ClusterProcess) -> No
     assert client.mset_nonatomic({"one": 1, "two": 2}) == [True, True]
     leader = cluster.wait_for_leader()
     cluster.kill(leader)
+    for survivor in cluster.processes:
+        slots = cluster.client(survivor).execute_command("CLUSTER SLOTS")
+        assert slots[0][:2] == [0, 16383], "all slots are covered while a leader is elected"
     assert wait_until(lambda: client.set("after", "1"), "the client finds the new leader")
-    assert client.get("key:199") == b"199"
+    wait_until(lambda: client.get("key:199") == b"199", "nothing is lost")
     cluster.start(leader)
-    assert client.get("after") == b"1"
+    wait_until(lambda: client.get("after") == b"1", "the client goes on")
     client.close()
 
 
