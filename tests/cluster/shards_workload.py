@@ -62,7 +62,7 @@ class Workload:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(120)
             assert not thread.is_alive(), "a client waits for ever"
 
     def count(self, what: str, *, is_error: bool = False) -> None:

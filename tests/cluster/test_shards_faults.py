@@ -21,19 +21,16 @@ from tests.cluster.shards_workload import (
 )
 from tests.sim.txn.checkers import check
 
-SETTINGS = {
-    "shards": 3,
-    "disk_free_bytes_min": 0,
-    "disk_ballast_bytes": 0,
-    "checkpoint_log_bytes": 16_384,
-    "log_keep_bytes": 16_384,
-}
-"""Logs are cut all the time, so that a node that was away needs snapshots."""
+SETTINGS = {"shards": 3, "disk_free_bytes_min": 0, "disk_ballast_bytes": 0}
+SHORT_LOGS = {"checkpoint_log_bytes": 16_384, "log_keep_bytes": 16_384}
+"""They are cut all the time, so that a node that was away needs snapshots."""
+ANSWER_SECONDS = 180.0
+"""Longer than a transaction is tried; and then another time."""
 
 
-def _run(folder: Path, seconds: float, seed: int, fault: str) -> Workload:
+def _run(folder: Path, seconds: float, seed: int, fault: str, **settings: object) -> Workload:
     rng = Random(seed)
-    with ClusterProcess(folder, 3, **SETTINGS) as cluster:
+    with ClusterProcess(folder, 3, **SETTINGS, **settings) as cluster:
         open_accounts(cluster)
         work = Workload(cluster, seed)
         for name in cluster.names:
@@ -72,10 +69,10 @@ def _check_end(cluster: ClusterProcess, work: Workload) -> None:
         lists: list[list[bytes]] = pipe.execute()
         return lists
 
-    lists = wait_until(read_all, "all shards answer")
+    lists = wait_until(read_all, "all shards answer", ANSWER_SECONDS)
     event.operations = [("r", key, [int(item) for item in items]) for key, items in zip(KEYS, lists)]
     event.completed_us = time.monotonic_ns() // 1000
-    assert sum(map(int, wait_until(lambda: client.mget(ACCOUNTS), "all shards answer"))) == TOTAL
+    assert sum(map(int, wait_until(lambda: client.mget(ACCOUNTS), "all shards answer", ANSWER_SECONDS))) == TOTAL
     for name in cluster.names:
         reader = cluster.client(name, single_connection_client=True)
         reader.execute_command("READONLY")
@@ -108,4 +105,4 @@ def test_transactions_over_shards_survive_kill_9(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", ["kill", "pause"])
 @pytest.mark.parametrize("seed", range(2, 5))
 def test_transactions_over_shards_survive_longer(tmp_path: Path, fault: str, seed: int) -> None:
-    _assert_good(_run(tmp_path, 60, seed, fault))
+    _assert_good(_run(tmp_path, 60, seed, fault, **SHORT_LOGS))
