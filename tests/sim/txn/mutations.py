@@ -241,15 +241,6 @@ class ExecutesLateCopies(Participant):
         return super()._answer_again(submission, request)
 
 
-class StopsWatermarks(Participant):
-    """Does not see to it that a watermark reaches the last transaction."""
-
-    def _executed(self, item: Any) -> None:
-        wanted_ts = self._wanted_ts
-        super()._executed(item)
-        self._wanted_ts = wanted_ts
-
-
 def final_too_high(*arguments: Any) -> Participant:
     """Closes earlier epochs at a timestamp above what was promised."""
     participant = recover(*arguments)
@@ -282,7 +273,6 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "forget-outcomes": lambda: Machines(participant=ForgetsOutcomes),
     "row-past-vote": lambda: Machines(participant=ShowsRowsAsTheyAre),
     "late-copy": lambda: Machines(participant=ExecutesLateCopies),
-    "stop-watermark": lambda: Machines(participant=StopsWatermarks),
     "checkpoint-too-early": lambda: Machines(is_checkpoint_early=True),
 }
 

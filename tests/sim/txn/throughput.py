@@ -35,12 +35,17 @@ MEASURED_US = 200_000
 class SteadyWorld(World):
     """No faults and no chance: fixed delays, leaders spread over the nodes, processors that take their time."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, leaders_us: int) -> None:
+        """
+        Args:
+            leaders_us: how far the leaders, and the clients, are from each other.
+        """
+        self.leaders_us = leaders_us
         self.busy_until_us = [0] * options.nodes
         super().__init__(1, options, Machines(coordinator=PatientCoordinator))
 
     def _delay(self) -> int:
-        return 100 + self.options.delay_us
+        return 100 + self.leaders_us
 
     def transmit(self, sender: Node, receiver: Node, call: Callable[..., None], *arguments: Any) -> None:
         delay_us = 0 if sender is receiver else self._delay()
@@ -64,7 +69,7 @@ class SteadyWorld(World):
     def propose(self, node: Node, shard: int, term: int, payload: bytes) -> int:
         group = self.groups[shard]
         group.log.append(payload)
-        due_us = max(group.last_chosen_us, self.now_us + 2 * self._delay() + DISK_US)
+        due_us = max(group.last_chosen_us, self.now_us + 2 * (100 + self.options.delay_us) + DISK_US)
         group.last_chosen_us = due_us
         self.at(due_us - self.now_us, self._choose, group, term, len(group.log))
         return len(group.log)
@@ -147,9 +152,11 @@ class Load:
             node.flush()
 
 
-def measure(delay_ms: float, is_synchronous: bool, skew: float) -> dict[str, float]:
+def measure(delay_ms: float, is_synchronous: bool, skew: float, *, are_leaders_near: bool) -> dict[str, float]:
     """Transactions per simulated second, and their median latency."""
-    world = SteadyWorld(Options(shards=SHARDS, delay_us=int(delay_ms * 1000), is_synchronous=is_synchronous))
+    delay_us = int(delay_ms * 1000)
+    options = Options(shards=SHARDS, delay_us=delay_us, is_synchronous=is_synchronous)
+    world = SteadyWorld(options, 0 if are_leaders_near else delay_us)
     measured_us = MEASURED_US + int(20_000 * delay_ms)
     load = Load(world, skew, measured_us)
     world.run_until(2 * measured_us)
@@ -164,11 +171,14 @@ def measure(delay_ms: float, is_synchronous: bool, skew: float) -> dict[str, flo
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("delays_ms", type=float, nargs="*", default=[0, 5, 20, 50])
-    parser.add_argument("--skews", type=float, nargs="*", default=[0, 0.6, 0.99])
+    parser.add_argument("--skews", type=float, nargs="*", default=[0, 0.99])
+    parser.add_argument("--near", action="store_true", help="the delay is between replicas only, not between leaders")
     arguments = parser.parse_args()
     for skew in arguments.skews:
         for delay_ms in arguments.delays_ms:
-            speculative, synchronous = (measure(delay_ms, mode, skew) for mode in (False, True))
+            speculative, synchronous = (
+                measure(delay_ms, mode, skew, are_leaders_near=arguments.near) for mode in (False, True)
+            )
             ratio = speculative["per_second"] / max(synchronous["per_second"], 1)
             row = {"zipf": skew, "delay_ms": delay_ms, "ratio": round(ratio, 2)}
             print(json.dumps(row | {"speculative": speculative, "synchronous": synchronous}), flush=True)

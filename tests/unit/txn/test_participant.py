@@ -1,5 +1,7 @@
 """A participant's votes."""
 
+from random import Random
+
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import (
@@ -17,7 +19,8 @@ from makoredis.txn.messages import (
     Refused,
 )
 from makoredis.txn.participant import Participant
-from tests.unit.txn.test_recovery import leader
+from makoredis.txn.recovery import recover
+from tests.unit.txn.test_recovery import leader, program
 
 ID = (1, 7)
 PART = Part(b"x", [KeyLock(0, b"k", True)])
@@ -94,3 +97,82 @@ def test_a_commit_that_was_never_prepared_is_denied() -> None:
     participant = fresh()
     participant.step(Commit(ID, 0, 1, 95, [(0, 1, 95)], []))
     assert participant.take_output().to_nodes == [(0, Aborted(ID, 0))]
+
+
+def test_the_watermark_reaches_the_last_transaction_when_what_held_it_back_is_gone() -> None:
+    participant = fresh()
+    vote(participant)
+    participant.submit("last", Part(b"y", [KeyLock(0, b"j", True)]))
+    assert participant.take_entry() is not None
+    participant.proposed(2)
+    participant.chosen(2)
+    last_ts = participant.pending.items[-1].record.ts if participant.pending.items else participant.clock.last
+    assert participant.closed_ts < last_ts and participant.take_entry() is None
+    participant.step(Abort(ID, 90))
+    assert participant.take_entry() is not None and participant.closed_ts >= last_ts
+
+
+def synchronous() -> Participant:
+    participant = fresh()
+    participant.is_synchronous = True
+    return participant
+
+
+def test_a_synchronous_vote_waits_for_its_entry() -> None:
+    participant = synchronous()
+    participant.step(prepare())
+    assert participant.take_output().to_nodes == []
+    assert participant.take_entry() is not None
+    participant.proposed(2)
+    participant.step(prepare())
+    assert participant.take_output().to_nodes == []
+    participant.chosen(2)
+    (_, answer), *_ = participant.take_output().to_nodes
+    assert isinstance(answer, Prepared)
+
+
+def test_a_synchronous_transaction_holds_its_locks_until_its_entry_is_chosen() -> None:
+    participant = synchronous()
+    for ticket in ("first", "second"):
+        participant.submit(ticket, PART)
+    assert len(participant.pending) == 1 and participant.locks.is_blocked(PART.locks)
+    assert participant.take_entry() is not None
+    participant.proposed(2)
+    participant.chosen(2)
+    assert len(participant.pending) == 1 and len(participant.locks) == 1
+    assert participant.take_entry() is not None
+    participant.proposed(3)
+    participant.chosen(3)
+    assert len(participant.locks) == 0
+
+
+def test_a_repeated_commit_is_answered_when_its_outcome_is_forgotten() -> None:
+    participant = fresh()
+    proposal_ts = vote(participant).proposal_ts
+    commit = Commit(ID, 0, 2, proposal_ts, [(0, 2, proposal_ts)], [])
+    participant.step(commit)
+    participant.outcomes.clear()
+    participant.knowledge.raise_global(proposal_ts)
+    participant.take_output()
+    participant.step(commit)
+    assert participant.take_output().to_nodes == [(0, Committed(ID, 0))]
+
+
+def test_a_later_leader_knows_what_was_committed() -> None:
+    participant = fresh()
+    proposal_ts = vote(participant).proposal_ts
+    commit = Commit(ID, 0, 2, proposal_ts, [(0, 2, proposal_ts)], [])
+    participant.step(commit)
+    assert participant.take_entry() is not None
+    participant.proposed(2)
+    participant.chosen(2)
+    replica, _ = participant.step_down()
+    later = recover(replica, 5, (), participant.knowledge, program, Random(0), 200)
+    assert later.take_entry() is not None
+    later.proposed(3)
+    later.chosen(3)
+    later.take_output()
+    later.step(commit)
+    assert later.take_output().to_nodes == [(0, Committed(ID, 0))]
+    later.step(Commit((1, 8), 0, 2, proposal_ts, [(0, 2, proposal_ts)], []))
+    assert later.take_output().to_nodes == [(0, Aborted((1, 8), 0))]
