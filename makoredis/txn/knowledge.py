@@ -5,11 +5,9 @@ All of it is monotone, so stale knowledge only makes somebody wait. Invariants:
 * `(epoch, watermark)` of a shard never decreases, and neither does the global watermark.
 * A closed epoch has one final timestamp, for ever: it is announced only after a majority has the entry that says so.
 
-How an epoch ended is forgotten when nobody can depend on it any more. A node whose `W` is above `F` has heard of it,
-because the watermark of a later epoch comes together with it. A leader whose `W` is more than `LAG_MAX_US` behind its
-clock takes no part in anything; so whoever has not heard of it executes and votes at timestamps below `F` plus that
-limit only, and everybody else drops the dependency or breaks it. Once `W` has passed twice the limit after `F`, all
-those are decided on all shards and in all snapshots.
+How an epoch ended is kept for as long as anybody can depend on it: the last `FACTS_MAX` of a shard always, earlier ones
+until `W` has passed them by `FACTS_KEEP_US`. Whatever depended on those was pending for as long, through as many
+leaders.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,8 +17,10 @@ from makoredis.base.record import Wire
 from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.vectors import Vector
 
-LAG_MAX_US = 300_000_000
-"""A leader whose global watermark is this far behind its clock refuses to execute."""
+FACTS_MAX = 100
+"""How many of a shard's leaderships are remembered however long ago they ended."""
+FACTS_KEEP_US = 600_000_000
+"""How long the others are."""
 
 
 class Watermark(Wire):
@@ -71,16 +71,26 @@ class Knowledge:
         self.global_ts = max(self.global_ts, ts)
         self.version += 1
 
-    def is_obsolete(self, fact: ClosedEpochs) -> bool:
-        """Whether nobody can depend on these epochs any more."""
-        return fact.final_ts + 2 * LAG_MAX_US < self.global_ts
+    def still_needed(self, facts: Iterable[ClosedEpochs]) -> list[ClosedEpochs]:
+        """Those of some facts, in no particular order, that somebody may depend on."""
+        by_shard: dict[int, list[ClosedEpochs]] = {}
+        for fact in sorted(facts, key=_first):
+            by_shard.setdefault(fact.shard, []).append(fact)
+        return [
+            fact
+            for own in by_shard.values()
+            for number, fact in enumerate(reversed(own))
+            if number < FACTS_MAX or not self._is_old(fact)
+        ]
+
+    def _is_old(self, fact: ClosedEpochs) -> bool:
+        return fact.final_ts + FACTS_KEEP_US < self.global_ts
 
     def forget(self) -> None:
-        """Drops what is obsolete, but for the last that is known of a shard: the next begins behind it."""
+        """Drops what nobody depends on any more."""
         for shard, facts in self.closed.items():
-            if len(facts) > 1:
-                last = max(facts, key=_first)
-                self.closed[shard] = [fact for fact in facts if fact is last or not self.is_obsolete(fact)]
+            if len(facts) > FACTS_MAX:
+                self.closed[shard] = self.still_needed(facts)
 
     def learn(self, facts: Iterable[ClosedEpochs]) -> bool:
         """Takes in facts from an announcement or a log. Returns whether any is new.
@@ -91,7 +101,7 @@ class Knowledge:
         for fact in facts:
             known = self._find(fact.shard, fact.first)
             if known is None:
-                if self.is_obsolete(fact) and self.closed.get(fact.shard):
+                if self._is_forgotten(fact):
                     continue
                 self.closed.setdefault(fact.shard, []).append(fact)
                 is_new = True
@@ -100,6 +110,10 @@ class Knowledge:
             elif known != fact:
                 raise Fatal(f"shard {fact.shard}: epochs closed twice: {known} and {fact}")
         return is_new
+
+    def _is_forgotten(self, fact: ClosedEpochs) -> bool:
+        facts = self.closed.get(fact.shard, [])
+        return len(facts) >= FACTS_MAX and self._is_old(fact) and all(fact.first < known.first for known in facts)
 
     def _find(self, shard: int, epoch: int) -> ClosedEpochs | None:
         for fact in self.closed.get(shard, ()):

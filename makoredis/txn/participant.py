@@ -42,7 +42,7 @@ from makoredis.txn.in_hand import (
     Turned,
     Waiting,
 )
-from makoredis.txn.knowledge import LAG_MAX_US, Knowledge, Watermark
+from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.locks import KeyLock, LockTable
 from makoredis.txn.messages import (
     Abort,
@@ -156,7 +156,7 @@ class Participant:
         Args:
             request: what the client calls it, if it may come again; its answer will be filled in.
         """
-        if not self.accepts():
+        if not self.is_serving:
             self._output.replies.append(Turned(ticket))
             return
         self._start(Submission(ticket, part, request))
@@ -167,12 +167,6 @@ class Participant:
             if isinstance(owner, Submission) and owner.ticket == ticket:
                 self._unlock(owner)
                 return
-
-    def accepts(self) -> bool:
-        """Whether anything may be executed: this leader serves, and knows enough of the others (`Knowledge`)."""
-        return self.is_serving and not (
-            len(self.knowledge.shards) > 1 and 0 < self.knowledge.global_ts < self.now_us - LAG_MAX_US
-        )
 
     def is_free(self, locks: Sequence[KeyLock]) -> bool:
         """Whether a transaction that touches these may run now; if not, `submit` it."""
@@ -208,7 +202,7 @@ class Participant:
 
     def step(self, message: ShardMessage) -> None:
         """A message from a coordinator or another shard's leader."""
-        if not self.is_serving or (isinstance(message, Prepare) and not self.accepts()):
+        if not self.is_serving:
             if isinstance(message, Prepare):
                 self._refuse(message, Refusal.NOT_SERVING)
             return
@@ -531,7 +525,7 @@ class Participant:
     def _note_facts(self) -> None:
         for known in self.knowledge.closed.values():
             for fact in known:
-                if (fact.shard, fact.first) not in self._logged and not self.knowledge.is_obsolete(fact):
+                if (fact.shard, fact.first) not in self._logged:
                     self._logged.add((fact.shard, fact.first))
                     self.facts.append(fact)
 

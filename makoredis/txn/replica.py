@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from makoredis.base.record import Wire, field, record
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
-from makoredis.txn.knowledge import Knowledge
+from makoredis.txn.knowledge import FACTS_MAX, Knowledge
 from makoredis.txn.requests import Origin, RequestTable
 from makoredis.txn.rows import RowTimes, apply_unless_included
 from makoredis.txn.vectors import Vector, from_wire
@@ -119,13 +119,8 @@ class Replica:
         self.clock_ts = max(self.clock_ts, closed_ts)
         knowledge.learn(facts)
         self.facts.extend(facts)
-        if facts:
-            last = max((fact.first for fact in self.facts if fact.shard == self.shard), default=0)
-            self.facts = [
-                fact
-                for fact in self.facts
-                if not knowledge.is_obsolete(fact) or (fact.shard == self.shard and fact.first == last)
-            ]
+        if len(self.facts) > FACTS_MAX:
+            self.facts = knowledge.still_needed(self.facts)
 
     @property
     def complete_to(self) -> int:

@@ -10,7 +10,7 @@ from makoredis.data.keyspace import Keyspace
 from makoredis.txn import write_times
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord
 from makoredis.txn.follower import Snapshot
-from makoredis.txn.knowledge import LAG_MAX_US, Knowledge, Watermark
+from makoredis.txn.knowledge import FACTS_KEEP_US, FACTS_MAX, Knowledge, Watermark
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import Part
 from makoredis.txn.participant import Participant
@@ -206,23 +206,23 @@ def test_a_snapshot_of_leaders_and_replicas_reads_in_place_what_is_unchanged() -
 
 def test_how_epochs_ended_is_forgotten_except_for_the_last() -> None:
     knowledge = Knowledge([0])
-    facts = [ClosedEpochs(0, 0, 1, 10), ClosedEpochs(0, 2, 2, 20), ClosedEpochs(0, 3, 5, 3 * LAG_MAX_US)]
+    facts = [ClosedEpochs(0, epoch, epoch, epoch) for epoch in range(FACTS_MAX + 3)]
     knowledge.learn(facts)
-    knowledge.raise_global(20 + LAG_MAX_US)
     knowledge.forget()
-    assert knowledge.closed[0] == facts
-    knowledge.raise_global(21 + 2 * LAG_MAX_US)
+    assert sorted(knowledge.closed[0], key=lambda fact: fact.first) == facts
+    knowledge.raise_global(FACTS_KEEP_US + 2)
     knowledge.forget()
+    assert len(knowledge.closed[0]) == FACTS_MAX + 1
     knowledge.learn(facts)
-    assert knowledge.closed[0] == facts[2:]
+    assert sorted(fact.first for fact in knowledge.closed[0]) == list(range(2, FACTS_MAX + 3))
 
 
-def test_a_leader_that_hears_nothing_takes_part_in_nothing() -> None:
+def test_a_leader_serves_after_a_long_silence() -> None:
     participant = leader(*follower(shards=2))
     participant.knowledge.raise_global(100)
-    participant.now_us = 101 + LAG_MAX_US
+    participant.now_us = 101 + 10 * FACTS_KEEP_US
     participant.submit("write", WRITE)
-    assert elements(participant.space) == []
+    assert elements(participant.space) == [b"new"]
 
 
 def test_sessions_that_are_gone_are_closed_behind_their_last_request() -> None:
