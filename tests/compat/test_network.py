@@ -21,7 +21,7 @@ def test_cases(network_differential: Differential, name: str) -> None:
 
 def test_what_is_said_of_a_command(network_differential: Differential) -> None:
     """In RESP3 flags, categories, tips and key specifications are sets."""
-    network_differential.check(["COMMAND INFO get set ping mget nosuch", "COMMAND INFO config|get", "MEMORY DOCTOR"])
+    network_differential.check(["COMMAND INFO get set ping mget nosuch", "COMMAND INFO config|get"])
 
 
 def test_numbers_of_databases(network_differential: Differential) -> None:
