@@ -1,7 +1,8 @@
 """How often keys are used, as Redis counts it for its LFU policies: only for OBJECT FREQ, since nothing is evicted.
 
-A counter of 8 bits grows the slower the higher it is (a hundred needs some fifty thousand uses), and goes down by one for
-each minute without a use. Which use counts is left to chance: equal histories give similar counters, not equal ones.
+A counter of 8 bits grows the slower the higher it is (a hundred needs some fifty thousand uses), and goes down by one
+for each minute without a use. Which use counts is left to chance: equal histories give similar counters, not equal
+ones.
 """
 
 from random import Random
