@@ -727,6 +727,9 @@ class Participant:
             self._abort(prepare.id, prepare.started_ts)
             return
         inquiry = self._freeze(transaction)
+        if inquiry.verdict() is Fate.ABORTED:  # it takes part alone: there is nobody to ask
+            self._abort(prepare.id, prepare.started_ts)
+            return
         for shard, epoch in prepare.epochs:
             if shard != self.shard and shard not in inquiry.frozen:
                 query = Query(prepare.id, self.shard, epoch, prepare.started_ts)

@@ -6,7 +6,8 @@ participant that has committed. So the votes cannot change while they are collec
 * one has committed ⇒ everybody commits, with its timestamp and vector;
 * one has aborted, refuses, or is led by a later epoch and has no record ⇒ everybody aborts: either the coordinator
   never had all votes, or what was committed depends on a lost epoch and is void;
-* all are frozen ⇒ nobody has committed and nobody will: everybody aborts.
+* all are frozen ⇒ nobody has committed and nobody will: everybody aborts. So does at once who takes part alone, as in a
+  script that may touch more keys than it names.
 
 A later leader without a record is as good as an abort because every participant of a writing transaction logs a
 record, also one that only reads: had the record been chosen, the later leader would have it; if not, its epoch was

@@ -62,6 +62,19 @@ def test_a_frozen_vote_takes_no_commit_from_the_coordinator() -> None:
     assert ID in participant.prepared and not participant.outcomes
 
 
+def test_who_takes_part_alone_gives_up_on_a_silent_coordinator() -> None:
+    """There is nobody to ask, so nobody's answer to wait for. The coordinator's late commit is refused."""
+    participant = fresh()
+    participant.step(Prepare(ID, 0, [(0, 2)], 90, PART, False, False))
+    (_, answer), *_ = participant.take_output().to_nodes
+    assert isinstance(answer, Prepared)
+    participant.tick(participant.now_us + participant.resolve_after_us)
+    assert not participant.prepared and not len(participant.locks)
+    participant.step(Commit(ID, 0, 2, answer.proposal_ts, [(0, 2, answer.proposal_ts)], []))
+    assert not participant.outcomes
+    assert (0, Aborted(ID, 0)) in participant.take_output().to_nodes
+
+
 def test_what_was_denied_is_refused_for_ever() -> None:
     participant = fresh()
     participant.step(Query(ID, 1, 2, 90))
