@@ -134,7 +134,7 @@ class Reactor:
             except Fatal:
                 raise
             except ServerStops:
-                self.server.node.host.access.rollback()
+                self._roll_back()
             except Exception:  # noqa: BLE001 - see above
                 assert dispatcher.running is not None
                 self._broken(dispatcher.running)
@@ -178,7 +178,15 @@ class Reactor:
     # -- reading
 
     def _readable(self, session: Session, work: list[Work]) -> None:
-        """Reads and parses; what is to be run is added to `work`."""
+        """Reads and parses; what is to be run is added to `work`. What goes wrong ends this session alone."""
+        try:
+            self._read(session, work)
+        except Fatal:
+            raise
+        except Exception:  # noqa: BLE001 - as in `_execute`
+            self._broken(session)
+
+    def _read(self, session: Session, work: list[Work]) -> None:
         sock = session.sock
         assert sock is not None
         try:
@@ -248,11 +256,17 @@ class Reactor:
     def _broken(self, session: Session) -> None:
         """A command failed in a way that it should not: takes back what it did, says so, and ends the session."""
         self.server.log("error", f"a command of client {session.address} failed:\n{traceback.format_exc()}")
-        self.server.node.host.access.rollback()
+        self._roll_back()
         session.send_reply(Error(b"ERR internal error, see the server's log"))
         session.close_after_reply = True
         session.refresh_special()
         session.want_flush()
+
+    def _roll_back(self) -> None:
+        """Takes back what the present command did. While a script lets others be served, that would be the script's;
+        theirs change nothing."""
+        if not self.server.scripting.is_busy:
+            self.server.node.host.access.rollback()
 
     def _protocol_error(self, session: Session) -> None:
         """Answers what came before the error, then says what is wrong, then closes."""

@@ -1,0 +1,70 @@
+"""What goes wrong for one connection ends that connection, and no other."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from makoredis.cluster.node import open_node
+from makoredis.server.config import Config
+from makoredis.server.parameters import ParameterTable
+from makoredis.server.server import Server
+from makoredis.server.session import Session
+
+
+class Defect(Exception):
+    pass
+
+
+class DefectiveParser:
+    broken = False
+
+    def parse(self, data: bytes = b"") -> list[list[bytes]]:
+        raise Defect
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    table = ParameterTable()
+    table.set_at_start("dir", str(tmp_path))
+    table.set_at_start("durability", "memory")
+    config = Config(table)
+    server = Server(config, open_node(tmp_path / "data", "memory", 16, config.data, lambda text: None))
+    yield server
+    server.saves_at_stop = False
+    server.close()
+
+
+def connect(server: Server) -> tuple[socket.socket, Session]:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    server.reactor._admit(theirs, "")
+    return ours, server.by_id[max(server.by_id)]
+
+
+def test_a_defect_while_reading_ends_one_session(server: Server) -> None:
+    unlucky, session = connect(server)
+    other, _ = connect(server)
+    session.parser = DefectiveParser()  # type: ignore[assignment]
+    unlucky.sendall(b"PING\r\n")
+    other.sendall(b"PING\r\n")
+    assert server.reactor.turn()
+    assert other.recv(100) == b"+PONG\r\n"
+    assert unlucky.recv(100).startswith(b"-ERR internal error")
+    assert unlucky.recv(100) == b""
+
+
+def test_a_defect_of_somebody_served_in_between_leaves_a_scripts_changes_alone(server: Server) -> None:
+    _, session = connect(server)
+    access = server.dispatcher.begin(session)
+    server.routes.by_name["SET"].handler(access, b"key", b"by the script")
+    server.scripting.is_busy = True
+    unlucky, other = connect(server)
+    other.parser = DefectiveParser()  # type: ignore[assignment]
+    unlucky.sendall(b"PING\r\n")
+    server.reactor.serve_while_busy(session)
+    server.scripting.is_busy = False
+    assert unlucky.recv(100).startswith(b"-ERR internal error")
+    assert len(access.effects) == 1, "the script goes on with what it has done"
+    server.node.host.access.rollback()
