@@ -34,21 +34,11 @@ class Token(Protocol):
     def written(self) -> None: ...
 
 
-class LogOwner(Protocol):
-    """Whose log it is: one replica of one shard."""
-
-    shard: ShardId
-    core: Core
-    send: Callable[[ShardId, list[Outgoing]], None]
-    unwritten: int
-    """Batches with entries that are not on the disk yet."""
-
-
 @record
 class EntriesWritten:
     """Token of entries and hard state: whose they were, and what was waiting for them."""
 
-    host: LogOwner
+    host: "LogOwner"
     last: Entry | None
     messages: list[Outgoing]
 
@@ -75,7 +65,47 @@ class SnapshotTransfer(Protocol):
     def perform(self, ready: Ready) -> None: ...
 
 
-class ShardHost:
+class LogOwner:
+    """One replica of one shard, as far as it concerns its log: carries out what the core asks of disk and peers."""
+
+    shard: ShardId
+    core: Core
+    log: ShardLog
+    disk: Disk
+    send: Callable[[ShardId, list[Outgoing]], None]
+    snapshots: SnapshotTransfer | None
+    unwritten: int
+    """Batches with entries that are not on the disk yet."""
+    log_bytes: int
+    """Bytes of entries written since the last checkpoint began."""
+
+    def _carry_out(self, ready: Ready) -> None:
+        """Messages that may leave at once, then the write with what depends on it, then snapshots."""
+        if ready.messages:
+            self.send(self.shard, list(ready.messages))
+        if ready.must_sync:
+            self._write(ready)
+        elif ready.messages_after_persist:
+            self.disk.submit([], EntriesWritten(self, None, list(ready.messages_after_persist)))
+        if ready.chunk_requests or ready.closed_transfers or ready.chunk_writes or ready.install is not None:
+            assert self.snapshots is not None
+            self.snapshots.perform(ready)
+
+    def _write(self, ready: Ready) -> None:
+        ops: Ops = []
+        if ready.hard_state is not None:
+            ops.append(hard_state_op(self.shard, ready.hard_state))
+        if ready.entries:
+            ops += self.log.append_ops(ready.entries)
+            for entry in ready.entries:
+                self.log_bytes += len(entry.payload)
+        last = ready.entries[-1] if ready.entries else None
+        if last is not None:
+            self.unwritten += 1
+        self.disk.submit(ops, EntriesWritten(self, last, list(ready.messages_after_persist)))
+
+
+class ShardHost(LogOwner):
     """Drives one shard. `executor` runs transactions while this replica leads; `space` is its state in memory."""
 
     def __init__(
@@ -194,15 +224,7 @@ class ShardHost:
         self.serves_until = 0.0
         if ready.role_change is not None:
             self._change_role(ready.role_change)
-        if ready.messages:
-            self.send(self.shard, list(ready.messages))
-        if ready.must_sync:
-            self._write(ready)
-        elif ready.messages_after_persist:
-            self.disk.submit([], EntriesWritten(self, None, list(ready.messages_after_persist)))
-        if ready.chunk_requests or ready.closed_transfers or ready.chunk_writes or ready.install is not None:
-            assert self.snapshots is not None
-            self.snapshots.perform(ready)
+        self._carry_out(ready)
         if ready.read_states:
             self._confirmations += ready.read_states
         announcements = self._apply(ready)
@@ -225,19 +247,6 @@ class ShardHost:
             # What is in its log already, the first entry of its own term included, comes before anything it executes.
             self._serves_from = self.core.status().last_index
             self.elections_won += 1
-
-    def _write(self, ready: Ready) -> None:
-        ops: Ops = []
-        if ready.hard_state is not None:
-            ops.append(hard_state_op(self.shard, ready.hard_state))
-        if ready.entries:
-            ops += self.log.append_ops(ready.entries)
-            for entry in ready.entries:
-                self.log_bytes += len(entry.payload)
-        last = ready.entries[-1] if ready.entries else None
-        if last is not None:
-            self.unwritten += 1
-        self.disk.submit(ops, EntriesWritten(self, last, list(ready.messages_after_persist)))
 
     def _apply(self, ready: Ready) -> list[Announcement]:
         if not ready.committed:

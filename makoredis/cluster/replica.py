@@ -11,13 +11,12 @@ from random import Random
 
 from makoredis.base.errors import Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
-from makoredis.cluster.host import Disk, EntriesWritten, SnapshotTransfer
+from makoredis.cluster.host import Disk, LogOwner, SnapshotTransfer
 from makoredis.cluster.shard_loading import ShardLoader
 from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
 from makoredis.consensus.types import EntryKind, Role, SnapshotMetadata
 from makoredis.data.keyspace import Keyspace
-from makoredis.storage.engine import Ops
-from makoredis.storage.log import ShardLog, hard_state_op
+from makoredis.storage.log import ShardLog
 from makoredis.txn.entries import decode_payload
 from makoredis.txn.follower import Snapshot
 from makoredis.txn.participant import Participant, Program
@@ -25,7 +24,7 @@ from makoredis.txn.recovery import recover
 from makoredis.txn.replica import Replica
 
 
-class ShardReplica:
+class ShardReplica(LogOwner):
     """Drives one shard's core."""
 
     def __init__(
@@ -130,15 +129,7 @@ class ShardReplica:
     def _perform(self, ready: Ready) -> None:
         if ready.role_change is not None:
             self._change_role(ready.role_change)
-        if ready.messages:
-            self.send(self.shard, list(ready.messages))
-        if ready.must_sync:
-            self._write(ready)
-        elif ready.messages_after_persist:
-            self.disk.submit([], EntriesWritten(self, None, list(ready.messages_after_persist)))
-        if ready.chunk_requests or ready.closed_transfers or ready.chunk_writes or ready.install is not None:
-            assert self.snapshots is not None
-            self.snapshots.perform(ready)
+        self._carry_out(ready)
         self._apply(ready)
 
     def _change_role(self, change: RoleChange) -> None:
@@ -172,18 +163,6 @@ class ShardReplica:
         replica = self.snapshot.local[self.shard]
         assert isinstance(replica, Replica)
         return replica
-
-    def _write(self, ready: Ready) -> None:
-        ops: Ops = []
-        if ready.hard_state is not None:
-            ops.append(hard_state_op(self.shard, ready.hard_state))
-        if ready.entries:
-            ops += self.log.append_ops(ready.entries)
-            self.log_bytes += sum(len(entry.payload) for entry in ready.entries)
-        last = ready.entries[-1] if ready.entries else None
-        if last is not None:
-            self.unwritten += 1
-        self.disk.submit(ops, EntriesWritten(self, last, list(ready.messages_after_persist)))
 
     def _apply(self, ready: Ready) -> None:
         if not ready.committed:
