@@ -39,7 +39,7 @@ class _Capture:
         self.local = local
         self.voided_count = _voided_count(local)
         self.saved: ShardCheckpoint = local.checkpoint()
-        self.rows_ts = self.saved.ts
+        self.rows_ts = self.saved.rows_ts
         self.metadata = metadata
         self.writer = writer
         space = local.space
@@ -133,7 +133,7 @@ class ShardCheckpointer:
         knowledge = self.replica.snapshot.knowledge
         if not is_done or knowledge.global_ts < capture.rows_ts:
             return
-        saved = finish(capture.saved, capture.rows_ts, knowledge, capture.local.requests)
+        saved = finish(capture.saved, capture.rows_ts, knowledge)
         ops = capture.writer.finish(capture.metadata, wire_encode(saved))
         self._capture = None
         index = capture.metadata.index

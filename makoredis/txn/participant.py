@@ -393,7 +393,8 @@ class Participant:
             for item in self.pending.items
             if 0 < item.index <= self.chosen_index and item.record.ts > kept_ts
         ]
-        return self.replica.describe(undecided, kept_ts, self.clock.last)
+        executed_ts = max((item.record.ts for item in self.pending.items), default=0)
+        return self.replica.describe(undecided, kept_ts, executed_ts, self.clock.last)
 
     # -- leadership
 

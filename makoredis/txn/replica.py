@@ -8,7 +8,7 @@ gives it back when it steps down.
 A checkpoint is `ShardCheckpoint` and the rows of the keyspace. Rows are written while transactions go on, so they may
 be newer; each says up to which timestamp it goes. To write one:
 
-1. `checkpoint(...)` of the replica or of the leader: the state it begins from.
+1. `checkpoint(...)` of the replica or of the leader: the state it begins from, and the answers to requests by then.
 2. Every key that has changed since the last one, with `row_ts`. Nothing of it may be on disk before `W` has reached
    `rows_ts`, the highest timestamp that can show in a row: until then it may be void. If the leader takes anything
    back in between (`voided_count`, stepping down), begin anew.
@@ -51,7 +51,7 @@ class ShardCheckpoint(Wire):
     ts: int
     """Up to here all of them are in the rows."""
     rows_ts: int
-    """The highest timestamp that may show in a row; `W` has reached it."""
+    """The highest timestamp that may show in a row or in `requests`; `W` has reached it."""
     closed_ts: int
     """Of the entry at `index`."""
     clock_ts: int
@@ -219,20 +219,26 @@ class Replica:
     def checkpoint(self) -> ShardCheckpoint:
         """What the rows captured from now on are based on."""
         undecided = [(item.index, item.record) for item in self.undecided]
-        return self.describe(undecided, self.ts, self.clock_ts)
+        return self.describe(undecided, self.ts, self.ts, self.clock_ts)
 
-    def describe(self, undecided: list[tuple[int, TransactionRecord]], ts: int, clock_ts: int) -> ShardCheckpoint:
-        """A checkpoint of these chosen transactions above `ts`, and everything else up to `index` in the rows."""
+    def describe(
+        self, undecided: list[tuple[int, TransactionRecord]], ts: int, requests_ts: int, clock_ts: int
+    ) -> ShardCheckpoint:
+        """A checkpoint of these chosen transactions above `ts`, and everything else up to `index` in the rows.
+
+        Args:
+            requests_ts: the highest timestamp of a transaction that has an answer among the requests.
+        """
         return ShardCheckpoint(
             self.index,
             ts,
-            ts,
+            max(ts, requests_ts),
             self.closed_ts,
             clock_ts,
             undecided,
             list(self.facts),
             [],
-            [],
+            self.requests.dump(),
             [(closed_ts, *origin) for closed_ts, origin in self.closed_sessions],
             [(*id, committed_ts) for id, committed_ts in self.committed.items()],
             self.committed_floor,
@@ -263,19 +269,19 @@ class Replica:
         return replica
 
 
-def finish(saved: ShardCheckpoint, rows_ts: int, knowledge: Knowledge, requests: RequestTable) -> ShardCheckpoint:
+def finish(saved: ShardCheckpoint, rows_ts: int, knowledge: Knowledge) -> ShardCheckpoint:
     """The checkpoint as it is written, when all rows are captured and `W` has reached `rows_ts`."""
-    assert knowledge.global_ts >= rows_ts
+    assert knowledge.global_ts >= rows_ts >= saved.rows_ts
     return ShardCheckpoint(
         saved.index,
         saved.ts,
-        max(rows_ts, saved.ts),
+        rows_ts,
         saved.closed_ts,
         max(saved.clock_ts, rows_ts),
         saved.undecided,
         saved.facts,
         known_facts(knowledge),
-        requests.dump(),
+        saved.requests,
         saved.closed_sessions,
         saved.committed,
         saved.committed_floor,

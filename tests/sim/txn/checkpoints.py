@@ -47,7 +47,7 @@ class Capture:
         self.base = local.checkpoint()
         self.voided_count = getattr(local, "voided_count", 0)
         self.rows: Rows = {}
-        self.rows_ts = self.base.ts
+        self.rows_ts = self.base.rows_ts
         self._keys = keys
 
     def is_over(self, local: Any) -> bool:
@@ -69,6 +69,6 @@ class Capture:
         """Finishes, if nothing of it can be void any more. Returns whether it did."""
         if knowledge.global_ts < self.rows_ts:
             return False
-        done = finish(self.base, self.rows_ts, knowledge, self.local.requests)
+        done = finish(self.base, self.rows_ts, knowledge)
         saved.checkpoint, saved.rows = wire_encode(done), self.rows
         return True

@@ -16,7 +16,7 @@ from makoredis.txn.messages import Part
 from makoredis.txn.participant import Participant
 from makoredis.txn.recovery import recover
 from makoredis.txn.replica import Replica, ShardCheckpoint, finish, tell_known
-from makoredis.txn.requests import RequestRecord, RequestTable
+from makoredis.txn.requests import RequestRecord
 from makoredis.txn.write_times import WriteTimes
 from tests.unit.txn.test_recovery import DEPENDENT, LOST, program, pushed
 
@@ -130,12 +130,23 @@ def test_a_follower_starts_again_from_its_checkpoint() -> None:
     replica, knowledge = follower(EntryPayload(1, 60, [pushed(50, b"a"), pushed(70, b"b", DEPENDENT)]), shards=2)
     replica.advance_to(60, knowledge)
     knowledge.raise_global(60)
-    saved = decode(wire_encode(finish(replica.checkpoint(), 60, knowledge, replica.requests)))
+    saved = decode(wire_encode(finish(replica.checkpoint(), 60, knowledge)))
     replica, knowledge = load(saved, replica.space, {})
     assert replica.index == 1 and replica.is_whole and knowledge.global_ts == 60
     knowledge.learn([LOST])
     replica.advance_to(80, knowledge)
     assert elements(replica.space) == [b"a"]
+
+
+def test_an_answer_that_may_be_lost_is_not_in_a_checkpoint() -> None:
+    participant = leader(*follower())
+    participant.submit("early", WRITE, RequestRecord(1, 1, 1, 0, b""))
+    base = participant.checkpoint()
+    participant.submit("late", WRITE, RequestRecord(1, 1, 2, 1, b""))
+    assert base.rows_ts == participant.pending.items[0].record.ts
+    participant.knowledge.raise_global(base.rows_ts)
+    saved = finish(base, base.rows_ts, participant.knowledge)
+    assert [(session, list(answers)) for _, session, answers in saved.requests] == [(1, [1])]
 
 
 def test_rows_that_are_newer_are_not_changed_twice() -> None:
@@ -147,7 +158,7 @@ def test_rows_that_are_newer_are_not_changed_twice() -> None:
     replica.advance_to(70, knowledge)
     knowledge.raise_global(70)
     row_ts = replica.row_ts(0, b"k")
-    saved = finish(base, row_ts, knowledge, replica.requests)
+    saved = finish(base, row_ts, knowledge)
     replica, knowledge = load(saved, replica.space, {(0, b"k"): row_ts})
     assert not replica.is_whole
     replica.take(2, tail, knowledge)
@@ -160,7 +171,7 @@ def test_a_leader_of_newer_rows_begins_where_they_are() -> None:
     base = replica.checkpoint()
     replica.advance_to(60, knowledge)
     knowledge.raise_global(60)
-    saved = finish(base, 60, knowledge, replica.requests)
+    saved = finish(base, 60, knowledge)
     assert saved.undecided
     replica, knowledge = load(saved, replica.space, {(0, b"k"): 50})
     assert elements(leader(replica, knowledge).space) == [b"a"]
@@ -233,7 +244,7 @@ def test_sessions_that_are_gone_are_closed_behind_their_last_request() -> None:
     assert replica.requests.find(1, 1, 1) == b"reply"
     replica.advance_to(60, knowledge)
     assert replica.requests.find(1, 1, 1) is None
-    assert finish(replica.checkpoint(), 0, knowledge, RequestTable()).closed_sessions == [(70, 1, 2)]
+    assert replica.checkpoint().closed_sessions == [(70, 1, 2)]
 
 
 def test_forgotten_writes_count_as_later(monkeypatch: pytest.MonkeyPatch) -> None:
