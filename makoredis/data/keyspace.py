@@ -25,6 +25,7 @@ from types import MappingProxyType
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.data.config import DataConfig
 from makoredis.data.deadlines import Deadlines
+from makoredis.data.slot_table import SlotTable
 from makoredis.data.slots import slot_of
 from makoredis.data.uses import UseCounts
 from makoredis.data.values import Hash, Value
@@ -252,7 +253,7 @@ class Database:
 class Keyspace:
     """All databases of one shard."""
 
-    __slots__ = ("by_id", "config", "databases", "expired_count", "libraries", "scripting")
+    __slots__ = ("by_id", "config", "databases", "expired_count", "libraries", "scripting", "slot_table")
 
     def __init__(self, database_count: int = DATABASE_COUNT_DEFAULT, config: DataConfig | None = None) -> None:
         self.by_id: list[Database] = [Database(id) for id in range(database_count)]
@@ -265,6 +266,8 @@ class Keyspace:
         """FUNCTION LOADed libraries: name → source."""
         self.scripting: object | None = None
         """What this node has compiled of scripts and libraries (a `ScriptEngine`); no part of the state."""
+        self.slot_table: SlotTable | None = None
+        """Which keys belong here and where others went, where there are several shards."""
 
     def numbers(self) -> list[int]:
         """By database id, the number that clients know it by."""
@@ -280,6 +283,7 @@ class Keyspace:
         self.databases[:] = [self.by_id[database.id] for database in other.databases]
         self.libraries.clear()
         self.libraries.update(other.libraries)
+        self.slot_table = other.slot_table
 
     def is_empty(self) -> bool:
         return not any(database.size for database in self.by_id)

@@ -57,6 +57,8 @@ class Verdict(IntEnum):
     """It could not be prepared in time; it has no effect."""
     UNKNOWN = 3
     """It may have happened, or may still."""
+    MOVED = 4
+    """Nothing was done, because some keys are in other shards than was thought; the results say in which."""
 
 
 @record
@@ -211,6 +213,9 @@ class Coordinator:
         self._epochs[refusal.shard] = max(self._epochs.get(refusal.shard, 0), refusal.epoch)
         if refusal.reason == Refusal.WATCH:
             self._finish(transaction, Verdict.WATCH_FAILED)
+        elif refusal.reason == Refusal.MOVED:
+            del self._by_id[transaction.id]
+            self._finished.append(Finished(transaction.ticket, Verdict.MOVED, {refusal.shard: refusal.moved}))
         elif refusal.reason == Refusal.CONFLICT:
             transaction.is_ordered = True
             self._attempt(transaction)

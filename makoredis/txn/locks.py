@@ -8,14 +8,26 @@ go in shard order, so there is no cycle of waiters.
 from collections.abc import Hashable, Iterable, Sequence
 
 from makoredis.base.record import Wire
+from makoredis.data.slot_table import POSITION_MAX, SLOT_TABLE_DB, position_of
 
 
 class KeyLock(Wire):
-    """A key that a transaction touches. Keys stand for themselves per database; `key` None: the shard as a whole."""
+    """A key that a transaction touches. Keys stand for themselves per database; `key` None: all keys of a run of
+    positions, by default the shard as a whole."""
 
     db: int
     key: bytes | None
     is_exclusive: bool
+    first: int = 0
+    last: int = POSITION_MAX
+
+    def covers(self, db: int, key: bytes) -> bool:
+        """Whether this key is meant too."""
+        if self.key is not None:
+            return self.key == key and self.db == db
+        if self.first == 0 and self.last == POSITION_MAX:
+            return True
+        return db != SLOT_TABLE_DB and self.first <= position_of(key) <= self.last
 
 
 class _Claim:
@@ -30,7 +42,7 @@ class _Claim:
 
 
 class _Key:
-    """One key, or the shard as a whole: who holds it and who waits for it, with how they want it."""
+    """One key, or a run of positions: who holds it and who waits for it, with how they want it."""
 
     __slots__ = ("exclusive_waiters", "holders", "waiters")
 
@@ -81,7 +93,8 @@ class LockTable:
         self._held: dict[Hashable, _Claim] = {}
         self._waiting: dict[Hashable, _Claim] = {}
         self._keys: dict[tuple[int, bytes], _Key] = {}
-        self._whole = _Key()
+        self._areas: dict[tuple[int, int], _Key] = {}
+        """Runs of positions; few, and most of the time none."""
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -138,7 +151,7 @@ class LockTable:
 
     def _key(self, lock: KeyLock) -> _Key:
         if lock.key is None:
-            return self._whole
+            return self._areas.setdefault((lock.first, lock.last), _Key())
         name = (lock.db, lock.key)
         key = self._keys.get(name)
         if key is None:
@@ -152,6 +165,10 @@ class LockTable:
                 key = self._keys.get((lock.db, lock.key))
                 if key is not None and not key.holders and not key.waiters:
                     del self._keys[lock.db, lock.key]
+            else:
+                area = self._areas.get((lock.first, lock.last))
+                if area is not None and not area.holders and not area.waiters:
+                    del self._areas[lock.first, lock.last]
 
     def _grant_waiting(self, released: Sequence[KeyLock]) -> list[Hashable]:
         granted: list[Hashable] = []
@@ -167,7 +184,8 @@ class LockTable:
 
     def _candidates(self, released: Sequence[KeyLock]) -> list[_Claim]:
         """Who may have something from a release, in order of arrival."""
-        if self._whole.waiters or any(lock.key is None for lock in released):
+        is_wide = any(lock.key is None for lock in released)
+        if is_wide or (self._areas and any(area.waiters for area in self._areas.values())):
             return list(self._waiting.values())
         owners = {owner for lock in released for owner in self._key(lock).next_ones()}
         return sorted((self._waiting[owner] for owner in owners), key=_number)
@@ -176,24 +194,49 @@ class LockTable:
         """Whether granting it passes nobody that has waited longer."""
         for lock in claim.wanted:
             if lock.key is None:
-                for earlier in self._waiting.values():
-                    if earlier is claim:
-                        break
-                    if lock.is_exclusive or any(other.is_exclusive for other in earlier.wanted):
-                        return False
+                if self._is_awaited_before(claim, lock):
+                    return False
             elif not self._key(lock).is_first(claim.owner, lock.is_exclusive) or any(
                 (lock.is_exclusive or is_exclusive) and self._waiting[owner].number < claim.number
-                for owner, is_exclusive in self._whole.waiters.items()
+                for area in self._areas_over(lock)
+                for owner, is_exclusive in area.waiters.items()
             ):
                 return False
         return True
 
+    def _is_awaited_before(self, claim: _Claim, lock: KeyLock) -> bool:
+        """Whether somebody who has waited longer wants something of a run of positions."""
+        for earlier in self._waiting.values():
+            if earlier is claim:
+                break
+            for other in earlier.wanted:
+                if (lock.is_exclusive or other.is_exclusive) and _overlap(lock, other):
+                    return True
+        return False
+
+    def _areas_over(self, lock: KeyLock) -> list[_Key]:
+        """The runs of positions that share keys with a lock."""
+        if not self._areas:
+            return []
+        if lock.key is None:
+            return [area for (first, last), area in self._areas.items() if first <= lock.last and last >= lock.first]
+        is_in_run = lock.db != SLOT_TABLE_DB
+        position = position_of(lock.key)
+        return [
+            area
+            for (first, last), area in self._areas.items()
+            if (first == 0 and last == POSITION_MAX) or (is_in_run and first <= position <= last)
+        ]
+
     def _would_pass(self, lock: KeyLock) -> bool:
         """Whether somebody waits that a newcomer with this lock would be in the way of."""
-        if self._whole.has_queue(lock.is_exclusive):
+        if any(area.has_queue(lock.is_exclusive) for area in self._areas_over(lock)):
             return True
         if lock.key is None:
-            return any(lock.is_exclusive or key.exclusive_waiters for key in self._keys.values() if key.waiters)
+            return any(
+                key.waiters and (lock.is_exclusive or key.exclusive_waiters) and lock.covers(*name)
+                for name, key in self._keys.items()
+            )
         key = self._keys.get((lock.db, lock.key))
         return key is not None and key.has_queue(lock.is_exclusive)
 
@@ -205,16 +248,23 @@ class LockTable:
 
     def _is_free(self, wanted: Sequence[KeyLock]) -> bool:
         for lock in wanted:
-            if self._whole.is_taken(lock.is_exclusive):
+            if any(area.is_taken(lock.is_exclusive) for area in self._areas_over(lock)):
                 return False
             if lock.key is None:
-                if any(key.is_taken(lock.is_exclusive) for key in self._keys.values()):
+                if any(key.is_taken(lock.is_exclusive) and lock.covers(*name) for name, key in self._keys.items()):
                     return False
             else:
                 key = self._keys.get((lock.db, lock.key))
                 if key is not None and key.is_taken(lock.is_exclusive):
                     return False
         return True
+
+
+def _overlap(one: KeyLock, other: KeyLock) -> bool:
+    """Whether a lock on a run of positions and another lock mean some key both."""
+    if other.key is not None:
+        return one.covers(other.db, other.key)
+    return one.first <= other.last and other.first <= one.last
 
 
 def _number(claim: _Claim) -> int:

@@ -64,6 +64,8 @@ class Refused(Wire, tag=3):
     shard: int
     epoch: int
     reason: int
+    moved: bytes = b""
+    """For `MOVED`: where to (`handover.decode_moved`)."""
 
 
 class Commit(Wire, tag=4):
@@ -135,6 +137,8 @@ class Refusal(IntEnum):
     """A watched key was written."""
     OVER = 4
     """This attempt is known to have failed."""
+    MOVED = 5
+    """Some of the keys belong to another shard now."""
 
 
 class Fate(IntEnum):

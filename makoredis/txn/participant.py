@@ -16,6 +16,8 @@ Rules, each of which some test breaks on purpose:
   effects are applied when it is committed. So `PendingList` knows nothing of undecided transactions.
 * Facts that voided something are in the next entry, before what was executed on the roll-back.
 * Nothing is served before the entry that closes the earlier epochs is chosen.
+* Nothing is run on keys that belong to another shard (`handover`); that they do is a state like any other, so the
+  answer waits for the transaction that moved them.
 
 With `is_synchronous` the same is done as two-phase commit over consensus, to be measured against: a vote is given when
 an entry that names it is chosen, and all locks of what writes are held until its entry is. Locks are not held until it
@@ -29,8 +31,11 @@ from typing import Any, ClassVar
 
 from makoredis.base.clock import HybridClock
 from makoredis.data.access import Access
+from makoredis.data.effects import PutSlotTable
+from makoredis.data.slot_table import SlotTable
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
 from makoredis.txn.gate import Gate, JointGate, void
+from makoredis.txn.handover import elsewhere
 from makoredis.txn.in_hand import (
     Outcome,
     Output,
@@ -95,6 +100,8 @@ class Participant:
         self.is_serving = False
         self.is_synchronous = False
         """Kept by the driver: whether locks are held until what they are for is durable."""
+        self.first_table: SlotTable | None = None
+        """Kept by the driver: how slots are divided as long as the log does not say it."""
         self.resolve_after_us = RESOLVE_AFTER_US
         self.reports = False
         """Whether the driver wants to hear of what has become final."""
@@ -170,7 +177,7 @@ class Participant:
 
     def is_free(self, locks: Sequence[KeyLock]) -> bool:
         """Whether a transaction that touches these may run now; if not, `submit` it."""
-        return not self.locks.is_blocked(locks)
+        return not self.locks.is_blocked(locks) and not elsewhere(self.space, self.shard, locks)
 
     def commit(self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None = None) -> Gate:
         """Takes what a transaction did that was run in place, after `is_free`. Its reply waits at the gate."""
@@ -375,8 +382,7 @@ class Participant:
         ts = self.written.of(db, key)
         for transaction in self.prepared.values():
             if transaction.proposal_ts <= ts and any(
-                lock.is_exclusive and lock.db == db and lock.key in (key, None)
-                for lock in transaction.prepare.part.locks
+                lock.is_exclusive and lock.covers(db, key) for lock in transaction.prepare.part.locks
             ):
                 ts = transaction.proposal_ts - 1
         return ts
@@ -414,6 +420,11 @@ class Participant:
     def _open(self) -> None:
         self.knowledge.learn(self._own)
         self.is_serving = True
+        if self.space.slot_table is None and self.first_table is not None:
+            effect = PutSlotTable(self.first_table.encode())
+            item = PendingTransaction(TransactionRecord(self.clock.tick(self.now_us), [effect]), {})
+            self.pending.execute(item)
+            self._executed(item)
 
     def _closable_ts(self) -> int:
         undecided = min((item.proposal_ts for item in self.prepared.values()), default=self.clock.last + 1)
@@ -437,6 +448,10 @@ class Participant:
         request, part = submission.request, submission.part
         if request is not None and self._answer_again(submission, request):
             return
+        moved = elsewhere(self.space, self.shard, part.locks)
+        if moved:
+            self._send_away(submission, moved)
+            return
         if not self.watches_hold(part.watches):
             self._reply_after(submission, self.pending.seen_by(part.locks), b"")
             return
@@ -454,6 +469,17 @@ class Participant:
         if self.is_synchronous:
             item.lock_owner = submission
         self._reply_after(submission, [item], results)
+
+    def _send_away(self, submission: Submission, moved: bytes) -> None:
+        """The keys are in another shard; so it never happens here."""
+        request, locks = submission.request, submission.part.locks
+        seen = self.pending.seen_by(locks)
+        if request is not None and any(lock.is_exclusive for lock in locks):
+            seen = [self._execute(self._access(), locks, request.answered(moved))]
+        elif not self.has_lease:
+            self._output.replies.append(Turned(submission.ticket))
+            return
+        self._reply_after(submission, seen, moved)
 
     def _execute(self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None) -> PendingTransaction:
         """Makes a transaction of what was done on the keyspace."""
@@ -571,6 +597,11 @@ class Participant:
     def _prepare(self, message: Prepare) -> None:
         """The locks are held: runs it, takes it back, votes."""
         part = message.part
+        moved = elsewhere(self.space, self.shard, part.locks)
+        if moved:
+            self._refuse(message, Refusal.MOVED, moved)
+            self._unlock(message.id)
+            return
         if not self.watches_hold(part.watches):
             self._refuse(message, Refusal.WATCH)
             self._unlock(message.id)
@@ -615,8 +646,8 @@ class Participant:
         )
         self._output.to_nodes.append((prepare.coordinator, vote))
 
-    def _refuse(self, message: Prepare, reason: Refusal) -> None:
-        refusal = Refused(message.id, self.shard, self.epoch, reason)
+    def _refuse(self, message: Prepare, reason: Refusal, moved: bytes = b"") -> None:
+        refusal = Refused(message.id, self.shard, self.epoch, reason, moved)
         self._output.to_nodes.append((message.coordinator, refusal))
 
     def _on_commit(self, message: Commit) -> None:

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from makoredis.data.effects import Undo
+from makoredis.data.effects import AssignSlots, Undo
 from makoredis.data.keyspace import Keyspace
+from makoredis.data.slot_table import position_of
 from makoredis.txn.entries import TransactionRecord
 from makoredis.txn.gate import Gate
 from makoredis.txn.knowledge import Knowledge
@@ -53,6 +54,8 @@ class PendingList:
         self.writers: dict[tuple[int, bytes], PendingTransaction] = {}
         self.barrier: PendingTransaction | None = None
         """The last that changed the shard as a whole."""
+        self.handovers: list[PendingTransaction] = []
+        """Those not final that moved keys between shards."""
         self.kept_ts = kept_ts
         """The node's snapshot shows everything up to here, so it is never taken back."""
         self._positions = 0
@@ -87,6 +90,8 @@ class PendingList:
                 self.barrier = transaction
             else:
                 self.writers[effect.db, effect.key] = transaction
+                if type(effect) is AssignSlots:
+                    self.handovers.append(transaction)
 
     def seen_by(self, locks: Sequence[KeyLock]) -> list[PendingTransaction]:
         """The transactions whose effects show on these keys and are not final."""
@@ -96,7 +101,19 @@ class PendingList:
             return [*self._plain, *self._bound]
         seen = {self.writers.get((lock.db, lock.key)) for lock in locks if lock.key is not None}
         seen.add(self.barrier)
+        if self.handovers:
+            seen.update(self._handovers_of(locks))
         return sorted((item for item in seen if item is not None), key=_position)
+
+    def _handovers_of(self, locks: Sequence[KeyLock]) -> list[PendingTransaction]:
+        """By which some of these keys came here or left."""
+        positions = [position_of(lock.key) for lock in locks if lock.key is not None]
+        return [
+            item
+            for item in self.handovers
+            for effect in item.record.effects
+            if type(effect) is AssignSlots and any(effect.first <= position <= effect.last for position in positions)
+        ]
 
     def of_request(self, name: tuple[int, int, int]) -> PendingTransaction | None:
         """The transaction of a request that is not final, itself or with a later request of its session."""
@@ -145,6 +162,8 @@ class PendingList:
     def _forget(self, item: PendingTransaction) -> None:
         if self.barrier is item:
             self.barrier = None
+        if item in self.handovers:
+            self.handovers.remove(item)
         for effect in item.record.effects:
             if effect.key is not None and self.writers.get((effect.db, effect.key)) is item:
                 del self.writers[effect.db, effect.key]
@@ -200,6 +219,7 @@ class PendingList:
     def _rebuild_writers(self) -> None:
         self.writers.clear()
         self.barrier = None
+        self.handovers.clear()
         for item in self.items:
             if not item.is_final:
                 self._note(item)

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 
 from makoredis.base.record import Wire, field, record
 from makoredis.data.keyspace import Keyspace
+from makoredis.data.slot_table import SLOT_TABLE_DB
 from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
 from makoredis.txn.knowledge import FACTS_MAX, Knowledge
 from makoredis.txn.requests import Origin, RequestTable
@@ -180,7 +181,11 @@ class Replica:
 
     def note_touched(self, transaction: TransactionRecord) -> None:
         """A transaction has become visible here, or final."""
-        self.touched += [(effect.db, effect.key) for effect in transaction.effects if effect.key is not None]
+        self.touched += [
+            (effect.db, effect.key)
+            for effect in transaction.effects
+            if effect.key is not None and effect.db != SLOT_TABLE_DB
+        ]
 
     def shows(self, db: int, key: bytes, ts: int) -> bool:
         """Whether the keyspace has a key as of `ts`, the node's snapshot."""

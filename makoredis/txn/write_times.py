@@ -3,25 +3,35 @@
 Bounded: there are two generations of keys, and when the younger is full the older is forgotten. What is not known
 counts as written at `floor`, the latest time among all that is forgotten; so a WATCH older than that may fail although
 its key was left alone, and one that should fail always does.
+
+What arrives from another shard counts as written when it did, also where there is no key: this shard does not know what
+was there before.
 """
 
 from collections.abc import Iterable
 
-from makoredis.data.effects import Effect
+from makoredis.data.effects import AssignSlots, Effect
+from makoredis.data.slot_table import SLOT_TABLE_DB, position_of
 
 WRITES_MAX = 200_000
 """Keys per generation."""
+RUNS_MAX = 128
+"""Runs of keys that were handed over lately."""
+RUNS_KEEP_US = 10_000_000
+"""For how long they are known; then all that is as old counts as written then."""
 
 
 class WriteTimes:
     """Timestamps of last writes by database and key."""
 
-    __slots__ = ("_old", "_young", "floor")
+    __slots__ = ("_old", "_runs", "_young", "floor")
 
     def __init__(self, floor: int = 0) -> None:
         self.floor = floor
         self._young: dict[tuple[int, bytes], int] = {}
         self._old: dict[tuple[int, bytes], int] = {}
+        self._runs: list[tuple[int, int, int]] = []
+        """First and last position, and when all between them changed hands last."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -32,7 +42,12 @@ class WriteTimes:
         ts = self._young.get(name)
         if ts is None:
             ts = self._old.get(name)
+        if self._runs:
+            ts = max(ts or 0, self._handed_over(position_of(key)))
         return self.floor if ts is None or ts < self.floor else ts
+
+    def _handed_over(self, position: int) -> int:
+        return max((ts for first, last, ts in self._runs if first <= position <= last), default=0)
 
     def note(self, effects: Iterable[Effect], ts: int) -> None:
         """A transaction with these effects happened, or was taken back, at `ts`."""
@@ -43,8 +58,17 @@ class WriteTimes:
                 young = self._young
             elif ts > young.get((effect.db, effect.key), 0):
                 young[effect.db, effect.key] = ts
+                if effect.db == SLOT_TABLE_DB and isinstance(effect, AssignSlots):
+                    self._runs.append((effect.first, effect.last, ts))
+        if self._runs:
+            self._forget_runs(ts)
         if len(young) > WRITES_MAX:
             self._age()
+
+    def _forget_runs(self, ts: int) -> None:
+        runs = self._runs
+        while runs and (len(runs) > RUNS_MAX or runs[0][2] < ts - RUNS_KEEP_US):
+            self.floor = max(self.floor, runs.pop(0)[2])
 
     def _age(self) -> None:
         if self._old:
@@ -53,5 +77,5 @@ class WriteTimes:
 
     def forget(self, ts: int) -> None:
         """All keys count as written at `ts`."""
-        self._young, self._old = {}, {}
+        self._young, self._old, self._runs = {}, {}, []
         self.floor = max(self.floor, ts)

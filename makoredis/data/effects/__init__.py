@@ -13,7 +13,7 @@ Rules:
 * The tag and the field order are a file format: a new effect takes a new tag, a new field goes last with a default.
 
 Tags: 1–9 any key, 10–19 strings, 20–29 lists, 30–39 hashes, 40–49 sets, 50–59 sorted sets, 60–69 streams,
-70–79 whole databases and libraries.
+70–79 whole databases and libraries, 80–89 the table of slots.
 """
 
 from typing import Union
@@ -25,6 +25,7 @@ from makoredis.data.effects.hashes import HashDelete, HashExpire, HashSet
 from makoredis.data.effects.keys import Delete, PutValue, SetDeadline
 from makoredis.data.effects.lists import ListInsert, ListPop, ListPush, ListRemove, ListSet
 from makoredis.data.effects.sets import SetAdd, SetRemove
+from makoredis.data.effects.slots import AssignSlots, PutSlotTable
 from makoredis.data.effects.sorted_sets import SortedSetPut, SortedSetRemove, SortedSetRemoveRange
 from makoredis.data.effects.streams import (
     StreamAdd,
@@ -74,6 +75,8 @@ Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
     SwapDatabases,
     PutLibrary,
     DeleteLibrary,
+    PutSlotTable,
+    AssignSlots,
 ]
 
 decode_effects = wire_decoder(list[Effect])
@@ -95,6 +98,7 @@ that waiting consumers would go on waking each other."""
 
 __all__ = [
     "WAKES_NOBODY",
+    "AssignSlots",
     "Delete",
     "DeleteLibrary",
     "Effect",
@@ -108,6 +112,7 @@ __all__ = [
     "ListRemove",
     "ListSet",
     "PutLibrary",
+    "PutSlotTable",
     "PutValue",
     "SetAdd",
     "SetDeadline",
