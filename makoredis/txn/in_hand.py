@@ -1,6 +1,6 @@
 """What a participant has in hand: requests, votes, outcomes, entries on their way, and its output to the driver."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from makoredis.base.record import record
@@ -79,6 +79,16 @@ class PreparedTransaction:
     """Set when the vote is frozen."""
     may_vote: bool = True
     """Synchronous execution: whether the vote is durable."""
+
+
+def row_ts(written_ts: int, prepared: Iterable[PreparedTransaction], db: int, key: bytes) -> int:
+    """Up to which timestamp a key's row goes, last written at `written_ts`: what is undecided is not in it."""
+    for transaction in prepared:
+        if transaction.proposal_ts <= written_ts and any(
+            lock.is_exclusive and lock.covers(db, key) for lock in transaction.prepare.part.locks
+        ):
+            written_ts = transaction.proposal_ts - 1
+    return written_ts
 
 
 @record

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 from makoredis.base.clock import HybridClock
 from makoredis.data.access import Access
-from makoredis.data.effects import PutSlotTable
+from makoredis.data.effects import PutSlotTable, Undo
 from makoredis.data.slot_table import SlotTable
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
 from makoredis.txn.gate import Gate, JointGate, void
@@ -46,6 +46,7 @@ from makoredis.txn.in_hand import (
     Submission,
     Turned,
     Waiting,
+    row_ts,
 )
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.locks import KeyLock, LockTable
@@ -305,8 +306,8 @@ class Participant:
         if done or has_voided:
             self._release_replies()
         global_ts = knowledge.global_ts
-        for id in [id for id, outcome in self.outcomes.items() if outcome.ts <= global_ts]:
-            outcome = self.outcomes.pop(id)
+        for id, outcome in [item for item in self.outcomes.items() if item[1].ts <= global_ts]:
+            del self.outcomes[id]
             if not knowledge.is_broken(outcome.vector):
                 self.replica.committed[id] = outcome.ts
         self.replica.forget_committed(global_ts)
@@ -379,13 +380,7 @@ class Participant:
 
     def row_ts(self, db: int, key: bytes) -> int:
         """Up to which timestamp a key's row goes that is captured now."""
-        ts = self.written.of(db, key)
-        for transaction in self.prepared.values():
-            if transaction.proposal_ts <= ts and any(
-                lock.is_exclusive and lock.covers(db, key) for lock in transaction.prepare.part.locks
-            ):
-                ts = transaction.proposal_ts - 1
-        return ts
+        return row_ts(self.written.of(db, key), self.prepared.values(), db, key)
 
     def checkpoint_index(self) -> int:
         """`checkpoint().index`, without the rest."""
@@ -393,14 +388,9 @@ class Participant:
 
     def checkpoint(self) -> ShardCheckpoint:
         """What the rows captured from now on are based on (see `replica`)."""
-        kept_ts = self.pending.kept_ts
-        undecided = [
-            (item.index, item.record)
-            for item in self.pending.items
-            if 0 < item.index <= self.chosen_index and item.record.ts > kept_ts
-        ]
-        executed_ts = max((item.record.ts for item in self.pending.items), default=0)
-        return self.replica.describe(undecided, kept_ts, executed_ts, self.clock.last)
+        pending = self.pending
+        undecided = pending.chosen_above_snapshot(self.chosen_index)
+        return self.replica.describe(undecided, pending.kept_ts, latest_ts(pending.items), self.clock.last)
 
     # -- leadership
 
@@ -422,9 +412,7 @@ class Participant:
         self.is_serving = True
         if self.space.slot_table is None and self.first_table is not None:
             effect = PutSlotTable(self.first_table.encode())
-            item = PendingTransaction(TransactionRecord(self.clock.tick(self.now_us), [effect]), {})
-            self.pending.execute(item)
-            self._executed(item)
+            self._append(PendingTransaction(TransactionRecord(self.clock.tick(self.now_us), [effect]), {}))
 
     def _closable_ts(self) -> int:
         undecided = min((item.proposal_ts for item in self.prepared.values()), default=self.clock.last + 1)
@@ -484,20 +472,13 @@ class Participant:
     def _execute(self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None) -> PendingTransaction:
         """Makes a transaction of what was done on the keyspace."""
         vector = vector_of(self.pending.seen_by(locks), self.knowledge)
-        record_ = TransactionRecord(
-            self.clock.tick(self.now_us),
-            access.effects,
-            request,
-            access.notices,
-            access.messages,
-            CrossShard(None, to_wire(vector)) if vector else None,
-        )
+        cross = CrossShard(None, to_wire(vector)) if vector else None
+        ts = self.clock.tick(self.now_us)
+        record_ = TransactionRecord(ts, access.effects, request, access.notices, access.messages, cross)
         item = PendingTransaction(record_, vector, origin=access.origin)
         undo = access.undo
         access.effects, access.undo, access.notices, access.messages = [], [], [], []
-        self.pending.execute(item, undo)
-        self._executed(item)
-        return item
+        return self._append(item, undo)
 
     def _answer_again(self, submission: Submission, request: RequestRecord) -> bool:
         name = (request.incarnation, request.session, request.sequence)
@@ -531,10 +512,13 @@ class Participant:
             else:
                 self._waiting.append(one)
 
-    def _executed(self, item: PendingTransaction) -> None:
+    def _append(self, item: PendingTransaction, undo: list[Undo] | None = None) -> PendingTransaction:
+        """Executes a transaction, unless that was done (`undo` given), and has it logged."""
+        self.pending.execute(item, undo)
         self._turn.append(item)
         self._wanted_ts = max(self._wanted_ts, item.record.ts)  # or no snapshot would ever show it
         self.note_written(item)
+        return item
 
     def note_written(self, item: PendingTransaction) -> None:
         """For WATCH: its keys are as new as it is."""
@@ -568,8 +552,7 @@ class Participant:
         for item in voided:
             self.written.note(item.record.effects, ts)
             self._unlock_item(item)
-            if item.gate is not None:
-                self._output.voided += void(item.gate)
+            self._output.voided += void(item.gate) if item.gate is not None else []
         self._turn = [item for item in self._turn if not item.is_void]
         return True
 
@@ -636,14 +619,8 @@ class Participant:
         if not transaction.may_vote:
             return
         prepare = transaction.prepare
-        vote = Prepared(
-            prepare.id,
-            self.shard,
-            self.epoch,
-            transaction.proposal_ts,
-            to_wire(transaction.vector),
-            transaction.results,
-        )
+        proposal_ts, vector = transaction.proposal_ts, to_wire(transaction.vector)
+        vote = Prepared(prepare.id, self.shard, self.epoch, proposal_ts, vector, transaction.results)
         self._output.to_nodes.append((prepare.coordinator, vote))
 
     def _refuse(self, message: Prepare, reason: Refusal, moved: bytes = b"") -> None:
@@ -695,9 +672,7 @@ class Participant:
         by_shard = dict(decision.effects)
         effects = by_shard.get(self.shard, []) if by_shard else transaction.effects
         record_ = TransactionRecord(decision.ts, effects, cross=CrossShard(id, decision.vector, decision.effects))
-        item = PendingTransaction(record_, vector)
-        self.pending.execute(item)
-        self._executed(item)
+        item = self._append(PendingTransaction(record_, vector))
         self.outcomes[id] = Outcome(decision.ts, vector, decision.effects)
         if self.is_synchronous:
             item.lock_owner = id
@@ -764,8 +739,7 @@ class Participant:
             return
         for shard, epoch in prepare.epochs:
             if shard != self.shard and shard not in inquiry.frozen:
-                query = Query(prepare.id, self.shard, epoch, prepare.started_ts)
-                self._output.to_shards.append((shard, query))
+                self._output.to_shards.append((shard, Query(prepare.id, self.shard, epoch, prepare.started_ts)))
 
     def _freeze(self, transaction: PreparedTransaction) -> Inquiry:
         if transaction.inquiry is None:
@@ -777,6 +751,7 @@ class Participant:
         if self.epoch < message.epoch:
             return
         transaction, outcome = self.prepared.get(message.id), self.outcomes.get(message.id)
+        answer = Answer(message.id, self.shard, Fate.ABORTED, 0, [], [])
         if outcome is not None:
             vector = to_wire(outcome.vector)
             answer = Answer(message.id, self.shard, Fate.COMMITTED, outcome.ts, vector, outcome.effects)
@@ -785,7 +760,6 @@ class Participant:
             answer = Answer(message.id, self.shard, Fate.FROZEN, 0, [], [])
         else:
             self._abort(message.id, message.started_ts)
-            answer = Answer(message.id, self.shard, Fate.ABORTED, 0, [], [])
         self._output.to_shards.append((message.shard, answer))
 
     def _on_answer(self, message: Answer) -> None:

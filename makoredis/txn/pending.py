@@ -168,6 +168,14 @@ class PendingList:
             if effect.key is not None and self.writers.get((effect.db, effect.key)) is item:
                 del self.writers[effect.db, effect.key]
 
+    def chosen_above_snapshot(self, chosen_index: int) -> list[tuple[int, TransactionRecord]]:
+        """What a checkpoint has to say beside the rows: with the index of each one's entry."""
+        return [
+            (item.index, item.record)
+            for item in self.items
+            if 0 < item.index <= chosen_index and item.record.ts > self.kept_ts
+        ]
+
     def void(self, knowledge: Knowledge) -> list[PendingTransaction]:
         """Takes back what can never become final, and nothing else. Returns it, in order."""
         voided = [item for item in self._bound if knowledge.is_broken(item.vector)]

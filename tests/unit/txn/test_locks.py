@@ -4,7 +4,10 @@ from random import Random
 
 import pytest
 
+from makoredis.data.slot_table import POSITION_MAX, position_of
 from makoredis.txn.locks import KeyLock, LockTable
+
+NAMES: list[bytes | None] = [b"a", b"b", b"c", b"d", None]
 
 
 def shared(key: bytes | None) -> list[KeyLock]:
@@ -75,7 +78,7 @@ def test_random_claims_never_conflict_and_nobody_waits_for_nothing(seed: int) ->
             expected = [one for one in list(waiting) if _is_grantable(one, held, waiting)]
             assert granted == expected
             continue
-        wanted = [KeyLock(0, rng.choice([b"a", b"b", b"c", b"d", None]), rng.random() < 0.5) for _ in range(2)]
+        wanted = [_draw(rng) for _ in range(2)]
         blocked = any(_conflict(wanted, other) for other in [*held.values(), *waiting.values()])
         assert table.is_blocked(wanted) is blocked
         if table.try_lock(owner, wanted):
@@ -97,9 +100,20 @@ def _is_grantable(owner: int, held: dict[int, list[KeyLock]], waiting: dict[int,
     return True
 
 
+def _draw(rng: Random) -> KeyLock:
+    first = rng.choice([0, *(position_of(name) for name in NAMES if name is not None)])
+    last = rng.choice([first, first + POSITION_MAX // 3, POSITION_MAX])
+    key, is_exclusive = rng.choice(NAMES), rng.random() < 0.5
+    return KeyLock(0, key, is_exclusive) if key is not None else KeyLock(0, None, is_exclusive, first, last)
+
+
 def _conflict(one: list[KeyLock], other: list[KeyLock]) -> bool:
-    return any(
-        (left.is_exclusive or right.is_exclusive) and (left.key is None or right.key is None or left.key == right.key)
-        for left in one
-        for right in other
-    )
+    return any((left.is_exclusive or right.is_exclusive) and _meet(left, right) for left in one for right in other)
+
+
+def _meet(left: KeyLock, right: KeyLock) -> bool:
+    spans = [
+        (lock.first, lock.last) if lock.key is None else (position_of(lock.key), position_of(lock.key))
+        for lock in (left, right)
+    ]
+    return spans[0][0] <= spans[1][1] and spans[1][0] <= spans[0][1]
