@@ -124,7 +124,7 @@ class SlotTable:
 
     def owns(self, shard: int, first: int, last: int) -> bool:
         """Whether all of a run is one shard's."""
-        start, end, owner = self.run_at(first)
+        _start, end, owner = self.run_at(first)
         return owner == shard and end >= last
 
     def slot_runs(self) -> list[Run]:
