@@ -124,6 +124,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
 
     Raises: ConfigError for what one node can do and several cannot.
     """
+    if file.shards == 1 and file.execution != "speculative":
+        raise ConfigError(f"{file.path}: execution: '{file.execution}' is for several shards; valid is: speculative")
     if len(file.nodes) < 2 and not node.join and file.shards == 1:
         return NodeSettings(
             id=NodeId(node.id),
@@ -141,8 +143,6 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         raise ConfigError(
             f"{file.path}: reads: '{file.reads}' is for a single shard; with more, only 'lease' works yet"
         )
-    if file.shards > 1 and file.execution != "speculative":
-        raise ConfigError(f"{file.path}: execution: '{file.execution}' is not supported yet; valid is: speculative")
     first = [] if node.join else [each for each in file.nodes if not each.join]
     return NodeSettings(
         id=NodeId(node.id),

@@ -52,7 +52,6 @@ class FileConfig:
     redirect: str = "forward"
     heartbeat_ms: int = 50
     election_ms: int = 500
-    watermark_interval_ms: int = 1
     max_staleness_ms: int = 10_000
     max_clock_offset_ms: int = 250
     prefer_spread_leaders: bool = True
@@ -89,7 +88,6 @@ _RANGES = {
     "shards": (1, 1024),
     "heartbeat_ms": (5, 60_000),
     "election_ms": (20, 600_000),
-    "watermark_interval_ms": (1, 10_000),
     "max_staleness_ms": (0, 86_400_000),
     "max_clock_offset_ms": (1, 60_000),
     "checkpoint_log_bytes": (4096, 1 << 40),
