@@ -29,7 +29,7 @@ FILE_KEYS = {
     "election_ms": "A follower that hears nothing for this long, to twice that, stands for election.",
     "max_staleness_ms": "A READONLY session gets an error instead of an answer that could be older.",
     "max_clock_offset_ms": "A peer whose clock is further ahead is refused; `election_ms` must be at least twice that.",
-    "prefer_spread_leaders": "Whether each of several shards prefers another node as its leader.",
+    "prefer_spread_leaders": "Whether each of several shards prefers another node as its leader; otherwise all prefer the first.",
     "checkpoint_log_bytes": "A checkpoint begins after so much log; it bounds how much a start has to replay.",
     "log_keep_bytes": "Log kept in memory for nodes that were away; one that misses more is sent a snapshot.",
     "disk_free_bytes_min": "Writes are refused while less than this is free on the disk.",

@@ -91,7 +91,7 @@ class NodeSettings:
     preferred: NodeId | None = None
     shards: int = 1
     spreads_leaders: bool = False
-    """Whether each of several shards prefers a leader of its own."""
+    """Whether each of several shards prefers a leader of its own; otherwise all prefer the first member."""
     clock_offset_us_max: int = 250_000
     """How far the clocks of two nodes may differ."""
     peer_delay_seconds: float = 0.0
@@ -261,6 +261,8 @@ class Node:
         slots = SlotMap(settings.shards)
         self.shards = shards = Shards(settings.id, self.incarnation, slots, self._make_space, self._send_one, rng)
         shards.peers = self._peers
+        heartbeat_us = int(settings.tick_seconds * 1e6)
+        shards.set_patience(heartbeat_us, settings.election_ticks * heartbeat_us)
         for shard in slots.shards:
             table = StateTable(self.store.engine, shard)
             self._initialise(table)
@@ -269,7 +271,7 @@ class Node:
             for ops in leftovers(reader, table):
                 self.store.write_ops(ops, sync=False)
             members = settings.members
-            preferred = members[(shard - 1) % len(members)] if settings.spreads_leaders and members else None
+            preferred = members[(shard - 1) % len(members) if settings.spreads_leaders else 0] if members else None
             core, log, size = self._load_core(shard, table, preferred)
             replica = ShardReplica(
                 shard,

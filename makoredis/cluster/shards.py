@@ -44,6 +44,7 @@ from makoredis.txn.messages import (
     Refusal,
     Refused,
 )
+from makoredis.txn.participant import RESOLVE_AFTER_US
 from makoredis.txn.replica import Replica
 from makoredis.txn.requests import RequestRecord
 
@@ -100,6 +101,8 @@ class Shards:
         self.wall_us = 0
         self.heard_at: dict[int, float] = {}
         """When the leader of a shard was last heard of, monotonic seconds."""
+        self.resolve_after_us = RESOLVE_AFTER_US
+        """For the participants of this node."""
         self._now = 0.0
         self._announced_at = 0.0
         self._watermarks: dict[int, Watermark] = {}
@@ -110,6 +113,12 @@ class Shards:
         self._turned: list[Ticket] = []
 
     # -- time
+
+    def set_patience(self, heartbeat_us: int, election_us: int) -> None:
+        """Whoever waits for another node waits as long as befits the network that these times were chosen for."""
+        self.coordinator.resend_after_us = heartbeat_us
+        self.coordinator.prepare_timeout_us = election_us // 2
+        self.resolve_after_us = election_us * 3 // 5
 
     def set_time(self, wall_us: int, now: float) -> None:
         """A turn begins."""
@@ -125,6 +134,7 @@ class Shards:
         if participant is not None:
             participant.now_us = self.wall_us
             participant.has_lease = replica.has_lease()
+            participant.resolve_after_us = self.resolve_after_us
 
     def tick_cores(self, elapsed: int) -> None:
         for replica in self.replicas.values():

@@ -15,7 +15,7 @@ def shards(server: "Server") -> Lines:
     shards = server.node.shards
     if shards is None:
         return {}
-    knowledge, snapshot = shards.knowledge, shards.snapshot
+    knowledge, snapshot, coordinator = shards.knowledge, shards.snapshot, shards.coordinator
     lines: Lines = {
         "shards": len(shards.replicas),
         "shards_led": sum(replica.is_leader for replica in shards.replicas.values()),
@@ -23,6 +23,9 @@ def shards(server: "Server") -> Lines:
         "watermark_lag_us": max(0, server.wall_us - knowledge.global_ts),
         "snapshot_ts_us": snapshot.ts,
         "snapshot_waiting_transactions": snapshot.waiting_count(),
+        "coordinated_transactions": coordinator.begun,
+        "coordinated_attempts": coordinator.attempts,
+        "coordinated_conflicts": coordinator.conflicts,
     }
     for shard, replica in shards.replicas.items():
         watermark = knowledge.watermarks.get(shard, (0, 0))[1]

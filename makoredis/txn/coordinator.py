@@ -110,8 +110,14 @@ class Coordinator:
         self.knowledge = knowledge
         self.give_up_after_us = give_up_after_us
         self.prepare_timeout_us = PREPARE_TIMEOUT_US
+        self.resend_after_us = RESEND_AFTER_US
         self.now_us = 0
+        self.begun = 0
+        """Transactions."""
         self.attempts = 0
+        """All of them took so many."""
+        self.conflicts = 0
+        """Attempts that met a lock of somebody else."""
         self._by_id: dict[TransactionId, _Transaction] = {}
         self._epochs: dict[int, int] = {}
         """The latest epoch by shard that a refusal has named."""
@@ -128,6 +134,7 @@ class Coordinator:
     ) -> None:
         """Starts a transaction. `Finished` with this ticket follows, in bounded time."""
         transaction = _Transaction(ticket, parts, is_read_only, combine, self.now_us + self.give_up_after_us)
+        self.begun += 1
         self._attempt(transaction)
 
     def tick(self, now_us: int) -> None:
@@ -183,7 +190,7 @@ class Coordinator:
         self._send_prepares(transaction)
 
     def _send_prepares(self, transaction: _Transaction) -> None:
-        transaction.resend_us = self.now_us + RESEND_AFTER_US
+        transaction.resend_us = self.now_us + self.resend_after_us
         missing = [shard for shard in sorted(transaction.parts) if shard not in transaction.votes]
         for shard in missing[:1] if transaction.is_ordered else missing:
             prepare = Prepare(
@@ -217,6 +224,7 @@ class Coordinator:
             del self._by_id[transaction.id]
             self._finished.append(Finished(transaction.ticket, Verdict.MOVED, {refusal.shard: refusal.moved}))
         elif refusal.reason == Refusal.CONFLICT:
+            self.conflicts += 1
             transaction.is_ordered = True
             self._attempt(transaction)
         else:
@@ -251,7 +259,7 @@ class Coordinator:
         self._send_commits(transaction)
 
     def _send_commits(self, transaction: _Transaction) -> None:
-        transaction.resend_us = self.now_us + RESEND_AFTER_US
+        transaction.resend_us = self.now_us + self.resend_after_us
         vector = to_wire(transaction.vector)
         for shard, vote in sorted(transaction.votes.items()):
             if shard not in transaction.committed:

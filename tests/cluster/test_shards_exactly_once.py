@@ -211,6 +211,10 @@ def test_sessions_of_a_living_node_see_no_error(tmp_path: Path) -> None:
     run(tmp_path, "kill", 3, 1)
 
 
+def test_synchronous_execution_makes_the_same_promise(tmp_path: Path) -> None:
+    run(tmp_path, "kill", 1, 1, execution="synchronous")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("seed", range(2, 4))
