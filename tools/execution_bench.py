@@ -1,16 +1,17 @@
 """Speculative against synchronous execution on real nodes: `python -m tools.execution_bench [SWEEP …]`.
 
-For each network two clusters of three nodes with three shards run at the same time, one with either `execution`, and take
-turns at being measured under the same load: clients that send the next transaction when the last one is answered, an INCR of
-one key, or, now and then, MULTI with an INCR of each of four keys on at least two shards. `peer_delay_ms` holds up everything
-that goes from node to node.
+For each network two clusters of three nodes with three shards run at the same time, one with either `execution`, and
+take turns at being measured under the same load: clients that send the next transaction when the last one is answered,
+an INCR of one key, or, now and then, MULTI with an INCR of each of four keys on at least two shards. `peer_delay_ms`
+holds up everything that goes from node to node.
 
 * `delay`: 0, 5, 20 and 50 ms, with keys drawn alike and by Zipf's law; leaders spread over the nodes, or all on one
   (then the delay is between replicas only, as between data centres whose leaders are together).
 * `share`: from none to all of the transactions go over several shards.
 * `skew`: how much some keys are preferred to others.
 
-Prints a line of JSON per pair of measurements. Retries are attempts beyond the first per transaction over several shards.
+Prints a line of JSON per pair of measurements. Retries are attempts beyond the first, per transaction over several
+shards.
 """
 
 import argparse
@@ -40,6 +41,7 @@ SHARDS = 3
 KEYS = 1000
 """Per shard."""
 CROSS_SHARD_KEYS = 4
+Names = list[list[bytes]]
 EXECUTIONS = ("speculative", "synchronous")
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -68,9 +70,9 @@ def cases(sweeps: list[str], delays: list[int]) -> Iterator[Case]:
             yield Case(delay_ms, near, skew=skew)
 
 
-def keys_by_shard() -> list[list[bytes]]:
+def keys_by_shard() -> Names:
     """Names of keys, as many in each shard."""
-    found: list[list[bytes]] = [[] for _ in range(SHARDS)]
+    found: Names = [[] for _ in range(SHARDS)]
     number = 0
     while any(len(names) < KEYS for names in found):
         name = b"k%d" % number
@@ -84,7 +86,7 @@ def keys_by_shard() -> list[list[bytes]]:
 class Draw:
     """Transactions, drawn from a seed. The most wanted keys take turns over the shards."""
 
-    def __init__(self, case: Case, names: list[list[bytes]]) -> None:
+    def __init__(self, case: Case, names: Names) -> None:
         self.rng = Random(7)
         self.share = case.share
         self.names = names
@@ -185,7 +187,7 @@ def counters(cluster: ClusterProcess) -> dict[str, float]:
     return found
 
 
-def measure(cluster: ClusterProcess, case: Case, clients: int, seconds: float, names: list[list[bytes]]) -> dict[str, Any]:
+def measure(cluster: ClusterProcess, case: Case, clients: int, seconds: float, names: Names) -> dict[str, Any]:
     """Transactions per second and their latency under one load."""
     nodes = cluster.names[:1] if case.are_leaders_near else cluster.names
     load = Load([cluster.ports[name] for name in nodes], clients, Draw(case, names))
