@@ -22,7 +22,7 @@ FILE_KEYS = {
     "shards": "Groups that the hash slots are divided into. Cannot be changed once there is data.",
     "consensus": "Who may be elected: `raft` (who has everything), `paxos` (anybody, who then fetches what it lacks).",
     "durability": "What an acknowledged write has survived: `sync`, `interval`, or (one node only) `memory`.",
-    "execution": "How several shards commit: `speculative`, ahead of replication; `synchronous`, locking until durable.",
+    "execution": "How several shards commit: `speculative`, before replication; `synchronous`, locking until durable.",
     "reads": "What an answer rests on: the leader's `lease`, or a round of its `quorum` after the request came.",
     "redirect": "A command for another leader is passed on (`forward`), or answered with MOVED (`moved`).",
     "heartbeat_ms": "How often a leader shows that it is there.",
