@@ -52,7 +52,7 @@ bench: setup ## Measures side by side with a real redis-server
 sim: setup ## Runs thousands of simulated clusters with random faults, or SEED= again (ARGS='--kind cluster')
 	$(RUN) -m tests.sim.run $(if $(SEED),--seed $(SEED),--seeds 3000) $(ARGS)
 
-chaos: setup ## Kills, stops and cuts off real nodes for ten minutes (ARGS='--seconds N', or 'failover')
+chaos: setup ## Kills, stops and cuts off real nodes for ten minutes (ARGS='shards --seconds N')
 	$(RUN) -m tools.chaos $(ARGS)
 
 clean: ## Removes .venv and caches; data is left alone

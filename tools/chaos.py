@@ -1,6 +1,7 @@
 """Real nodes, real faults: clients append, read and transfer while nodes are killed, stopped and cut off.
 
     python -m tools.chaos [--seconds N] [--seed S] [--history FILE]      for N seconds, then checks everything
+    python -m tools.chaos shards [--seconds N] [--seed S] [--history F]  the same with three shards (conf/3shard.yml)
     python -m tools.chaos failover [--count N]                           from kill -9 of the leader to the next write
 
 The history goes to FILE as JSON lines, for checkers other than ours.
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from random import Random
 
+from tests.cluster import shards_chaos
 from tests.cluster.cluster_process import ClusterProcess
 from tests.cluster.workload import Appender, Banker, Client, check_appends, open_accounts, write_history
 
@@ -136,10 +138,11 @@ def failover(count: int) -> list[float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Faults against a real cluster")
-    parser.add_argument("what", nargs="?", choices=("faults", "failover"), default="faults")
+    parser.add_argument("what", nargs="?", choices=("faults", "shards", "failover"), default="faults")
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--history", type=Path)
+    parser.add_argument("--execution", choices=("speculative", "synchronous"), help="with shards")
     parser.add_argument("--count", type=int, default=20)
     options = parser.parse_args()
     if options.what == "failover":
@@ -147,6 +150,15 @@ def main() -> int:
         print(f"{len(times)} kills: median {statistics.median(times):.2f} s, worst {max(times):.2f} s")
         return 0
     print(f"seed {options.seed}")
+    if options.what == "shards":
+        settings = {} if options.execution is None else {"execution": options.execution}
+        with tempfile.TemporaryDirectory() as folder:
+            print(
+                shards_chaos.run(
+                    Path(folder), options.seconds, options.seed, (), options.history, is_quiet=False, **settings
+                )
+            )
+        return 0
     print(run(options.seconds, options.seed, options.history))
     return 0
 

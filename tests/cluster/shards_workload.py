@@ -15,7 +15,9 @@ import redis
 from tests.cluster.cluster_process import ClusterProcess
 from tests.sim.txn.workload import Event, History
 
-KEYS = [f"list:{number}" for number in range(9)]
+LISTS = 9
+APPENDS_PER_GENERATION = 500
+"""Then the next lists are used: all of a list is read again and again, and checked each time."""
 ACCOUNTS = [f"account:{number}" for number in range(8)]
 START_AMOUNT = 100
 TOTAL = START_AMOUNT * len(ACCOUNTS)
@@ -31,6 +33,10 @@ return 1
 
 def now_us() -> int:
     return time.monotonic_ns() // 1000
+
+
+def keys_of(generation: int) -> list[str]:
+    return [f"list:{generation}:{number}" for number in range(LISTS)]
 
 
 class Workload:
@@ -75,6 +81,15 @@ class Workload:
             self._next_value += 1
             return self._next_value
 
+    def keys(self) -> list[str]:
+        """The lists in use now."""
+        return keys_of(self._next_value // APPENDS_PER_GENERATION)
+
+    def keys_used(self) -> list[str]:
+        """All that ever were."""
+        last = self._next_value // APPENDS_PER_GENERATION
+        return [key for generation in range(last + 1) for key in keys_of(generation)]
+
     def invoke(self, process: int, operations: list[Any]) -> Event:
         with self._lock:
             return self.history.invoke(process, operations, now_us())
@@ -113,7 +128,7 @@ class Workload:
 def append(work: Workload, client: Any, rng: Random, process: int) -> None:
     """One transaction of appends and reads, over any shards."""
     operations: list[Any] = []
-    for key in rng.sample(KEYS, rng.choice([1, 1, 2, 3])):
+    for key in rng.sample(work.keys(), rng.choice([1, 1, 2, 3])):
         operations.append(("append", key, work.value()) if rng.random() < 0.5 else ("r", key, None))
     _transact(work, client, process, operations)
 
@@ -142,7 +157,7 @@ def _transact(work: Workload, client: Any, process: int, operations: list[Any], 
 
 def read_snapshot(work: Workload, client: Any, rng: Random, process: int) -> None:
     """All lists in one READONLY transaction."""
-    _transact(work, client, process, [("r", key, None) for key in rng.sample(KEYS, 4)], is_stale=True)
+    _transact(work, client, process, [("r", key, None) for key in rng.sample(work.keys(), 4)], is_stale=True)
     time.sleep(0.002)
 
 
