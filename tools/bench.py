@@ -15,7 +15,6 @@ import csv
 import io
 import random
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pathlib import Path
 import redis
 
 from tools import cluster_bench
+from tools.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
 ROWS = (
@@ -40,13 +40,6 @@ PEERS = {
     "interval": ["--appendonly", "yes", "--appendfsync", "everysec"],
 }
 """Durability of makoredis → how redis-server runs to compare."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -73,7 +66,7 @@ def running(words: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
 def both(durability: str) -> Iterator[dict[str, tuple[int, int]]]:
     """makoredis and redis-server, as name → port and process id."""
     with tempfile.TemporaryDirectory() as folder:
-        mine, theirs = free_port(), free_port()
+        mine, theirs = free_ports(2)
         words = [sys.executable, "-m", "makoredis", "--port", str(mine), "--dir", f"{folder}/mako"]
         peer = ["redis-server", "--port", str(theirs), "--dir", folder, "--save", "", *PEERS[durability]]
         with running([*words, "--durability", durability], mine) as first, running(peer, theirs) as second:

@@ -28,6 +28,8 @@ import hiredis
 import redis
 import yaml
 
+from tools.ports import free_ports
+
 ROOT = Path(__file__).parents[1]
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 Measured = tuple[float, float]
@@ -42,15 +44,6 @@ class Setup:
     port: int
     pids: dict[str, int]
     """Role → process."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; all different, because they are held until all are found."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:

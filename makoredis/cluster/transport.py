@@ -292,6 +292,8 @@ class Transport:
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 self._down(link, errno.errorcode.get(code, str(code)))
+            elif calls_itself(sock):
+                self._down(link, "the call reached itself")
             elif event & WRITABLE:
                 self._up(link)
             return
@@ -427,6 +429,17 @@ class Transport:
                 if node in self.guests and not self._calls(node):
                     self.guests.discard(node)
                     self._down(self.links.pop(node), "has left")
+
+
+def calls_itself(sock: socket.socket) -> bool:
+    """Whether a call to a port of this machine that nobody listens on was given that very port as its own end.
+
+    TCP connects such a call to itself, and the process that should listen there could not start.
+    """
+    try:
+        return bool(sock.getsockname() == sock.getpeername())
+    except OSError:
+        return False  # the connection has ended since, which the next event tells
 
 
 class _BadPeer(Exception):

@@ -12,8 +12,9 @@ import redis
 import yaml
 
 from tests.cluster.processes import ROOT as ROOT
-from tests.cluster.processes import free_ports, start_process, wait_for
+from tests.cluster.processes import note_output, start_process, wait_for
 from tests.cluster.proxy import Proxy
+from tools.ports import free_ports
 
 WAIT_S = 60.0
 
@@ -21,13 +22,21 @@ WAIT_S = 60.0
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
     """As `wait_for`, but any error, of the connection or in a reply, counts as "not yet"."""
 
+    refused: Exception | None = None
+
     def without_errors() -> Any:
+        nonlocal refused
         try:
             return condition()
-        except (redis.RedisError, OSError):
+        except (redis.RedisError, OSError) as error:
+            refused = error
             return None
 
-    return wait_for(without_errors, what, seconds)
+    try:
+        return wait_for(without_errors, what, seconds)
+    except AssertionError as error:
+        error.add_note(f"the last error on the way: {refused!r}")
+        raise
 
 
 class ClusterProcess:
@@ -66,16 +75,22 @@ class ClusterProcess:
     # -- life
 
     def __enter__(self) -> "ClusterProcess":
-        for name in self.names:
-            self.start(name, wait=False)
-        for name in self.names:
-            self.wait_until_up(name)
-        self.wait_for_leader()
+        try:
+            for name in self.names:
+                self.start(name, wait=False)
+            for name in self.names:
+                self.wait_until_up(name)
+            self.wait_for_leader()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for name in self.names:
+            note_output(error, self.processes.get(name), self.folder / f"{name}.log")
         for name in list(self.processes):
             self.kill(name)
         for proxy in self.proxies.values():

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Any
 import redis
 import yaml
 
+from tools.ports import free_ports
+
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 60.0
 _NOT_NOW = (
@@ -24,18 +25,6 @@ _NOT_NOW = (
 )
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
     """The condition's value once it is true. A node that cannot answer now counts as not true."""
     deadline = time.monotonic() + seconds
@@ -44,13 +33,14 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECO
         try:
             if value := condition():
                 return value
+            last = value
         except _NOT_NOW as error:
             last = error
         except redis.ResponseError as error:
             if not str(error).startswith("STALE"):
                 raise
             last = error
-        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s ({last})"
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s (at last: {last})"
         time.sleep(0.02)
 
 
@@ -66,6 +56,17 @@ def start_process(config: Path, name: str, log_path: Path, *options: str) -> "su
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
+
+
+def note_output(error: BaseException | None, process: "subprocess.Popen[bytes] | None", log_path: Path) -> None:
+    """Adds to what a test failed with whether a node was running, and the last lines that it printed."""
+    if error is None or not log_path.exists():
+        return
+    state = "not running"
+    if process is not None:
+        state = "running" if (status := process.poll()) is None else f"ended with {status}"
+    lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+    error.add_note("\n".join([f"--- {log_path.stem}, {state}", *lines]))
 
 
 class Node:
@@ -209,4 +210,5 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for node in self.nodes.values():
+            note_output(error, node.process, node.log_path)
             node.kill()

@@ -46,9 +46,10 @@ class Proxy:
             except OSError:
                 caller.close()
                 continue
+            for sink in (caller, target):
+                sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets += [caller, target]
             for source, sink in ((caller, target), (target, caller)):
-                sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:

@@ -44,11 +44,13 @@ def test_a_follower_behind_the_log_gets_a_snapshot(tmp_path: Path) -> None:
         write(cluster.leader(), 0, 200)
         cluster.wait_equal()
         victim = cluster.followers()[0]
+        known = int(victim.info("raft")["raft_last_index"])
         victim.kill()
         leader = cluster.leader()
         write(leader, 100, 3000)
         change_collections(leader)
         write(leader, 5000, 2000)
+        wait_until_cut(leader, behind=known + 1)
         victim.start()
         wait_for(lambda: snapshots_installed(victim) == 1, "the snapshot is installed")
         with victim.client(single_connection_client=True) as client:

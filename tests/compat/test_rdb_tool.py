@@ -1,7 +1,6 @@
 """`makoredis import` and `export` between a real redis-server's files and a makoredis server."""
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 import redis
 
 from tests.server_process import ROOT, ServerProcess
+from tools.ports import free_ports
 
 LIBRARY = "#!lua name=lib\nredis.register_function('hello', function() return 'hello' end)"
 
@@ -23,8 +23,7 @@ def real_server(folder: Path) -> Iterator[redis.Redis]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("no redis-server on the PATH")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     process = subprocess.Popen(
         [program, "--port", str(port), "--dir", str(folder), "--save", "3600 1"], stdout=subprocess.DEVNULL
     )
@@ -186,8 +185,7 @@ def test_what_cannot_be_done_is_one_line(makoredis_server: ServerProcess, tmp_pa
         1,
         f"makoredis: {missing}: No such file or directory\n",
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     status, text = run("export", tmp_path / "file.rdb", "--port", port)
     assert status == 1 and text.startswith(f"makoredis: no server at 127.0.0.1:{port}") and text.count("\n") == 1
     assert not list(tmp_path.iterdir())

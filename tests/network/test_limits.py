@@ -10,6 +10,7 @@ import redis
 
 from tests.conftest import ServerFactory
 from tests.server_process import ServerProcess
+from tools.ports import free_ports
 
 MIB = 1 << 20
 DEADLINE_S = 30
@@ -233,19 +234,13 @@ def test_beyond_loopback_without_a_password(new_server: ServerFactory) -> None:
     address = _own_address()
     if address is None:
         pytest.skip("this machine has no address beside the loopback")
-    server = new_server(port=_free_port(), arguments=["--bind", f"127.0.0.1 {address}"]).start()
+    server = new_server(port=free_ports(1, "0.0.0.0")[0], arguments=["--bind", f"127.0.0.1 {address}"]).start()
     with socket.create_connection((address, server.port), 5) as stranger:
         assert stranger.recv(2000).startswith(b"-DENIED Redis is running in protected mode")
     server.client().config_set("protected-mode", "no")
     with socket.create_connection((address, server.port), 5) as stranger:
         stranger.sendall(b"PING\r\n")
         assert stranger.recv(100) == b"+PONG\r\n"
-
-
-def _free_port() -> int:
-    with socket.create_server(("0.0.0.0", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _own_address() -> str | None:
