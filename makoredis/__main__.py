@@ -137,8 +137,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         )
     if file.durability == "memory":
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
-    if file.shards > 1 and any(each.witness or each.join for each in file.nodes):
-        raise ConfigError(f"{file.path}: shards: with more than one, no node can be a witness or join later yet")
+    if file.shards > 1 and any(each.witness for each in file.nodes):
+        raise ConfigError(f"{file.path}: shards: with more than one, no node can be a witness yet")
     if file.shards > 1 and file.reads != "lease":
         raise ConfigError(
             f"{file.path}: reads: '{file.reads}' is for a single shard; with more, only 'lease' works yet"

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from resp.replies import Error, Map, Simple
 
 RETRY_SECONDS = 0.2
 READ_BYTES = 64 * 1024
+LEADER_SECONDS = 3.0
+"""For the leader of a shard to say how its shard is."""
 _ON_FILES = ("backup", "check", "restore")
 _RETRIED = (b"TRYAGAIN", b"CLUSTERDOWN")
 
@@ -141,7 +143,7 @@ def run(client: Client, options: argparse.Namespace) -> Any:
     """Does what the command line says. Returns what is to be shown."""
     command: str = options.command
     if command == "status":
-        return client.call("MAKO", "STATUS")
+        return with_leaders_view(client, client.call("MAKO", "STATUS"))
     if command == "each":
         return _each(client, options)
     before: Status = client.call("MAKO", "STATUS")
@@ -150,7 +152,40 @@ def run(client: Client, options: argparse.Namespace) -> Any:
     if command == "snapshot" or options.no_wait:
         return answer
     condition, what = _goal(options, before)
-    return client.wait(condition, what)
+    return with_leaders_view(client, client.wait(condition, what))
+
+
+def with_leaders_view(client: Client, status: Status) -> Status:
+    """A status in which each of several shards is described by its leader, which alone knows how far the others are.
+
+    A leader that does not answer in time leaves the shard as it was.
+    """
+    addresses = {node["id"]: node["client_address"] for node in status["nodes"]}
+    seen: dict[int, Status] = {}
+    for shard in status["shards"]:
+        leader = shard["leader"]
+        if leader not in seen and leader != shard["answered_by"] and addresses.get(leader) is not None:
+            try:
+                seen[leader] = _on_node(client, addresses[leader], LEADER_SECONDS, "MAKO", "STATUS", "LOCAL")
+            except Failure:
+                seen[leader] = {"shards": []}
+    better = {
+        each["id"]: each
+        for other in seen.values()
+        for each in other["shards"]
+        if each["leader"] == other["answered_by"]
+    }
+    return {**status, "shards": [better.get(shard["id"], shard) for shard in status["shards"]]}
+
+
+def _on_node(client: Client, address: str, seconds: float, *words: str) -> Any:
+    """What one node of the cluster answers, as the same user. Raises: Failure."""
+    host, _, port = address.rpartition(":")
+    other = Client(Address(host, int(port), client.address.user, client.address.password), seconds)
+    try:
+        return other.call(*words)
+    finally:
+        other.close()
 
 
 def _each(client: Client, options: argparse.Namespace) -> Any:
@@ -159,15 +194,10 @@ def _each(client: Client, options: argparse.Namespace) -> Any:
     for node in client.call("MAKO", "STATUS")["nodes"]:
         if node["client_address"] is None:
             raise Failure(f"where node {node['id']} listens for clients is not known; is it running?")
-        host, _, port = node["client_address"].rpartition(":")
-        address = Address(host, int(port), client.address.user, client.address.password)
-        other = Client(address, options.timeout)
         try:
-            answers[str(node["id"])] = other.call(*options.words)
+            answers[str(node["id"])] = _on_node(client, node["client_address"], options.timeout, *options.words)
         except Failure as failure:
             raise Failure(f"node {node['id']}: {failure}") from None
-        finally:
-            other.close()
     return {"answers": answers, "text": "\n".join(f"{node}: {answer}" for node, answer in answers.items())}
 
 
@@ -176,8 +206,10 @@ def _arguments(options: argparse.Namespace) -> list[str]:
         return [str(options.id), options.address]
     if options.command == "replace":
         return list(options.words)
-    if options.command == "snapshot":
+    if options.command in ("snapshot", "spread"):
         return []
+    if options.command == "transfer" and options.shard is not None:
+        return [str(options.id), "SHARD", options.shard]
     return [str(options.id)]
 
 
@@ -188,16 +220,38 @@ def _goal(options: argparse.Namespace, before: Status) -> tuple[Callable[[Status
         old = {int(word) for word in options.words if "=" not in word}
         new = {int(word.partition("=")[0]) for word in options.words if "=" in word}
         return lambda status: new <= voters(status) and not old & members(status), f"{sorted(new)} are to be voters"
+    if command == "spread":
+        return is_spread, "the shards are to be led by different nodes"
     node: int = options.id
     if command == "add":
         return lambda status: node in voters(status) and not status["is_changing"], f"node {node} is to be a voter"
     if command == "remove":
         return lambda status: node not in members(status) and not status["is_changing"], f"node {node} is to be gone"
+    if command == "transfer" and options.shard is not None:
+        shards = {options.shard, *(str(shard["id"]) for shard in before["shards"] if options.shard.lower() == "all")}
+        return lambda status: _leads_all(status, node, shards), f"node {node} is to lead shard {options.shard}"
     if command == "transfer":
         return lambda status: status["leader"] == node, f"node {node} is to lead"
     if command == "drain":
-        return lambda status: status["leader"] not in (None, node), f"another node than {node} is to lead"
+        return lambda status: _leads_nothing(status, node), f"other nodes than {node} are to lead"
     return lambda status: True, ""
+
+
+def _leads_all(status: Status, node: int, shards: set[str]) -> bool:
+    return all(shard["leader"] == node for shard in status["shards"] if str(shard["id"]) in shards)
+
+
+def _leads_nothing(status: Status, node: int) -> bool:
+    leaders = [status["leader"], *(shard["leader"] for shard in status["shards"])]
+    return None not in leaders and node not in leaders
+
+
+def is_spread(status: Status) -> bool:
+    """Whether no node that may lead leads two shards more than another one."""
+    able = [node["id"] for node in status["nodes"] if node["role"] in ("leader", "voter") and not node["drained"]]
+    leaders = [shard["leader"] for shard in status["shards"]]
+    counts = [leaders.count(node) for node in able]
+    return None not in leaders and max(counts) - min(counts) <= 1
 
 
 def members(status: Status) -> set[int]:
@@ -223,16 +277,51 @@ def table(status: Status) -> str:
             live = f"no: its clock is {node['clock_offset_us'] // 1000} ms ahead"
         shown = (node["client_address"], node["peer_address"], live, node["state"], node["match_index"], node["lag"])
         rows.append((str(node["id"]), role, *("?" if value is None else str(value) for value in shown)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    for shard in status["shards"]:
-        led = "no leader" if shard["leader"] is None else f"leader {shard['leader']}"
-        slots = f"slots {shard['first_slot']}-{shard['last_slot']}"
-        lines.append(f"shard {shard['id']}, {slots}: {led}, term {shard['term']}")
+    lines = _aligned(rows)
+    if status["shards"]:
+        lines += ["", *_shard_lines(status)]
     goal = f", on the way to voters {status['goal']}" if status["goal"] else ""
     leader = "no leader" if status["leader"] is None else f"leader {status['leader']}"
     title = f"cluster {status['cluster']}: {leader}, term {status['term']}, chosen up to {status['commit_index']}{goal}"
     return "\n".join([title, "", *lines])
+
+
+def _shard_lines(status: Status) -> list[str]:
+    """A line per shard. FINAL: how old what is final is; LAG: entries that each other member misses (? = not known)."""
+    rows: list[tuple[str, ...]] = [("SHARD", "SLOTS", "LEADER", "TERM", "INDEX", "APPLIED", "FINAL", "MEMBERS", "LAG")]
+    for shard in status["shards"]:
+        leader = "none" if shard["leader"] is None else str(shard["leader"])
+        pinned = " (pinned)" if shard["pinned"] is not None else ""
+        final = "?" if shard["watermark_lag_us"] is None else f"{shard['watermark_lag_us'] // 1000} ms ago"
+        replicas = [_replica_text(replica) for replica in shard["replicas"]]
+        lags = [_lag_text(replica) for replica in shard["replicas"] if replica["node"] != shard["leader"]]
+        rows.append(
+            (
+                str(shard["id"]),
+                f"{shard['first_slot']}-{shard['last_slot']}",
+                leader + pinned,
+                *(str(shard[name]) for name in ("term", "commit_index", "applied_index")),
+                final,
+                " ".join(replicas),
+                " ".join(lags),
+            )
+        )
+    return _aligned(rows)
+
+
+def _replica_text(replica: Status) -> str:
+    marks = {"learner": "+", "leaving": "-", "witness": "w"}
+    return f"{replica['node']}{marks.get(replica['role'], '')}"
+
+
+def _lag_text(replica: Status) -> str:
+    lag = "?" if replica["lag"] is None else str(replica["lag"])
+    return f"{replica['node']}:{'down' if replica['live'] == 0 else lag}"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -288,12 +377,15 @@ def _parser() -> argparse.ArgumentParser:
     replace.add_argument("words", nargs="+", metavar="ID|ID=HOST:PEER_PORT")
     helps = {
         "remove": "remove a node",
-        "transfer": "hand the leadership to a node",
         "drain": "make a node hand the leadership away, and not lead while others can",
         "undrain": "let a drained node lead again",
     }
     for name, text in helps.items():
         commands.add_parser(name, help=text).add_argument("id", type=int)
+    transfer = commands.add_parser("transfer", help="hand a leadership to a node")
+    transfer.add_argument("id", type=int)
+    transfer.add_argument("--shard", metavar="N|all", help="of one of several shards, or of all, from now on")
+    commands.add_parser("spread", help="have the shards led by different nodes again")
     commands.add_parser("snapshot", help="write a checkpoint of the node that is asked, now")
     each = commands.add_parser("each", help="send a command to every node: what is each node's own, users for example")
     each.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")

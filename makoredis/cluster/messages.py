@@ -174,6 +174,13 @@ class TurnedAway(Wire, tag=25):
     sequence: int
 
 
+class Followed(Wire, tag=40):
+    """From a shard's leader: its group has reached the goal of this configuration (`cluster.membership`)."""
+
+    shard: int
+    number: int
+
+
 ShardPeerMessage = ToShard | ToCoordinator | Announced | Submit | Submitted | TurnedAway
 PeerMessage = (
     Hello
@@ -193,6 +200,7 @@ PeerMessage = (
     | Submit
     | Submitted
     | TurnedAway
+    | Followed
 )
 
 encode_peer_message = wire_encode

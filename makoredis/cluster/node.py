@@ -13,9 +13,9 @@ from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.clocks import PeerClocks
 from makoredis.cluster.host import ShardHost, Token
 from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, leftovers, load_table
-from makoredis.cluster.members import with_notes
-from makoredis.cluster.membership import Membership
-from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Hello, PeerMessage, ShardPeerMessage
+from makoredis.cluster.members import preferred_leader, with_notes
+from makoredis.cluster.membership import Group, Membership, ShardMembership
+from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Followed, Hello, PeerMessage, ShardPeerMessage
 from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
 from makoredis.cluster.shard_loading import load_replica
@@ -23,7 +23,7 @@ from makoredis.cluster.shards import Shards
 from makoredis.cluster.slots import SlotMap
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
 from makoredis.cluster.transport import Poller, Transport
-from makoredis.consensus.core import Core, CoreConfig, ElectionRule, Limits, Outgoing
+from makoredis.consensus.core import CoreConfig, ElectionRule, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, HardState, Role, SnapshotMetadata
@@ -181,7 +181,8 @@ class Node:
             SnapshotReceiver(self.host, self.store, self._table, self.checkpointer),
         )
         self.host.snapshots = self.snapshots
-        self.membership = Membership(self.settings.id, self.host, self.settings.addresses, self._dial)
+        settings = self.settings
+        self.membership = Membership(settings.id, self.host, settings.addresses, self._dial, self._report_followed)
         self.host.applied_index = self._table.checkpoint.index
         if self.settings.shards > 1:
             self._load_shards(progress)
@@ -270,8 +271,9 @@ class Node:
             shards.snapshot.local[shard] = load_replica(reader, table, self._make_space(), shards.knowledge, progress)
             for ops in leftovers(reader, table):
                 self.store.write_ops(ops, sync=False)
-            members = settings.members
-            preferred = members[(shard - 1) % len(members) if settings.spreads_leaders else 0] if members else None
+            metadata = table.checkpoint.metadata
+            assert metadata is not None, "the first start has written one"
+            preferred = preferred_leader(metadata.configuration, shard, is_spread=settings.spreads_leaders)
             core, log, size = self._load_core(shard, table, preferred)
             replica = ShardReplica(
                 shard,
@@ -288,6 +290,9 @@ class Node:
             replica.log_bytes = size
             replica.applied_index = table.checkpoint.index
             shards.replicas[shard] = replica
+            self.membership.shards[shard] = ShardMembership(
+                settings.id, shard, replica, is_spread=settings.spreads_leaders
+            )
             checkpointer = ShardCheckpointer(replica, self.store, table)
             replica.snapshots = snapshots = Snapshots(
                 SnapshotSender(replica, self.store, checkpointer),
@@ -353,6 +358,12 @@ class Node:
         if self.transport is not None:
             self.transport.set_peers(addresses)
 
+    def _report_followed(self, node: NodeId, shard: ShardId, number: int) -> None:
+        if node == self.settings.id:
+            self.membership.followed(shard, number)
+        else:
+            self._send_one(node, Followed(shard, number))
+
     def client_addresses(self) -> dict[NodeId, tuple[str, int]]:
         """Where the members listen for clients, as far as it is known."""
         transport = self.transport
@@ -373,6 +384,8 @@ class Node:
         elif type(message) in _SHARD_MESSAGES:
             if self.shards is not None:
                 self.shards.peer_message(sender, message)  # type: ignore[arg-type]
+        elif type(message) is Followed:
+            self.membership.followed(ShardId(message.shard), message.number)
         elif self.forwarding is not None:
             self.forwarding.peer_message(sender, message)
 
@@ -473,17 +486,18 @@ class Node:
 
     def _hand_over(self) -> None:
         """A leader that cannot write has its shards led by replicas that can."""
-        for core in [self.host.core, *(replica.core for replica in self.replicas())]:
-            self._hand_over_one(core)
+        groups: list[Group] = [self.host, *self.replicas()]
+        for group in groups:
+            self._hand_over_one(group)
 
-    def _hand_over_one(self, core: Core) -> None:
-        status = core.status()
+    def _hand_over_one(self, group: Group) -> None:
+        status = group.core.status()
         if status.role is not Role.LEADER or status.transferring_to is not None:
             return
         for node, peer in status.peers.items():
             if peer.is_caught_up and status.configuration.may_lead(node):
                 self.log("warning", f"the disk is full: node {node} is asked to lead")
-                self.host.transfer_leadership(node)
+                group.transfer_leadership(node)
                 return
 
     def serves(self) -> bool:

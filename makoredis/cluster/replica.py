@@ -94,6 +94,18 @@ class ShardReplica(LogOwner):
         participant = self.participant
         return participant is not None and participant.is_serving and self._payload is None
 
+    def is_settled(self) -> bool:
+        """Whether this replica leads, and a majority has the first entry of its leadership."""
+        return self.participant is not None and self.participant.is_serving
+
+    def transfer_leadership(self, node: NodeId) -> None:
+        """Hands over. What was executed in this turn goes before.
+
+        Raises: NotLeader, Busy, ClientError.
+        """
+        self.propose()
+        self.core.transfer_leadership(node)
+
     def has_lease(self) -> bool:
         """Whether nobody else can lead."""
         return self.core.lease_valid() and not self.core.is_transferring()

@@ -119,9 +119,9 @@ class ShardCheckpointer:
             return
         self.is_requested, self.is_running = False, True
         replica.log_bytes = 0
-        # The core may not know the entry any more; the members are always the same ones.
+        # The core may not know the entry any more. Then it gives later members, who are chosen as well.
         term = replica.log.terms.term_at(index)
-        metadata = SnapshotMetadata(Index(index), term, replica.core.status().configuration)
+        metadata = SnapshotMetadata(Index(index), term, replica.core.configuration_at(Index(index)))
         self._capture = _Capture(local, metadata, self.table.replacement_writer())
 
     def _proceed(self, capture: _Capture, until: float) -> None:

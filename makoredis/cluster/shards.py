@@ -103,6 +103,12 @@ class Shards:
         """When the leader of a shard was last heard of, monotonic seconds."""
         self.resolve_after_us = RESOLVE_AFTER_US
         """For the participants of this node."""
+        self.fresh_at = 0.0
+        """Everything that was known to be final then is in the snapshot; monotonic seconds."""
+        self._final = (0, 0.0)
+        """What was known to be final when `fresh_at` was looked at last, and when."""
+        self._announcers: dict[int, tuple[int, int]] = {}
+        """By shard, who has announced the watermark of its latest leadership, as (leader, term)."""
         self._now = 0.0
         self._announced_at = 0.0
         self._watermarks: dict[int, Watermark] = {}
@@ -148,6 +154,9 @@ class Shards:
                 replica.participant.tick(self.wall_us)
         self.coordinator.tick(self.wall_us)
         self.knowledge.forget()
+        if self.snapshot.ts >= self._final[0]:
+            self.fresh_at = self._final[1]
+            self._final = (self.knowledge.global_ts, self._now)
         if self._now - self._announced_at >= ANNOUNCE_SECONDS:
             self._announced_at = self._now
             for shard, watermark in list(self._watermarks.items()):
@@ -159,8 +168,14 @@ class Shards:
     # -- requests of clients
 
     def leader_of(self, shard: ShardId) -> tuple[int, int]:
-        """Who leads a shard (0: unknown), and its term."""
+        """Who leads a shard (0: unknown), and its term.
+
+        A node that is no member, or lags, knows it from the leader's announcements.
+        """
         replica = self.replicas[shard]
+        announced = self._announcers.get(shard, (0, 0))
+        if announced[1] > replica.term or (announced[1] == replica.term and replica.leader is None):
+            return announced
         return replica.leader or 0, replica.term
 
     def submit(self, shard: ShardId, ticket: Ticket, part: Part) -> bool:
@@ -209,7 +224,7 @@ class Shards:
     def peer_message(self, sender: NodeId, message: ShardPeerMessage) -> None:
         """Another node says something about shards."""
         if type(message) is Announced:
-            self._hear(message.watermark)
+            self._hear(sender, message.watermark)
         elif type(message) is ToShard:
             self._for_shard(ShardId(message.shard), _decode_for_shard(message.encoded))
         elif type(message) is ToCoordinator:
@@ -222,8 +237,10 @@ class Shards:
         elif type(message) is TurnedAway:
             self._turned.append(Ticket(self.node, message.incarnation, message.session, message.sequence))
 
-    def _hear(self, watermark: Watermark) -> None:
+    def _hear(self, sender: NodeId, watermark: Watermark) -> None:
         self.knowledge.hear(watermark)
+        if watermark.epoch > self._announcers.get(watermark.shard, (0, 0))[1]:
+            self._announcers[watermark.shard] = (int(sender), watermark.epoch)
         self.heard_at[watermark.shard] = self._now
 
     def _on_submit(self, sender: NodeId, message: Submit) -> None:
@@ -313,11 +330,11 @@ class Shards:
             self.send(peer, Announced(watermark))
 
     def _to_leader(self, shard: ShardId, message: Any) -> None:
-        leader = self.replicas[shard].leader
+        leader, _ = self.leader_of(shard)
         if leader == self.node:
             self._for_shard(shard, message)
-        elif leader is not None:
-            self.send(leader, ToShard(shard, wire_encode(message)))
+        elif leader:
+            self.send(NodeId(leader), ToShard(shard, wire_encode(message)))
 
     def _for_shard(self, shard: ShardId, message: Any) -> None:
         replica = self.replicas[shard]
@@ -336,4 +353,4 @@ class Shards:
 
     def is_settled(self) -> bool:
         """Whether every shard is known to have a leader."""
-        return all(replica.leader is not None for replica in self.replicas.values())
+        return all(self.leader_of(shard)[0] for shard in self.replicas)

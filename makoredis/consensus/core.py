@@ -277,6 +277,10 @@ class Core(Protocol):
         """
         ...
 
+    def prefer(self, node: NodeId | None) -> None:
+        """Who is to lead from now on whenever it can (`CoreConfig.preferred`)."""
+        ...
+
     def is_transferring(self) -> bool:
         """Whether this leader hands over at the moment, so that a proposal would be refused."""
         ...
@@ -307,6 +311,10 @@ class Core(Protocol):
 
     def snapshot_metadata(self, index: Index) -> SnapshotMetadata:
         """Describes the state after applying up to `index` (an applied one in memory, or the last compacted one)."""
+        ...
+
+    def configuration_at(self, index: Index) -> Configuration:
+        """The configuration in force at an index; where the log that is left begins later, the one in force there."""
         ...
 
     def compact(self, index: Index) -> None:

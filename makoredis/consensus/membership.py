@@ -35,8 +35,9 @@ class Membership:
         self.index, self.configuration = self._history[-1]
 
     def at(self, index: Index) -> Configuration:
-        """The configuration in force at an index not before the base."""
-        return next(configuration for begin, configuration in reversed(self._history) if begin <= index)
+        """The configuration in force at an index, or at the base if that is later."""
+        found = (configuration for begin, configuration in reversed(self._history) if begin <= index)
+        return next(found, self._history[0][1])
 
     def has_only_voter(self, node: NodeId) -> bool:
         """Whether, as far back as the log goes, nobody but this node ever had a vote."""

@@ -130,6 +130,9 @@ class Raft:
         quiesce.wake(self.state)
         transfer.begin(self.state, node)
 
+    def prefer(self, node: NodeId | None) -> None:
+        self.state.preferred = node
+
     def is_transferring(self) -> bool:
         return self.state.transfer_to is not None
 
@@ -211,6 +214,9 @@ class Raft:
 
     def snapshot_metadata(self, index: Index) -> SnapshotMetadata:
         return retention.snapshot_metadata(self.state, index)
+
+    def configuration_at(self, index: Index) -> Configuration:
+        return self.state.membership.at(index)
 
     def compact(self, index: Index) -> None:
         retention.compact(self.state, index)

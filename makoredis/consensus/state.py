@@ -116,6 +116,8 @@ class RaftState:
         self.config = config
         self.node = config.node
         self.limits = config.limits
+        self.preferred = config.preferred
+        """Whom a leader hands over to; may be changed while the group runs."""
         self.rng = rng
 
         base = snapshot or SnapshotMetadata(Index(0), Term(0), config.configuration)
@@ -360,7 +362,7 @@ class RaftState:
         ticks = self.config.election_ticks
         self.election_elapsed = 0
         self.election_timeout = ticks
-        if self.config.preferred != self.node:
+        if self.preferred != self.node:
             self.election_timeout += self.rng.randrange(ticks)
 
     def fail_forwarded_reads(self) -> None:

@@ -50,7 +50,7 @@ def tick(state: RaftState) -> None:
         if state.now - state.transfer_since >= state.config.election_ticks or state.transfer_to not in state.peers:
             state.transfer_to = None
         return
-    preferred = state.config.preferred
+    preferred = state.preferred
     if preferred is not None and preferred != state.node and _is_stable(state, preferred):
         state.preferred_retry_at = state.now + PREFERRED_RETRY_TIMEOUTS * state.config.election_ticks
         begin(state, preferred)

@@ -207,7 +207,6 @@ def test_what_is_not_supported_says_so(clients: list[Any]) -> None:
     one = clients[0]
     for words, text in (
         (["CLIENT", "TRACKING", "ON"], "client tracking is not supported"),
-        (["MAKO", "REMOVE", "3"], "cannot be changed by command yet"),
         (["WAIT", "2", "10"], "WAIT is supported for up to 1 replicas"),
     ):
         with pytest.raises(redis.ResponseError, match=text):

@@ -41,10 +41,11 @@ def _shards(server: "Server") -> list[_Shard]:
     if node.shards is None:
         return [_Shard(0, SLOT_COUNT - 1, node.host.leader, node.host.term, node.host.applied_index)]
     slots = node.shards.slots
-    return [
-        _Shard(*slots.slots_of(shard), replica.leader, replica.term, replica.applied_index)
-        for shard, replica in node.shards.replicas.items()
-    ]
+    found = []
+    for shard, replica in node.shards.replicas.items():
+        leader, term = node.shards.leader_of(shard)
+        found.append(_Shard(*slots.slots_of(shard), NodeId(leader) if leader else None, term, replica.applied_index))
+    return found
 
 
 def _database_of_slot(server: "Server", slot: int) -> Database:

@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import Busy, ClientError, NotLeader
 from makoredis.base.ids import NodeId
-from makoredis.cluster.members import Address, added, drained, notes_of, removed, replaced
+from makoredis.cluster.members import (
+    Address,
+    added,
+    drained,
+    leaving,
+    notes_of,
+    pinned,
+    removed,
+    replaced,
+    spread_pins,
+)
 from makoredis.consensus.core import ChangeRefused, Status
 from makoredis.consensus.types import Configuration
 from makoredis.server.commands.help import help_reply
+from makoredis.server.info_shards import shards_status
 from makoredis.server.routes import NO_REPLY, session_command
 from makoredis.server.session import ForwardKind, Request, Session
 from resp.replies import OK, Map
@@ -50,29 +61,9 @@ def mako_status(server: "Server", session: Session, *options: bytes) -> Any:
                     for node in sorted(status.configuration.members())
                 ],
             ),
-            (b"shards", _shards(server)),
+            (b"shards", shards_status(server)),
         ]
     )
-
-
-def _shards(server: "Server") -> list[Map]:
-    """Where there are several, who leads each of them, as this node knows it."""
-    shards = server.node.shards
-    if shards is None:
-        return []
-    return [
-        Map(
-            [
-                (b"id", shard),
-                (b"first_slot", shards.slots.slots_of(shard)[0]),
-                (b"last_slot", shards.slots.slots_of(shard)[1]),
-                (b"leader", replica.leader),
-                (b"term", replica.term),
-                (b"commit_index", replica.core.status().commit_index),
-            ]
-        )
-        for shard, replica in shards.replicas.items()
-    ]
 
 
 def _node_status(
@@ -124,11 +115,13 @@ def mako_add(server: "Server", session: Session, id: bytes, address: bytes) -> A
 @session_command("MAKO|REMOVE", "Removes a node from the cluster.")
 def mako_remove(server: "Server", session: Session, id: bytes) -> Any:
     node = _node_id(id)
-    return _change(server, session, [b"MAKO", b"REMOVE", id], lambda current: _without(current, node))
+    return _change(server, session, [b"MAKO", b"REMOVE", id], lambda current: _without(server, current, node))
 
 
-def _without(current: Configuration, node: NodeId) -> Configuration:
-    return removed(current, node) if node in current.members() else current
+def _without(server: "Server", current: Configuration, node: NodeId) -> Configuration:
+    if node not in current.members():
+        return current
+    return removed(current, node) if server.node.shards is None else leaving(current, node)
 
 
 @session_command("MAKO|REPLACE", "Replaces voters of the cluster by other nodes, in one change.")
@@ -157,17 +150,56 @@ def _split_replacement(words: Sequence[bytes]) -> tuple[list[NodeId], dict[NodeI
 
 
 @session_command("MAKO|TRANSFER", "Hands the leadership to a node.")
-def mako_transfer(server: "Server", session: Session, id: bytes) -> Any:
+def mako_transfer(server: "Server", session: Session, id: bytes, *shard: bytes) -> Any:
     _need_cluster(server)
     node = _node_id(id)
+    argv = [b"MAKO", b"TRANSFER", id, *shard]
+    if shard:
+        pins = dict.fromkeys(_shard_numbers(server, shard), int(node))
+        return _change(server, session, argv, lambda current: _led_by(current, node, pins))
     if not _may_change_here(server, session):
-        return _elsewhere(server, session, [b"MAKO", b"TRANSFER", id])
+        return _elsewhere(server, session, argv)
     status = server.node.host.core.status()
     if node != status.node and node in status.peers and node not in server.node.membership.successors(status):
         reason = "is drained" if node in notes_of(status.configuration).drained else "is not caught up"
         raise ClientError(f"ERR node {node} cannot lead: it {reason}")
     _try(lambda: server.node.host.transfer_leadership(node))
     return OK
+
+
+def _led_by(current: Configuration, node: NodeId, pins: dict[int, int]) -> Configuration:
+    """With shards that a node shall lead from now on. Raises: ClientError for one that may not."""
+    notes = notes_of(current)
+    if node in notes.drained:
+        raise ClientError(f"ERR node {node} cannot lead: it is drained")
+    if not current.may_lead(node):
+        raise ClientError(f"ERR node {node} may not lead: it is no voter, or a log witness")
+    return pinned(current, {**notes.pinned, **pins})
+
+
+def _shard_numbers(server: "Server", words: Sequence[bytes]) -> list[int]:
+    """`SHARD <number> | ALL`. Raises: ClientError."""
+    shards = server.node.shards
+    if shards is None:
+        raise ClientError("ERR this cluster has one shard: TRANSFER takes the id of a node alone")
+    if len(words) != 2 or words[0].upper() != b"SHARD":
+        raise ClientError("ERR syntax error")
+    if words[1].upper() == b"ALL":
+        return [int(shard) for shard in shards.replicas]
+    if not words[1].isdigit() or int(words[1]) not in shards.replicas:
+        raise ClientError(f"ERR there is no shard '{words[1].decode('latin-1')[:64]}'")
+    return [int(words[1])]
+
+
+@session_command("MAKO|SPREAD", "Has the shards led by different nodes again, as far as possible.")
+def mako_spread(server: "Server", session: Session) -> Any:
+    shards = server.node.shards
+    if shards is None:
+        raise ClientError("ERR this cluster has one shard: there is nothing to spread")
+    numbers = () if server.node.settings.spreads_leaders else [int(shard) for shard in shards.replicas]
+    return _change(
+        server, session, [b"MAKO", b"SPREAD"], lambda current: pinned(current, spread_pins(current, numbers))
+    )
 
 
 @session_command("MAKO|DRAIN", "Makes a node hand the leadership away and not lead until it is undrained.")
@@ -206,8 +238,10 @@ def mako_help(server: "Server", session: Session) -> Any:
         "    Remove a node.",
         "REPLACE <old-id> [<old-id> ...] <new-id>=<host:peer-port> [<new-id>=<host:peer-port> ...]",
         "    Replace voters by other nodes in one change, once these have caught up.",
-        "TRANSFER <id>",
-        "    Hand the leadership to a node.",
+        "TRANSFER <id> [SHARD <number>|ALL]",
+        "    Hand the leadership to a node: of the members, or of shards, which it then leads whenever it can.",
+        "SPREAD",
+        "    Have the shards led by different nodes again.",
         "DRAIN [<id>]",
         "    Make a node (default: this one) hand the leadership away, and not lead while others can.",
         "UNDRAIN [<id>]",
@@ -273,8 +307,6 @@ def _elsewhere(server: "Server", session: Session, argv: list[bytes]) -> Any:
 
 
 def _need_cluster(server: "Server") -> None:
-    if server.router is not None:
-        raise ClientError("ERR members and leaders of a cluster with several shards cannot be changed by command yet")
     if not server.node.is_replicated:
         raise ClientError("ERR this node is alone: start it with a configuration file that names more than one node")
 

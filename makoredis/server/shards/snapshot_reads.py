@@ -45,17 +45,21 @@ class SnapshotReads:
         return self.shards.snapshot.may_read_all(shard)
 
     def is_stale(self) -> bool:
-        """Whether some shard's leader has not been heard of for longer than `max_staleness_ms`."""
+        """Whether some shard's leader has not been heard of for longer than `max_staleness_ms`, or what was final then
+        is not here yet."""
         node, shards = self.server.node, self.shards
         oldest = node.now() - node.settings.max_staleness_seconds
-        return any(shards.heard_at.get(shard, 0.0) < oldest for shard in shards.slots.shards)
+        heard_at = min(shards.heard_at.get(shard, 0.0) for shard in shards.slots.shards)
+        return min(shards.fresh_at, heard_at) < oldest
 
     def refusal(self) -> ClientError | None:
         """Why READONLY sessions get no answer."""
         if not self.is_stale():
             return None
         limit_ms = int(self.server.node.settings.max_staleness_seconds * 1000)
-        return ClientError(f"STALE this replica has not heard of a shard's leader for more than {limit_ms} ms")
+        return ClientError(
+            f"STALE this replica lags, or has not heard of a shard's leader, for more than {limit_ms} ms"
+        )
 
     def values(self, names: Iterable[Name]) -> list[tuple[int, bytes, Value, int]]:
         """Database, key, value and deadline of those keys that exist. They must not be changed."""

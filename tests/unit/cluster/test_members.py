@@ -4,7 +4,22 @@ import pytest
 
 from makoredis.base.errors import ClientError
 from makoredis.base.ids import NodeId
-from makoredis.cluster.members import added, drained, notes_of, removed, replaced, step_to_goal, with_notes
+from makoredis.cluster.members import (
+    added,
+    drained,
+    following,
+    has_followed,
+    leaving,
+    notes_of,
+    numbered,
+    pinned,
+    preferred_leader,
+    removed,
+    replaced,
+    spread_pins,
+    step_to_goal,
+    with_notes,
+)
 from makoredis.consensus.membership import next_configuration, without_outgoing
 from makoredis.consensus.types import Configuration
 
@@ -82,3 +97,79 @@ def test_refusals() -> None:
     with pytest.raises(ClientError, match="nobody would be left to lead"):
         for node in THREE.voters:
             present = drained(present, node, is_drained=True)
+
+
+# -- several shards
+
+
+def follow(shard: Configuration, leading: Configuration, caught_up: tuple[NodeId, ...]) -> Configuration:
+    """What a shard's group comes to, step by step."""
+    while (target := following(shard, leading) or step_to_goal(shard, caught_up)) is not None:
+        step = next_configuration(shard, target)
+        shard = without_outgoing(step) if step.is_joint else step
+    return shard
+
+
+def test_a_shard_follows_an_addition_and_says_when_it_is_there() -> None:
+    leading = numbered(THREE, added(THREE, at(4)))
+    learning = follow(THREE, leading, ids(1, 2, 3))
+    assert (learning.voters, learning.learners, has_followed(learning, leading)) == (ids(1, 2, 3), ids(4), False)
+    voting = follow(learning, leading, ids(1, 2, 3, 4))
+    assert (voting.voters, voting.learners, has_followed(voting, leading)) == (ids(1, 2, 3, 4), (), True)
+    assert notes_of(voting).addresses[4] == ("host", 4)
+
+
+def test_a_removed_node_stays_a_member_until_the_shards_do_without_it() -> None:
+    leading = numbered(THREE, leaving(THREE, NodeId(3)))
+    assert leading.voters == ids(1, 2, 3) and notes_of(leading).goal == [1, 2]
+    assert leaving(leading, NodeId(3)) == leading, "asking again changes nothing"
+    assert not has_followed(THREE, leading)
+    shard = follow(THREE, leading, ids(1, 2, 3))
+    assert shard.members() == {1, 2} and has_followed(shard, leading)
+    done = step_to_goal(leading, ids(1, 2))
+    assert done is not None and (done.members(), notes_of(done).goal) == ({1, 2}, [])
+
+
+def test_an_addition_is_taken_back_from_the_shards_too() -> None:
+    asked = numbered(THREE, added(THREE, at(4)))
+    shard = follow(THREE, asked, ids(1, 2, 3))
+    taken_back = numbered(asked, leaving(asked, NodeId(4)))
+    assert notes_of(taken_back).goal == [1, 2, 3]
+    assert not has_followed(shard, taken_back)
+    shard = follow(shard, taken_back, ids(1, 2, 3))
+    assert shard.members() == {1, 2, 3} and has_followed(shard, taken_back)
+    done = step_to_goal(taken_back, ids(1, 2, 3))
+    assert done is not None and done.members() == {1, 2, 3}
+
+
+def test_what_a_shard_did_for_an_earlier_configuration_does_not_count_for_an_equal_later_one() -> None:
+    without = numbered(THREE, leaving(THREE, NodeId(3)))
+    shard = follow(THREE, without, ids(1, 2, 3))
+    again = numbered(without, added(without, at(3)))
+    assert notes_of(again).goal == [1, 2, 3]
+    shard_again = follow(shard, again, ids(1, 2, 3))
+    once_more = numbered(again, leaving(again, NodeId(3)))
+    assert has_followed(shard_again, again)
+    assert not has_followed(shard, once_more) and not has_followed(shard_again, once_more)
+
+
+def test_a_joint_configuration_is_not_followed() -> None:
+    waiting = replaced(THREE, ids(1, 2, 3), at(4, 5, 6))
+    target = step_to_goal(waiting, ids(4, 5, 6))
+    assert target is not None
+    assert following(THREE, numbered(waiting, next_configuration(waiting, target))) is None
+
+
+def test_shards_prefer_the_nodes_in_turn_except_where_somebody_has_named_one() -> None:
+    def led(configuration: Configuration) -> list[NodeId | None]:
+        return [preferred_leader(configuration, shard, is_spread=True) for shard in (1, 2, 3, 4)]
+
+    assert led(THREE) == [1, 2, 3, 1]
+    assert led(drained(THREE, NodeId(2), is_drained=True)) == [1, 3, 1, 3]
+    assert led(leaving(THREE, NodeId(1))) == [2, 3, 2, 3]
+    named = pinned(THREE, {1: 3, 4: 2})
+    assert led(named) == [3, 2, 3, 2]
+    assert led(drained(named, NodeId(3), is_drained=True)) == [1, 2, 1, 2]
+    assert preferred_leader(named, 1, is_spread=False) == 3 and preferred_leader(named, 2, is_spread=False) == 1
+    assert led(pinned(named, {})) == [1, 2, 3, 1]
+    assert spread_pins(THREE, (1, 2, 3, 4)) == {1: 1, 2: 2, 3: 3, 4: 1}

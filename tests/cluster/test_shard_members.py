@@ -1,0 +1,176 @@
+"""Members come and go, and leaderships move, by command and under load, where there are several shards."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from makoredis.admin.makoctl import main
+from tests.cluster.load import Load
+from tests.cluster.processes import Cluster, Node, wait_for
+from tests.cluster.test_membership import address, check, mako, plain, status, wait_for_load
+
+SETTINGS = {"shards": 3, "checkpoint_log_bytes": 20_000, "log_keep_bytes": 20_000, "disk_ballast_bytes": 0}
+
+
+def shards(node: Node) -> dict[int, dict[str, Any]]:
+    """The shards as one node sees them."""
+    found = {each["id"]: each for each in map(plain, plain(mako(node, "STATUS", "LOCAL"))["shards"])}
+    return {id: {**each, "replicas": list(map(plain, each["replicas"]))} for id, each in found.items()}
+
+
+def voters(node: Node) -> list[set[int]]:
+    """Of the members' group and of every shard, as a node knows them."""
+    of_shards = [
+        {replica["node"] for replica in shard["replicas"] if replica["role"] in (b"leader", b"voter")}
+        for shard in shards(node).values()
+    ]
+    members = {id for id, each in status(node)["nodes"].items() if each["role"] in (b"leader", b"voter")}
+    return [members, *of_shards]
+
+
+def wait_for_voters(node: Node, *ids: int) -> None:
+    wait_for(lambda: all(group == {*ids} for group in voters(node)), f"{ids} are the voters of every group")
+
+
+def leaders(node: Node) -> dict[int, int]:
+    return {id: shard["leader"] for id, shard in shards(node).items()}
+
+
+def wait_for_leaders(node: Node, expected: dict[int, int]) -> None:
+    wait_for(lambda: leaders(node) == expected, f"the shards are led as {expected}")
+
+
+def test_a_node_is_added_and_one_removed_under_load(tmp_path: Path) -> None:
+    with Cluster(tmp_path, joining=1, settings=SETTINGS).start() as cluster:
+        with Load([cluster[1], cluster[2], cluster[3]]) as load:
+            wait_for_load(load, 150)
+            cluster[4].start()
+            assert mako(cluster[2], "ADD", 4, address(cluster[4])) == b"OK"
+            wait_for_voters(cluster[4], 1, 2, 3, 4)
+            assert mako(cluster[2], "REMOVE", 3) == b"OK"
+            assert mako(cluster[2], "REMOVE", 3) == b"OK", "repeating it does nothing"
+            wait_for_voters(cluster[4], 1, 2, 4)
+            wait_for_load(load, 100)
+            check(cluster, load, [1, 2, 4])
+            cluster[3].kill()
+        # The new one counts: with it and one other there is a majority, after everybody was started again.
+        for id in (1, 2, 4):
+            cluster[id].kill()
+        cluster.start([1, 4])
+        wait_for_voters(cluster[4], 1, 2, 4)
+        check(cluster, load, [1, 4])
+
+
+def test_all_nodes_are_replaced_in_one_change(tmp_path: Path) -> None:
+    with Cluster(tmp_path, joining=3, settings=SETTINGS).start() as cluster:
+        old, new = [cluster[id] for id in (1, 2, 3)], [cluster[id] for id in (4, 5, 6)]
+        with Load(old) as load:
+            wait_for_load(load, 100)
+            words = [f"{node.id}={address(node)}" for node in new]
+            assert mako(cluster[1], "REPLACE", 1, 2, 3, *words) == b"OK"
+            for node in new[:2]:
+                node.start()
+            # One of the new ones does not run yet: the change waits, the cluster goes on, whoever dies and comes back.
+            victim = cluster.leader()
+            victim.kill()
+            wait_for_load(load, 50)
+            assert voters(next(node for node in old if node is not victim)) == [{1, 2, 3}] * 4
+            new[2].start()
+            victim.start()
+            assert mako(cluster[1], "REPLACE", 1, 2, 3, *words) == b"OK", "the command may be given again"
+            wait_for_voters(new[0], 4, 5, 6)
+            load.stop()
+        for node in old:
+            node.kill()
+        with Load(new) as more:
+            wait_for_load(more, 50)
+            check(cluster, more, [4, 5, 6])
+        assert load.acknowledged.items() <= cluster.wait_equal([4, 5, 6]).items()
+        assert load.errors == []
+
+
+@pytest.fixture(scope="module")
+def trio_of_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), settings=SETTINGS).start() as cluster:
+        yield cluster
+
+
+def test_leaderships_are_handed_over_and_spread_again(trio_of_nodes: Cluster) -> None:
+    cluster = trio_of_nodes
+    wait_for_leaders(cluster[1], {1: 1, 2: 2, 3: 3})
+    with Load(list(cluster.nodes.values())) as load:
+        assert mako(cluster[3], "TRANSFER", 2, "SHARD", 1) == b"OK"
+        wait_for_leaders(cluster[3], {1: 2, 2: 2, 3: 3})
+        assert mako(cluster[1], "TRANSFER", 3, "SHARD", "ALL") == b"OK"
+        wait_for_leaders(cluster[3], {1: 3, 2: 3, 3: 3})
+        wait_for_load(load, 30)
+        assert mako(cluster[2], "SPREAD") == b"OK"
+        wait_for_leaders(cluster[1], {1: 1, 2: 2, 3: 3})
+        wait_for_load(load, 30)
+        check(cluster, load, [1, 2, 3])
+
+
+def test_a_drained_node_does_not_lead_until_it_is_undrained(trio_of_nodes: Cluster) -> None:
+    cluster = trio_of_nodes
+    with Load(list(cluster.nodes.values())) as load:
+        wait_for_load(load, 30)
+        assert mako(cluster[1], "DRAIN", 2) == b"OK"
+        wait_for(lambda: 2 not in leaders(cluster[1]).values(), "node 2 leads no shard")
+        wait_for(lambda: status(cluster[1])["leader"] != 2, "nor the members")
+        with pytest.raises(redis.ResponseError, match="is drained"):
+            mako(cluster[1], "TRANSFER", 2, "SHARD", 3)
+        wait_for_load(load, 30)
+        assert mako(cluster[2], "UNDRAIN") == b"OK"
+        wait_for_leaders(cluster[1], {1: 1, 2: 2, 3: 3})
+        wait_for_load(load, 30)
+        check(cluster, load, [1, 2, 3])
+
+
+def test_a_learner_that_never_came_is_taken_back(trio_of_nodes: Cluster) -> None:
+    cluster = trio_of_nodes
+    assert mako(cluster[1], "ADD", 9, "127.0.0.1:1") == b"OK"
+    wait_for(lambda: all(each["goal"] == [1, 2, 3, 9] for each in shards(cluster[1]).values()), "it is known to all")
+    assert mako(cluster[2], "REMOVE", 9) == b"OK"
+    wait_for(lambda: set(status(cluster[1])["nodes"]) == {1, 2, 3}, "it is no member any more")
+    assert all({each["node"] for each in shard["replicas"]} == {1, 2, 3} for shard in shards(cluster[1]).values())
+
+
+def test_refusals(trio_of_nodes: Cluster) -> None:
+    for words, text in (
+        (("TRANSFER", "9", "SHARD", "1"), "may not lead"),
+        (("TRANSFER", "1", "SHARD", "4"), "there is no shard '4'"),
+        (("TRANSFER", "1", "SHARDS"), "syntax error"),
+        (("DRAIN", "9"), "node 9 is not a member"),
+    ):
+        with pytest.raises(redis.ResponseError) as caught:
+            mako(trio_of_nodes[2], *words)
+        assert text in str(caught.value)
+
+
+def test_makoctl(trio_of_nodes: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = trio_of_nodes
+
+    def makoctl(*words: str) -> str:
+        assert main(["--port", str(cluster[2].port), *words]) == 0, capsys.readouterr()
+        return capsys.readouterr().out
+
+    def look(*words: str) -> dict[int, dict[str, Any]]:
+        return {shard["id"]: shard for shard in json.loads(makoctl("--json", *words))["shards"]}
+
+    wait_for_leaders(cluster[1], {1: 1, 2: 2, 3: 3})
+    assert {id: shard["leader"] for id, shard in look("transfer", "3", "--shard", "all").items()} == {1: 3, 2: 3, 3: 3}
+    assert 3 not in {shard["leader"] for shard in look("drain", "3").values()}
+    look("undrain", "3")
+    assert {shard["leader"] for shard in look("spread").values()} == {1, 2, 3}
+    assert look("transfer", "1", "--shard", "2")[2]["leader"] == 1
+    shown = makoctl("status")
+    assert "SHARD  SLOTS        LEADER" in shown and "1 (pinned)" in shown and "1 2 3" in shown
+    look("spread")
+    for shard in look("status").values():
+        assert shard["answered_by"] == shard["leader"], "the leader says how its shard is"
+        assert [replica["lag"] is not None for replica in shard["replicas"]] == [True] * 3
+        assert shard["watermark_us"] > 0
