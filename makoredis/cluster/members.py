@@ -216,8 +216,7 @@ def wanted_voters(configuration: Configuration) -> set[NodeId]:
 
 
 def preferred_leader(configuration: Configuration, shard: int, *, is_spread: bool) -> NodeId | None:
-    """Who shall lead a shard: whom somebody has named; else, if leaders are to be spread, the nodes in turn, and if not,
-    the first one."""
+    """Who shall lead a shard: whom somebody has named; or the first node, or the nodes in turn if spread."""
     able = _able_to_lead(configuration)
     named = notes_of(configuration).pinned.get(shard)
     if named is not None and named in able:
