@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.repair and options.node is None:
             raise ConfigError("--repair needs --node NAME, of a file with several nodes")
         if len(file.nodes) > 1 and options.node is None and not options.check_config:
+            _refuse_for_all(options)
             return launch(file, Path(options.config))
         node = _pick_node(file, options.node)
         config, settings = configure(options, file, node), node_settings(file, node)
@@ -82,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check-config", action="store_true", help="only check the configuration")
     parser.add_argument("--version", action="version", version=f"makoredis {VERSION}")
     return parser
+
+
+def _refuse_for_all(options: argparse.Namespace) -> None:
+    """Raises: ConfigError for an option that means one node when all nodes of a file are started."""
+    given = [name for name in ("port", "bind", "dir", "durability") if getattr(options, name) is not None]
+    if given:
+        raise ConfigError(f"--{given[0]} is for one node; add --node NAME, or set it in {options.config}")
 
 
 def configure(options: argparse.Namespace, file: FileConfig, node: NodeConfig) -> Config:
