@@ -9,6 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from makoredis.base.errors import ClientError, Retryable
 from makoredis.base.ids import NodeId, ShardId
 from makoredis.cluster.messages import Consensus, PeerMessage, Submit, decode_peer_message, encode_peer_message
 from makoredis.cluster.replica import ShardReplica
@@ -23,6 +24,7 @@ from makoredis.storage.log import load_hard_states, load_log
 from makoredis.txn.in_hand import Reply
 from makoredis.txn.messages import Part
 from makoredis.txn.participant import Participant
+from makoredis.txn.replica import Replica as TxnReplica
 from makoredis.txn.requests import RequestRecord
 from tests.sim.cluster.node import Rows, SimulatedDisk
 from tests.sim.txn.workload import contents, program
@@ -40,6 +42,29 @@ class _Clock:
 
     def after(self, delay_us: int, action: Callable[[], None]) -> None:
         self.world.at(delay_us, action)
+
+
+class Replica(ShardReplica):
+    """With the machines under test."""
+
+    def __init__(self, machines: Machines, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.machines = machines
+
+    def _take_over(self) -> None:
+        wall_us = self.wall_us + self.clock_offset_us
+        self.participant = self.machines.recover(
+            self._following(),
+            self.term,
+            (),
+            self.snapshot.knowledge,
+            self.program,
+            self.rng,
+            wall_us,
+            self.machines.participant,
+        )
+        self.participant.is_synchronous = self.is_synchronous
+        self.snapshot.local[self.shard] = self.participant
 
 
 class Process:
@@ -69,10 +94,20 @@ class Process:
         slots = SlotMap(world.options.shards)
         incarnation = self.incarnation * 100 + self.id
         self.shards = Shards(NodeId(self.id), incarnation, slots, Keyspace, self._send, Random(0))
+        self._use(world.machines)
+        self.shards.resolve_after_us = world.options.resolve_after_us
         self.shards.peers = lambda: [NodeId(node.id) for node in world.nodes if node is not self]
         for shard in slots.shards:
             self.shards.replicas[shard] = self._load(shard)
         self.set_time()
+
+    def _use(self, machines: Machines) -> None:
+        """Has the machines under test take the places of the server's own."""
+        shards = self.shards
+        knowledge = shards.knowledge = machines.knowledge(shards.slots.shards)
+        shards.snapshot = machines.snapshot([TxnReplica(shard, Keyspace()) for shard in shards.slots.shards], knowledge)
+        patience_us = shards.coordinator.give_up_after_us
+        shards.coordinator = machines.coordinator(self.id, shards.incarnation, knowledge, patience_us)
 
     def _load(self, shard: ShardId) -> ShardReplica:
         loaded = load_log(self.rows, shard)
@@ -81,7 +116,8 @@ class Process:
         hard_state = load_hard_states(self.rows).get(shard, HardState())
         core = Raft(config, Random(self.rng.random()), hard_state, loaded.entries, None)
         offset_us = 2 * self.world.options.skew_us
-        replica = ShardReplica(
+        replica = Replica(
+            self.world.machines,
             shard,
             core,
             loaded.log,
@@ -192,6 +228,10 @@ class ClusterWorld(World):
         """The term of what was chosen, by shard and index."""
         super().__init__(seed, options, machines)
         self.groups = {}
+        if options.reconfigure_every_us:
+            self._again(options.reconfigure_every_us, self._reconfigure)
+        if options.hand_over_every_us:
+            self._again(options.hand_over_every_us, self._hand_over)
 
     def make_node(self, id: int) -> Process:
         return Process(self, id + 1, self.rng.randint(-self.options.skew_us, self.options.skew_us))
@@ -242,6 +282,79 @@ class ClusterWorld(World):
     def _restart(self, node: Any) -> None:
         if not node.is_up:
             node.start()
+
+    # -- members and leaders
+
+    def _leading(self, shard: int) -> Replica | None:
+        """Who believes that it leads a shard, in the latest term."""
+        replicas = [node.shards.replicas[ShardId(shard)] for node in self.nodes if node.is_up and not node.is_cut]
+        leaders = [replica for replica in replicas if replica.is_leader]
+        return max(leaders, key=lambda replica: replica.term, default=None)  # type: ignore[return-value]
+
+    def _reconfigure(self) -> None:
+        """A node loses its vote or its place in a shard, or gets one; the leader may be the one that goes."""
+        shard = self.rng.choice(self.shards)
+        leader = self._leading(shard)
+        if leader is not None:
+            configuration = leader.core.status().configuration
+            target = self._everybody(configuration) if self.is_calm else self._drawn(configuration)
+            if self._change(leader, configuration, target):
+                self.count("change of members")
+        self._again(50_000 if self.is_calm else self.options.reconfigure_every_us, self._reconfigure)
+
+    def _change(self, leader: Replica, configuration: Configuration, target: Configuration) -> bool:
+        """Has the leader change the members. Returns whether it does; somebody may not have caught up yet."""
+        if target == configuration:
+            return False
+        try:
+            leader.core.propose_configuration(target)
+        except (Retryable, ClientError):
+            return False
+        return True
+
+    def _drawn(self, configuration: Configuration) -> Configuration:
+        """Each node goes up or down a step, or stays; a majority of all keeps its vote."""
+        voters, learners = [], []
+        for node in map(NodeId, self.rng.sample(self.node_ids, len(self.node_ids))):
+            step = self.rng.choice([-2, -1, 0, 0, 0, 1, 1])
+            rank = 2 if node in configuration.voters else 1 if node in configuration.learners else 0
+            rank = min(2 if rank else 1, max(0, rank + step))
+            if rank == 2:
+                voters.append(node)
+            elif rank == 1:
+                learners.append(node)
+        missing = self.options.nodes // 2 + 1 - len(voters)
+        for node in [node for node in configuration.voters if node not in voters][: max(0, missing)]:
+            voters.append(node)
+            if node in learners:
+                learners.remove(node)
+        return Configuration(voters=tuple(sorted(voters)), learners=tuple(sorted(learners)))
+
+    def _everybody(self, configuration: Configuration) -> Configuration:
+        """On the way to all nodes having a vote again: learners first."""
+        known = {*configuration.voters, *configuration.learners}
+        strangers = [NodeId(node) for node in self.node_ids if node not in known]
+        if strangers:
+            return Configuration(configuration.voters, learners=tuple(sorted({*configuration.learners, *strangers})))
+        if not configuration.learners:
+            return configuration
+        promoted = self.rng.choice(configuration.learners)
+        learners = tuple(node for node in configuration.learners if node != promoted)
+        return Configuration(tuple(sorted([*configuration.voters, promoted])), learners=learners)
+
+    def _hand_over(self) -> None:
+        """A leadership goes to another node in order."""
+        leader = self._leading(self.rng.choice(self.shards))
+        if leader is not None:
+            voters = [node for node in leader.core.status().configuration.voters if node != leader.leader]
+            if voters:
+                try:
+                    leader.core.transfer_leadership(self.rng.choice(voters))
+                    self.count("hand-over")
+                except (Retryable, ClientError):
+                    self.count("refused hand-over")
+        if not self.is_calm:
+            self._again(self.options.hand_over_every_us, self._hand_over)
 
     # -- checks
 

@@ -293,12 +293,12 @@ FOCUS: dict[str, dict[str, Any]] = {
 """Options with which a rule matters often enough. Without the broken rule all is well with them too."""
 
 
-def is_noticed(name: str, seed: int) -> bool:
+def is_noticed(name: str, seed: int, *, is_cluster: bool = False) -> bool:
     """Whether a run with this mutation ends in a violation, or stops itself because of one."""
-    return bool(verdict(name, seed))
+    return bool(verdict(name, seed, is_cluster=is_cluster))
 
 
-def verdict(name: str, seed: int) -> str:
+def verdict(name: str, seed: int, *, is_cluster: bool = False) -> str:
     """What a run with this mutation ends with: a checker's verdict or a failed assertion; empty if all seems well.
 
     An accident, such as a key that is missing somewhere, is no verdict and ends the test.
@@ -306,6 +306,6 @@ def verdict(name: str, seed: int) -> str:
     from tests.sim.txn.run import Simulation
 
     try:
-        return "".join(Simulation(seed, MUTATIONS[name](), focus=FOCUS.get(name)).run()[:1])
+        return "".join(Simulation(seed, MUTATIONS[name](), is_cluster=is_cluster, focus=FOCUS.get(name)).run()[:1])
     except Fatal as error:
         return str(error)

@@ -232,11 +232,15 @@ class Simulation:
             is_synchronous=rng.random() < 0.2,
             resolve_after_us=rng.choice([300_000, 60_000, 15_000]),
         )
-        for name, value in (focus or {}).items():
-            setattr(self.options, name, value)
         if is_cluster:
             self.options.nodes = rng.choice([3, 3, 5])
             self.options.run_us = 2_500_000
+            members = Random(f"members {seed}")
+            self.options.reconfigure_every_us = members.choice([0, 0, 100_000, 300_000])
+            self.options.hand_over_every_us = members.choice([0, 0, 200_000])
+            self.options.calm_us += 2_000_000 * bool(self.options.reconfigure_every_us)
+        for name, value in (focus or {}).items():
+            setattr(self.options, name, value)
         self.world: World = (ClusterWorld if is_cluster else World)(seed, self.options, machines or Machines())
         self.history = History()
         self.is_over = False
@@ -283,7 +287,7 @@ class Simulation:
             world.run_until(self.options.run_us)
             self.is_over = True
             world.calm()
-            world.run_until(self.options.run_us + 3_000_000)
+            world.run_until(self.options.run_us + self.options.calm_us)
             self._read_everything()
             world.check_rest()
         except (Violation, AssertionError) as error:

@@ -59,10 +59,16 @@ class Options:
     """When participants ask each other for want of a decision; if soon, while the coordinator is still at it."""
     is_synchronous: bool = False
     """Whether locks are held until what they are for is durable."""
+    reconfigure_every_us: int = 0
+    """How often a shard's members change (only real cores have members)."""
+    hand_over_every_us: int = 0
+    """How often a leadership is handed over in order (the same)."""
     chosen_us: int = 4000
     checkpoints: float = 0.0
     """How likely a node begins one of a shard at a tick."""
     run_us: int = 1_500_000
+    calm_us: int = 3_000_000
+    """How long everything may take to be resolved after the faults."""
 
 
 @dataclass(slots=True)
