@@ -42,6 +42,8 @@ def main() -> int:
                 print(f"{kind} {seed}: {problems[:3] or 'nothing wrong'}\n  {story}", flush=True)
             if problems:
                 print(f"  repeat with: make sim SEED={seed} ARGS='--kind {kind}'", flush=True)
+            if seeds % 100 == 0:
+                print(f"{seeds} runs, up to seed {seed}; {failures} failed", flush=True)
     print(f"{seeds} runs, {seconds / 3600:.2f} simulated hours, {failures} failed")
     return 1 if failures else 0
 
