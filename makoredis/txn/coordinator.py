@@ -41,6 +41,8 @@ RESEND_AFTER_US = 50_000
 """An unanswered message goes out again after this."""
 PREPARE_TIMEOUT_US = 250_000
 """An attempt that is not prepared everywhere by then is given up and started again."""
+ORDERED_PATIENCE = 8
+"""So many times as long if it waits in queues: what it waits for moves on, and its place would be lost."""
 GIVE_UP_AFTER_US = 2_000_000
 """A transaction that has no outcome by then is answered as failed, or as unknown if it may have committed."""
 RETRY_AFTER_US = 5_000
@@ -182,7 +184,8 @@ class Coordinator:
         self._by_id[transaction.id] = transaction
         transaction.started_ts = self.now_us
         transaction.phase = _Phase.PREPARING
-        transaction.phase_ends_us = self.now_us + self.prepare_timeout_us
+        patience = ORDERED_PATIENCE if transaction.is_ordered else 1
+        transaction.phase_ends_us = self.now_us + self.prepare_timeout_us * patience
         transaction.votes, transaction.committed = {}, set()
         transaction.epochs = {
             shard: max(self.knowledge.epoch_of(shard), self._epochs.get(shard, 0)) for shard in transaction.parts
@@ -193,16 +196,19 @@ class Coordinator:
         transaction.resend_us = self.now_us + self.resend_after_us
         missing = [shard for shard in sorted(transaction.parts) if shard not in transaction.votes]
         for shard in missing[:1] if transaction.is_ordered else missing:
-            prepare = Prepare(
-                transaction.id,
-                self.node,
-                sorted(transaction.epochs.items()),
-                transaction.started_ts,
-                transaction.parts[shard],
-                transaction.is_read_only,
-                transaction.is_ordered,
-            )
-            self._messages.append((shard, prepare))
+            self._send_prepare(transaction, shard)
+
+    def _send_prepare(self, transaction: _Transaction, shard: int) -> None:
+        prepare = Prepare(
+            transaction.id,
+            self.node,
+            sorted(transaction.epochs.items()),
+            transaction.started_ts,
+            transaction.parts[shard],
+            transaction.is_read_only,
+            transaction.is_ordered,
+        )
+        self._messages.append((shard, prepare))
 
     def _on_prepared(self, transaction: _Transaction, vote: Prepared) -> None:
         if transaction.phase is not _Phase.PREPARING or vote.shard in transaction.votes:
@@ -294,6 +300,8 @@ class Coordinator:
         elif now_us >= transaction.resend_us:
             if transaction.phase is _Phase.PREPARING:
                 self._send_prepares(transaction)
+                for shard in transaction.votes:  # says that this coordinator is alive
+                    self._send_prepare(transaction, shard)
             elif transaction.phase is _Phase.COMMITTING:
                 self._send_commits(transaction)
 

@@ -562,6 +562,8 @@ class Participant:
         id = message.id
         known = self.prepared.get(id)
         if known is not None:
+            if known.inquiry is None:
+                known.deadline_us = self.now_us + self.resolve_after_us
             self._vote(known)
         elif dict(message.epochs)[self.shard] != self.epoch:
             self._refuse(message, Refusal.EPOCH)

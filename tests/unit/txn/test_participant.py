@@ -62,6 +62,18 @@ def test_a_frozen_vote_takes_no_commit_from_the_coordinator() -> None:
     assert ID in participant.prepared and not participant.outcomes
 
 
+def test_nobody_is_asked_while_the_coordinator_says_that_it_is_alive() -> None:
+    participant = fresh()
+    vote(participant)
+    for _ in range(5):
+        participant.now_us += participant.resolve_after_us * 2 // 3
+        participant.step(prepare())
+        participant.tick(participant.now_us)
+    assert not participant.take_output().to_shards
+    participant.tick(participant.now_us + participant.resolve_after_us)
+    assert participant.take_output().to_shards == [(1, Query(ID, 0, 3, 90))]
+
+
 def test_who_takes_part_alone_gives_up_on_a_silent_coordinator() -> None:
     """There is nobody to ask, so nobody's answer to wait for. The coordinator's late commit is refused."""
     participant = fresh()
