@@ -12,7 +12,7 @@ from makoredis.txn.messages import Aborted, Answer, Committed, Part, Prepare, Pr
 from makoredis.txn.pending import PendingTransaction
 from makoredis.txn.requests import Origin, RequestRecord
 from makoredis.txn.resolution import Inquiry
-from makoredis.txn.vectors import Vector
+from makoredis.txn.vectors import Vector, to_wire
 
 REFUSED_MAX = 100_000
 """Refused attempts that are remembered. Beyond it the oldest goes, and everything that started before it is refused."""
@@ -79,6 +79,11 @@ class PreparedTransaction:
     """Set when the vote is frozen."""
     may_vote: bool = True
     """Synchronous execution: whether the vote is durable."""
+
+    def vote(self, shard: int, epoch: int) -> Prepared:
+        """What to answer: yes."""
+        vector = to_wire(self.vector)
+        return Prepared(self.prepare.id, shard, epoch, self.proposal_ts, vector, self.results)
 
 
 def row_ts(written_ts: int, prepared: Iterable[PreparedTransaction], db: int, key: bytes) -> int:

@@ -59,7 +59,6 @@ from makoredis.txn.messages import (
     Fate,
     Part,
     Prepare,
-    Prepared,
     Query,
     Refusal,
     Refused,
@@ -618,12 +617,9 @@ class Participant:
             self._vote(transaction)
 
     def _vote(self, transaction: PreparedTransaction) -> None:
-        if not transaction.may_vote:
-            return
-        prepare = transaction.prepare
-        proposal_ts, vector = transaction.proposal_ts, to_wire(transaction.vector)
-        vote = Prepared(prepare.id, self.shard, self.epoch, proposal_ts, vector, transaction.results)
-        self._output.to_nodes.append((prepare.coordinator, vote))
+        if transaction.may_vote:
+            vote = transaction.vote(self.shard, self.epoch)
+            self._output.to_nodes.append((transaction.prepare.coordinator, vote))
 
     def _refuse(self, message: Prepare, reason: Refusal, moved: bytes = b"") -> None:
         refusal = Refused(message.id, self.shard, self.epoch, reason, moved)
