@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,9 +44,15 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECO
         time.sleep(0.02)
 
 
-def start_process(config: Path, name: str, log_path: Path, *options: str) -> "subprocess.Popen[bytes]":
-    """One node of a configuration file, with its output appended to a file."""
-    words = [sys.executable, "-u", "-m", "makoredis", "--config", str(config), "--node", name, *options]
+def start_process(
+    config: Path, name: str, log_path: Path, *options: str, run_by: Sequence[str] = ()
+) -> "subprocess.Popen[bytes]":
+    """One node of a configuration file, with its output appended to a file.
+
+    Args:
+        run_by: a command line that goes before that of the node, and becomes it.
+    """
+    words = [*run_by, sys.executable, "-u", "-m", "makoredis", "--config", str(config), "--node", name, *options]
     with log_path.open("ab") as log:
         return subprocess.Popen(
             words,
@@ -72,6 +78,9 @@ def note_output(error: BaseException | None, process: "subprocess.Popen[bytes] |
 class Node:
     """One process of a cluster."""
 
+    host = "127.0.0.1"
+    run_by: Sequence[str] = ()
+
     def __init__(self, cluster: "Cluster", id: int, ports: list[int], *, join: bool) -> None:
         self.cluster = cluster
         self.id = id
@@ -84,7 +93,7 @@ class Node:
 
     def start(self, *options: str) -> "Node":
         assert self.process is None
-        self.process = start_process(self.cluster.config, self.name, self.log_path, *options)
+        self.process = start_process(self.cluster.config, self.name, self.log_path, *options, run_by=self.run_by)
         return self
 
     def kill(self) -> None:
@@ -103,7 +112,7 @@ class Node:
 
     def client(self, **options: Any) -> "redis.Redis[bytes]":
         settings: dict[str, Any] = {"socket_timeout": 60, "retry": None, "single_connection_client": False, **options}
-        return redis.Redis(host="127.0.0.1", port=self.port, **settings)
+        return redis.Redis(host=self.host, port=self.port, **settings)
 
     def info(self, section: str) -> dict[str, Any]:
         with self.client() as client:
@@ -124,6 +133,8 @@ class Node:
 class Cluster:
     """Several nodes, and the configuration file that they share. As a context manager it leaves no process behind."""
 
+    node_class = Node
+
     def __init__(
         self, folder: Path, count: int = 3, joining: int = 0, settings: Mapping[str, Any] | None = None
     ) -> None:
@@ -137,7 +148,8 @@ class Cluster:
         self.config = folder / "cluster.yml"
         ports = free_ports(2 * (count + joining))
         self.nodes = {
-            id: Node(self, id, ports[2 * id - 2 : 2 * id], join=id > count) for id in range(1, count + joining + 1)
+            id: self.node_class(self, id, ports[2 * id - 2 : 2 * id], join=id > count)
+            for id in range(1, count + joining + 1)
         }
         self.settings = dict(settings or {})
         self.write_config()
@@ -147,6 +159,7 @@ class Cluster:
         for node in self.nodes.values():
             nodes[node.name] = {
                 "id": node.id,
+                "host": node.host,
                 "port": node.port,
                 "peer_port": node.peer_port,
                 "dir": str(node.data),

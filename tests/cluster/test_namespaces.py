@@ -1,0 +1,132 @@
+"""Faults of a real network: cables that are pulled, packets lost in one direction."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.cluster.namespaces import Network, NetworkedCluster, Unavailable
+from tests.cluster.processes import Node, wait_for
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    try:
+        with Network(3) as made:
+            yield made
+    except Unavailable as reason:
+        pytest.skip(f"no network namespaces: {reason}")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, network: Network) -> Iterator[NetworkedCluster]:
+    with NetworkedCluster(tmp_path, network) as running:
+        running.start()
+        yield running
+
+
+class Counters:
+    """Clients, one per node, that count up a key each: what was acknowledged must be there, nothing twice."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.acknowledged = dict.fromkeys((node.name for node in nodes), 0)
+        self.unknown = dict.fromkeys((node.name for node in nodes), 0)
+        """Sent, and the connection ended before the answer."""
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._count, args=(node,), daemon=True) for node in nodes]
+        for thread in self._threads:
+            thread.start()
+
+    def _count(self, node: Node) -> None:
+        while not self._stop.is_set():
+            try:
+                with node.client(single_connection_client=True, socket_timeout=20) as client:
+                    while not self._stop.is_set():
+                        self.unknown[node.name] += 1
+                        client.incr(f"count:{node.name}")
+                        self.unknown[node.name] -= 1
+                        self.acknowledged[node.name] += 1
+            except redis.RedisError:
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def wait_progress(self, nodes: list[Node], what: str) -> None:
+        """Waits until the clients of these nodes have got ten more answers each."""
+        before = dict(self.acknowledged)
+        wait_for(lambda: all(self.acknowledged[node.name] >= before[node.name] + 10 for node in nodes), what)
+
+    def check(self, cluster: NetworkedCluster) -> None:
+        found = cluster.wait_equal()
+        for name, acknowledged in self.acknowledged.items():
+            count = int(found.get(f"count:{name}".encode(), 0))
+            assert acknowledged <= count <= acknowledged + self.unknown[name], (name, count, self.acknowledged)
+
+
+def test_the_leader_whose_cable_is_pulled(cluster: NetworkedCluster, network: Network) -> None:
+    leader = cluster.leader()
+    others = cluster.followers()
+    counters = Counters(list(cluster.nodes.values()))
+    counters.wait_progress(list(cluster.nodes.values()), "all count")
+    network.unplug(leader.id)
+    counters.wait_progress(others, "the others go on with a new leader")
+    network.plug(leader.id)
+    counters.wait_progress(list(cluster.nodes.values()), "all count again")
+    counters.stop()
+    counters.check(cluster)
+
+
+def test_a_leader_that_hears_and_is_not_heard(cluster: NetworkedCluster, network: Network) -> None:
+    """Its followers elect another one; it hears of that, and follows."""
+    leader = cluster.leader()
+    others = cluster.followers()
+    counters = Counters(others)
+    for other in others:
+        network.lose(leader.id, other.id)
+    counters.wait_progress(others, "the others go on with a new leader")
+    for other in others:
+        network.find(leader.id, other.id)
+    counters.wait_progress(others, "all goes on")
+    counters.stop()
+    counters.check(cluster)
+
+
+def test_a_leader_that_is_heard_and_does_not_hear(cluster: NetworkedCluster, network: Network) -> None:
+    """Its heartbeats arrive, so nobody stands against it; without a majority's answers it must step down by itself."""
+    leader = cluster.leader()
+    others = cluster.followers()
+    counters = Counters(others)
+    for other in others:
+        network.lose(other.id, leader.id)
+    counters.wait_progress(others, "the others go on with a new leader")
+    for other in others:
+        network.find(other.id, leader.id)
+    counters.wait_progress(others, "all goes on")
+    counters.stop()
+    counters.check(cluster)
+
+
+def test_a_way_that_only_two_nodes_have_lost(cluster: NetworkedCluster, network: Network) -> None:
+    """Leader and one follower do not see each other, both see the third: there must be no end of elections."""
+    leader = cluster.leader()
+    cut, third = cluster.followers()
+    counters = Counters([leader, third])
+    network.lose(leader.id, cut.id)
+    network.lose(cut.id, leader.id)
+    counters.wait_progress([leader, third], "leader and third go on")
+    term = int(third.info("raft")["raft_term"])
+    wait_for(lambda: cut.info("raft")["raft_role"] != "follower", "the one that hears nothing stands for election")
+    counters.wait_progress([leader, third], "they go on")
+    assert int(third.info("raft")["raft_term"]) <= term + 1, "it is elected, or disturbs, again and again"
+    network.find(leader.id, cut.id)
+    network.find(cut.id, leader.id)
+    counters.wait_progress([leader, third], "all goes on")
+    counters.stop()
+    counters.check(cluster)
