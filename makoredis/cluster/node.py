@@ -392,7 +392,7 @@ class Node:
     def _shard_message(self, sender: NodeId, message: Consensus) -> None:
         replica = None if self.shards is None else self.shards.replicas.get(ShardId(message.shard))
         if replica is not None:
-            replica.core.step(sender, decode_message(message.encoded))
+            replica.step(sender, decode_message(message.encoded))
 
     def peer_connected(self, node: NodeId) -> None:
         if self.forwarding is not None:
@@ -526,6 +526,7 @@ class Node:
             self.host.is_held = False
             if self.shards is not None:
                 self.shards.tick_cores(elapsed)
+                self.shards.tick_due = self._ticked_at + self.settings.tick_seconds
 
     def tick(self) -> None:
         """About `tick_seconds` have passed."""

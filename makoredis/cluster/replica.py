@@ -14,11 +14,13 @@ from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.cluster.host import Disk, LogOwner, SnapshotTransfer
 from makoredis.cluster.shard_loading import ShardLoader
 from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
+from makoredis.consensus.messages import Message
 from makoredis.consensus.types import EntryKind, Role, SnapshotMetadata
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.log import ShardLog
 from makoredis.txn.entries import decode_payload
 from makoredis.txn.follower import Snapshot
+from makoredis.txn.gate import Gate
 from makoredis.txn.participant import Participant, Program
 from makoredis.txn.recovery import recover
 from makoredis.txn.replica import Replica
@@ -66,6 +68,10 @@ class ShardReplica(LogOwner):
         self.participant: Participant | None = None
         self.in_progress: set[Hashable] = set()
         """Tickets that the participant owes an answer."""
+        self.serving: Participant | None = None
+        """The participant, while it is known that transactions may run in place: until anything happens."""
+        self.voided: list[Gate] = []
+        """Gates that never open, because the leadership is lost."""
         self.turned: list[Hashable] = []
         """Tickets that it will not answer any more: the leadership is lost."""
         self.wall_us = 0
@@ -110,6 +116,24 @@ class ShardReplica(LogOwner):
         """Whether nobody else can lead."""
         return self.core.lease_valid() and not self.core.is_transferring()
 
+    def step(self, sender: NodeId, message: Message) -> None:
+        """A replica of another node says something."""
+        self.serving = None
+        self.core.step(sender, message)
+
+    def tick(self, elapsed: int) -> None:
+        """So many ticks of the core have passed."""
+        self.serving = None
+        self.core.tick(elapsed)
+
+    def look(self) -> Participant | None:
+        """The participant if transactions may run in place now: nobody else can have been elected."""
+        participant = self.participant
+        if participant is None or not self.is_serving() or participant.is_synchronous or not self.has_lease():
+            return None
+        self.serving = participant
+        return participant
+
     def perform(self) -> bool:
         """Does everything that the core has ready. Returns whether there was anything."""
         has_done = False
@@ -133,12 +157,14 @@ class ShardReplica(LogOwner):
         try:
             index = self.core.propose(self._payload)
         except Retryable:
+            self.serving = None
             return False  # again in the next turn, unless the leadership is lost until then
         self._payload = None
         participant.proposed(index)
         return True
 
     def _perform(self, ready: Ready) -> None:
+        self.serving = None
         if ready.role_change is not None:
             self._change_role(ready.role_change)
         self._carry_out(ready)
@@ -159,6 +185,7 @@ class ShardReplica(LogOwner):
         """What was executed and not chosen is forgotten; whether it is chosen after all, the next leader finds out."""
         if self.participant is not None:
             self.snapshot.local[self.shard], _ = self.participant.step_down()
+            self.voided += self.participant.take_output().voided
         self.participant = None
         self._payload = None
         self.turned += self.in_progress

@@ -29,6 +29,7 @@ from makoredis.cluster.slots import SlotMap
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.coordinator import Coordinator, Finished
 from makoredis.txn.follower import Snapshot
+from makoredis.txn.gate import Gate
 from makoredis.txn.in_hand import Output, Reply
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.messages import (
@@ -44,7 +45,7 @@ from makoredis.txn.messages import (
     Refusal,
     Refused,
 )
-from makoredis.txn.participant import RESOLVE_AFTER_US
+from makoredis.txn.participant import RESOLVE_AFTER_US, Participant
 from makoredis.txn.replica import Replica
 from makoredis.txn.requests import RequestRecord
 
@@ -117,6 +118,9 @@ class Shards:
         """By shard, incarnation and session: the last request that was taken in this leadership."""
         self._results: list[Reply | Finished] = []
         self._turned: list[Ticket] = []
+        self._voided: list[Gate] = []
+        self.tick_due = 0.0
+        """When the cores have to be told of the time again, monotonic seconds."""
 
     # -- time
 
@@ -136,6 +140,7 @@ class Shards:
             self._refresh(replica)
 
     def _refresh(self, replica: ShardReplica) -> None:
+        replica.serving = None
         participant = replica.participant
         if participant is not None:
             participant.now_us = self.wall_us
@@ -144,7 +149,7 @@ class Shards:
 
     def tick_cores(self, elapsed: int) -> None:
         for replica in self.replicas.values():
-            replica.core.tick(elapsed)
+            replica.tick(elapsed)
 
     def tick(self) -> None:
         """One heartbeat has passed."""
@@ -198,6 +203,20 @@ class Shards:
         request = RequestRecord(ticket.incarnation, ticket.session, ticket.sequence, ticket.sequence - 1, b"")
         participant.submit(ticket, part, request)
         return True
+
+    def serving(self, shard: ShardId) -> Participant | None:
+        """Who runs transactions of a shard in place; None: it is not led here, or must not now.
+
+        A gate that it hands out may be among `take_voided`; whoever waits there has to ask by `submit` then. Call it
+        when the request is there and the time that has passed is accounted for, never before.
+        """
+        replica = self.replicas[shard]
+        return replica.serving or replica.look()
+
+    def take_voided(self) -> list[Gate]:
+        """Gates that never open: what was run in place and waits there was taken back, or saw what was."""
+        voided, self._voided = self._voided, []
+        return voided
 
     def submit_own(self, shard: ShardId, part: Part) -> None:
         """A transaction of the node itself, which nobody waits for."""
@@ -276,6 +295,9 @@ class Shards:
             if replica.participant is not had:
                 self._forget_latest(shard)
                 self._refresh(replica)
+            if replica.voided:
+                self._voided += replica.voided
+                replica.voided = []
             turned, replica.turned = replica.turned, []
             for ticket in turned:
                 self._turn_away(ticket)  # type: ignore[arg-type]  # every ticket in progress is one of ours
@@ -299,6 +321,7 @@ class Shards:
             del self._latest[origin]
 
     def _route(self, shard: ShardId, replica: ShardReplica, output: Output) -> bool:
+        self._voided += output.voided
         for node, answer in output.to_nodes:
             if node == self.node:
                 self.coordinator.step(answer)

@@ -50,6 +50,9 @@ class Dispatcher:
 
         What it raises concerns `running`. An iterator can be handed in again then: the others' requests are in it.
         """
+        if self.server.router is not None:
+            self.server.router.direct.run(work)
+            return
         self._run_all(work)
         self._record_run()
 
@@ -144,7 +147,7 @@ class Dispatcher:
     def _prepare(self, session: Session) -> bool:
         """Readies the access for this session's next requests. Returns whether they may take the fast path."""
         self.begin(session)
-        if session.is_special or self.server.is_special or self.server.router is not None:
+        if session.is_special or self.server.is_special:
             return False
         return not self.server.node.is_replicated or self.server.forwarding.may_run_here(session)
 

@@ -87,6 +87,7 @@ class Session:
         "guard_term",
         "held",
         "held_bytes",
+        "held_shard",
         "id",
         "in_exec",
         "is_dirty_watch",
@@ -182,6 +183,8 @@ class Session:
         self.out: list[bytes] = []
         self.held: deque[Held] = deque()
         self.held_bytes = 0
+        self.held_shard = 0
+        """Where there are several shards: the one whose replies are held; 0: none, or the group's of all nodes."""
         self.unsent: deque[bytes | memoryview] = deque()
         self.unsent_bytes = 0
         self.writable_wanted = False

@@ -1,13 +1,12 @@
 """A shard's leader in one epoch: executes ahead of the log, takes part in cross-shard commits, and decides what may
 be shown (Mako §4, §5; design sections 8–11).
 
-Inputs: `tick`, `submit` or `is_free` and `commit`, `step`, `proposed` or `refused`, `chosen`, `settle` (after the
+Inputs: `tick`, `submit`, `step`, `proposed` or `refused`, `chosen`, `settle` (after the
 node's `Knowledge` has grown), `advance_to` (with the node's snapshot). Outputs: `take_entry` (to propose),
 `take_output` (messages, replies, a watermark to announce), and gates. Time comes in by `tick` and `now_us`.
 
 A transaction of this shard alone is run in one of two ways. `submit` queues it behind locks and answers with its
-ticket. Or the driver asks `is_free`, runs it on the keyspace itself, hands over what it did (`commit`) and lets the
-reply wait at the gate that it gets, or for what it has read at `gate_of`. If a gate is void, run its transaction again.
+ticket. Or the driver runs it on the keyspace itself (`in_place`), and lets the reply wait at a gate.
 
 Rules, each of which some test breaks on purpose:
 * A reply leaves only when every transaction whose effects it shows, its own included, is final.
@@ -25,7 +24,7 @@ is final: its watermark may wait for somebody prepared beside it, who waits for 
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from random import Random
 from typing import Any, ClassVar
 
@@ -34,7 +33,7 @@ from makoredis.data.access import Access
 from makoredis.data.effects import PutSlotTable, Undo
 from makoredis.data.slot_table import SlotTable
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
-from makoredis.txn.gate import Gate, JointGate, void
+from makoredis.txn.gate import Gate, void
 from makoredis.txn.handover import elsewhere
 from makoredis.txn.in_hand import (
     Outcome,
@@ -48,8 +47,9 @@ from makoredis.txn.in_hand import (
     Waiting,
     row_ts,
 )
+from makoredis.txn.in_place import InPlace
 from makoredis.txn.knowledge import Knowledge, Watermark
-from makoredis.txn.locks import KeyLock, LockTable
+from makoredis.txn.locks import LockTable
 from makoredis.txn.messages import (
     Abort,
     Aborted,
@@ -107,6 +107,7 @@ class Participant:
         """Whether the driver wants to hear of what has become final."""
         self.opening_index = 0
         self.requests = replica.requests
+        self.in_place = InPlace(self, rng)
         self.pending = PendingList(self.space, self.requests, replica.ts)
         self.locks = LockTable()
         self.prepared: dict[TransactionId, PreparedTransaction] = {}
@@ -175,21 +176,6 @@ class Participant:
                 self._unlock(owner)
                 return
 
-    def is_free(self, locks: Sequence[KeyLock]) -> bool:
-        """Whether a transaction that touches these may run now; if not, `submit` it."""
-        return not self.locks.is_blocked(locks) and not elsewhere(self.space, self.shard, locks)
-
-    def commit(self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None = None) -> Gate:
-        """Takes what a transaction did that was run in place, after `is_free`. Its reply waits at the gate."""
-        return self.gate_of_item(self._execute(access, locks, request))
-
-    def gate_of(self, locks: Sequence[KeyLock]) -> Gate | None:
-        """The gate of a reply that has looked at these; None if nothing it saw is pending."""
-        gates = [self.gate_of_item(item) for item in self.pending.seen_by(locks)]
-        if len(gates) > 1:
-            return JointGate(gates)
-        return gates[0] if gates else None
-
     @staticmethod
     def gate_of_item(item: PendingTransaction) -> Gate:
         """The gate that opens when a transaction is final."""
@@ -228,6 +214,7 @@ class Participant:
         self.closed_ts = self._closable_ts()
         self._last_entry_us = self.now_us
         self._proposing, self._turn = self._turn, []
+        self.in_place.entry_gate = None
         taken = self._taken = Proposed(0, self.closed_ts, self.facts, self.closed_sessions, self._votes)
         self.facts, self.closed_sessions, self._votes = [], [], []
         records = [item.record for item in self._proposing]
@@ -295,8 +282,9 @@ class Participant:
             has_voided = self._void()
         done = self.pending.settle(knowledge, self.chosen_index)
         for item in done:
-            if item.gate is not None:
-                item.gate.open()
+            gate = item.gate
+            if gate is not None and not gate.is_open:
+                gate.open()
         if self.reports:
             self._output.final += done
         if self.replica.notes_keys:
@@ -333,7 +321,7 @@ class Participant:
         later = self.pending.take_back(self.chosen_index)
         for item in everything:
             self.written.note(item.record.effects, self.clock.last)
-            if item.gate is not None and not item.is_final:
+            if item.gate is not None and not item.is_final and not item.gate.is_void:
                 self._output.voided += void(item.gate)
         replica = self.replica
         replica.ts = self.pending.kept_ts
@@ -452,7 +440,8 @@ class Participant:
                 return
             self._reply_after(submission, self.pending.seen_by(part.locks), results)
             return
-        item = self._execute(access, part.locks, None if request is None else request.answered(results))
+        seen = self.pending.seen_by(part.locks)
+        item = self.execute(access, seen, None if request is None else request.answered(results))
         if self.is_synchronous:
             item.lock_owner = submission
         self._reply_after(submission, [item], results)
@@ -462,15 +451,17 @@ class Participant:
         request, locks = submission.request, submission.part.locks
         seen = self.pending.seen_by(locks)
         if request is not None and any(lock.is_exclusive for lock in locks):
-            seen = [self._execute(self._access(), locks, request.answered(moved))]
+            seen = [self.execute(self._access(), seen, request.answered(moved))]
         elif not self.has_lease:
             self._output.replies.append(Turned(submission.ticket))
             return
         self._reply_after(submission, seen, moved)
 
-    def _execute(self, access: Access, locks: Sequence[KeyLock], request: RequestRecord | None) -> PendingTransaction:
-        """Makes a transaction of what was done on the keyspace."""
-        vector = vector_of(self.pending.seen_by(locks), self.knowledge)
+    def execute(
+        self, access: Access, seen: Iterable[PendingTransaction], request: RequestRecord | None
+    ) -> PendingTransaction:
+        """Makes a transaction of what was done on the keyspace, on top of what was seen there."""
+        vector = vector_of(seen, self.knowledge) if self.pending.has_bound else {}
         cross = CrossShard(None, to_wire(vector)) if vector else None
         ts = self.clock.tick(self.now_us)
         record_ = TransactionRecord(ts, access.effects, request, access.notices, access.messages, cross)

@@ -102,12 +102,35 @@ class PendingList:
         seen = {self.writers.get((lock.db, lock.key)) for lock in locks if lock.key is not None}
         seen.add(self.barrier)
         if self.handovers:
-            seen.update(self._handovers_of(locks))
+            seen.update(self._handovers_of(lock.key for lock in locks if lock.key is not None))
         return sorted((item for item in seen if item is not None), key=_position)
 
-    def _handovers_of(self, locks: Sequence[KeyLock]) -> list[PendingTransaction]:
+    @property
+    def has_bound(self) -> bool:
+        """Whether anything that is not final depends on other shards."""
+        return bool(self._bound)
+
+    def seen_on(self, names: Sequence[tuple[int, bytes]]) -> list[PendingTransaction]:
+        """The same for keys alone, as whoever runs in place names them. Of those that depend on nothing but their place
+        in the log, the last stands for all."""
+        if not self._plain and not self._bound:
+            return []
+        writers = self.writers
+        seen = {} if self.barrier is None else {self.barrier.position: self.barrier}
+        for name in names:
+            item = writers.get(name)
+            if item is not None:
+                seen[item.position] = item
+        if self.handovers:
+            seen.update((item.position, item) for item in self._handovers_of(key for _, key in names))
+        if len(seen) < 2:
+            return list(seen.values())
+        plain = max((position for position, item in seen.items() if not item.vector), default=0)
+        return [item for position, item in sorted(seen.items()) if item.vector or position == plain]
+
+    def _handovers_of(self, keys: Iterable[bytes]) -> list[PendingTransaction]:
         """By which some of these keys came here or left."""
-        positions = [position_of(lock.key) for lock in locks if lock.key is not None]
+        positions = [position_of(key) for key in keys]
         return [
             item
             for item in self.handovers

@@ -1,14 +1,18 @@
-"""What clients of this node wait for: one request per client at a time, so that a client's requests take effect in its
-order however many shards they go to. What a client has sent behind it waits in its backlog.
+"""What clients of this node wait for: one request, or one batch (`direct`), per client at a time, so that a client's
+requests take effect in its order however many shards they go to. What a client has sent behind it waits in its backlog.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from makoredis.base.ids import NodeId, ShardId
+from makoredis.base.record import wire_encode
 from makoredis.cluster.messages import Submit
 from makoredis.cluster.shards import Shards, Ticket
+from makoredis.server.session import Held
+from makoredis.server.shards.keys import Name, locks_on
+from makoredis.server.shards.operations import Run, decode_ran
 from makoredis.txn.coordinator import Finished, Verdict
 from makoredis.txn.in_hand import Reply
 from makoredis.txn.messages import Part
@@ -45,7 +49,8 @@ class Outstanding:
     on_finished: Settled | None = None
     asked: tuple[int, int] | None = None
     """Leader and term; None: nobody, or in vain."""
-    extra: dict[str, object] = field(default_factory=dict)
+    held: Held | None = None
+    """The place of the answer among the session's replies, if that goes on meanwhile; else it is blocked."""
 
 
 class Requests:
@@ -65,6 +70,32 @@ class Requests:
         outstanding = self._hold(session)
         outstanding.shard, outstanding.part, outstanding.on_answer = shard, part, on_answer
         self._send(outstanding)
+
+    def ask_batch(self, session: "Session", held: Held, shard: int) -> None:
+        """Has one shard run the commands of a request that has its place among the session's replies."""
+        request = held.requests[0]
+        assert request is not None
+        routes = self.server.routes
+        names: list[Name] = []
+        is_read_only = True
+        for argv in request.commands:
+            row = routes.find(argv).row
+            is_read_only = is_read_only and not row.is_write
+            names += [(request.database, key) for key in row.keys(argv)]
+        run = Run(request.protocol, [(request.database, argv) for argv in request.commands], is_read_only)
+        part = Part(wire_encode(run), locks_on(names, is_exclusive=not is_read_only))
+        outstanding = Outstanding(session, request.sequence, False, self.server.now, shard, part, held=held)
+        self.waiting[session.id, request.sequence] = outstanding
+        self._send(outstanding)
+
+    def _fill(self, outstanding: Outstanding, replies: list[bytes]) -> None:
+        """Puts replies where they belong."""
+        held, session = outstanding.held, outstanding.session
+        assert held is not None and held.requests[0] is not None and held.gate is not None
+        missing = len(held.requests[0].commands) - len(replies)
+        held.chunks[0] = b"".join(replies + replies[-1:] * missing)
+        session.held_bytes += len(held.chunks[0])
+        held.gate.open()
 
     def coordinate(
         self,
@@ -135,6 +166,9 @@ class Requests:
         session = outstanding.session
         if isinstance(result, Reply):
             session.seen_ts = max(session.seen_ts, result.ts)
+            if outstanding.held is not None:
+                self._fill(outstanding, decode_ran(result.results).replies)
+                return
             assert outstanding.on_answer is not None
             outstanding.on_answer(result.results, result.ts)
         elif result.verdict is Verdict.UNKNOWN:
@@ -181,7 +215,11 @@ class Requests:
                 continue
             if outstanding.since <= latest:
                 del self.waiting[key]
-                self.reply(outstanding.session, encode(UNKNOWN, outstanding.session.protocol))
+                unknown = encode(UNKNOWN, outstanding.session.protocol)
+                if outstanding.held is not None:
+                    self._fill(outstanding, [unknown])
+                else:
+                    self.reply(outstanding.session, unknown)
             elif outstanding.asked is None:
                 self._send(outstanding)
 

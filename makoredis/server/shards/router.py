@@ -23,6 +23,7 @@ from makoredis.server.commands.cluster import moved
 from makoredis.server.routes import NO_REPLY, Route
 from makoredis.server.session import ForwardKind
 from makoredis.server.shards import everything
+from makoredis.server.shards.direct import Direct
 from makoredis.server.shards.keys import Name, Reach, divide, locks_on, names_of, reach_of
 from makoredis.server.shards.operations import (
     Expire,
@@ -86,6 +87,7 @@ class Router:
         self.snapshot = SnapshotReads(server, shards)
         self.waiting = Waiting(server, self)
         self.reaches = {name: reach_of(route) for name, route in server.routes.by_name.items()}
+        self.direct = Direct(self)
 
     def takes(self, route: Route) -> bool:
         """Whether a command is about keys."""
@@ -302,7 +304,9 @@ class Router:
         while True:
             self.shards.end_turn()
             self.waiting.note(self.shards.take_touched())
-            if not self.requests.take() and not self.waiting.serve():
+            voided = self.shards.take_voided()
+            self.direct.ask_again(voided)
+            if not self.requests.take() and not self.waiting.serve() and not voided:
                 return
 
     def tick(self) -> None:

@@ -27,6 +27,7 @@ from makoredis.txn.participant import Participant
 from makoredis.txn.replica import Replica as TxnReplica
 from makoredis.txn.requests import RequestRecord
 from tests.sim.cluster.node import Rows, SimulatedDisk
+from tests.sim.txn.in_place import Waiter, ask_again, run_in_place, wait_at
 from tests.sim.txn.workload import contents, program
 from tests.sim.txn.world import EPOCH_US, Machines, Options, Violation, World
 
@@ -185,6 +186,7 @@ class Process:
         for result in self.shards.take_results():
             self.world.result(self, result)
         self.shards.take_turned()
+        ask_again(self.shards.take_voided())
         if self.snapshot.ts != before:
             self.world.check_snapshot(self, before)
         self.world.check_knowledge(self, self.shards.knowledge)
@@ -206,8 +208,8 @@ class Process:
         message = decode_peer_message(raw)
         receiver.set_time()
         if isinstance(message, Consensus):
-            core = receiver.shards.replicas[ShardId(message.shard)].core
-            core.step(NodeId(self.id), decode_message(message.encoded))
+            replica = receiver.shards.replicas[ShardId(message.shard)]
+            replica.step(NodeId(self.id), decode_message(message.encoded))
         else:
             receiver.shards.peer_message(NodeId(self.id), message)
 
@@ -251,11 +253,29 @@ class ClusterWorld(World):
         if leader == process.id:
             own = Ticket(process.id, request.incarnation, request.session, request.sequence)
             process.set_time()
-            process.shards.submit(ShardId(shard), own, part)
+            if self.is_first(request) and self._in_place(process, own, shard, part, request):
+                self.count("in place")
+            else:
+                process.shards.submit(ShardId(shard), own, part)
             process.flush()
         elif leader:
             message = Submit(shard, term, request.incarnation, request.session, request.sequence, part)
             process._send(NodeId(leader), message)
+
+    def _in_place(self, node: Any, ticket: Any, shard: int, part: Part, request: RequestRecord) -> bool:
+        process: Process = node
+        participant = process.shards.serving(ShardId(shard))
+        ran = None if participant is None else run_in_place(participant, part, request)
+        if participant is None or ran is None:
+            return False
+        results, gate = ran
+        reply = Reply(ticket, results, participant.clock.last)
+        number = self.asked[request.session, request.sequence]
+        wait_at(
+            gate,
+            Waiter(lambda: self.result(process, reply), lambda: self.submit(process, number, shard, part, request)),
+        )
+        return True
 
     def result(self, process: Process, result: Any) -> None:
         if isinstance(result, Reply):

@@ -6,6 +6,8 @@ from typing import Any
 from makoredis.base.errors import Fatal
 from makoredis.txn.coordinator import Coordinator
 from makoredis.txn.entries import ClosedEpochs
+from makoredis.txn.gate import Gate
+from makoredis.txn.in_place import InPlace
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.locks import LockTable
 from makoredis.txn.messages import Commit, Prepare
@@ -241,6 +243,58 @@ class ExecutesLateCopies(Participant):
         return super()._answer_again(submission, request)
 
 
+class PassesLocksInPlace(InPlace):
+    """What is run in place does not look at locks."""
+
+    def is_free(self, names: Any, *, is_exclusive: bool) -> bool:
+        return True
+
+
+class ShowsInPlaceAtOnce(InPlace):
+    """What was run in place is answered when it was executed."""
+
+    def commit(self, names: Any, request: Any = None) -> Any:
+        super().commit(names, request)
+        gate = Gate(0)
+        gate.open()
+        return gate
+
+
+class ReadsPendingInPlace(InPlace):
+    """What was read in place is answered at once, whoever wrote it."""
+
+    def gate_of(self, names: Any) -> Any:
+        return None
+
+
+class LosesVectorsInPlace(InPlace):
+    """What is run in place does not inherit what the pending writers of its keys depend on."""
+
+    def commit(self, names: Any, request: Any = None) -> Any:
+        return super().commit([], request)
+
+
+def in_place(kind: type[InPlace]) -> Machines:
+    """Participants with a broken way of running in place."""
+
+    class Broken(Participant):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.in_place = kind(self, self.rng)
+
+    return Machines(participant=Broken)
+
+
+class SharesGates(Participant):
+    """What was run in place and depends on other shards is answered when its own entry is chosen."""
+
+    def settle(self) -> None:
+        super().settle()
+        for item in self.pending.items:
+            if item.gate is not None and 0 < item.index <= self.chosen_index and not item.gate.is_open:
+                item.gate.open()
+
+
 def final_too_high(*arguments: Any) -> Participant:
     """Closes earlier epochs at a timestamp above what was promised."""
     participant = recover(*arguments)
@@ -273,6 +327,11 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "forget-outcomes": lambda: Machines(participant=ForgetsOutcomes),
     "row-past-vote": lambda: Machines(participant=ShowsRowsAsTheyAre),
     "late-copy": lambda: Machines(participant=ExecutesLateCopies),
+    "in-place-past-locks": lambda: in_place(PassesLocksInPlace),
+    "in-place-shown-at-once": lambda: in_place(ShowsInPlaceAtOnce),
+    "in-place-pending-read": lambda: in_place(ReadsPendingInPlace),
+    "in-place-shared-gate": lambda: Machines(participant=SharesGates),
+    "in-place-without-vector": lambda: in_place(LosesVectorsInPlace),
     "checkpoint-too-early": lambda: Machines(is_checkpoint_early=True),
 }
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -103,7 +103,8 @@ class Client:
         return True
 
     def _lists(self) -> None:
-        operations = self.simulation.draw_operations(self.rng)
+        led_here = list(self.node.participants) if self.rng.random() < 0.4 else []
+        operations = self.simulation.draw_operations(self.rng, led_here)
         event = self.simulation.history.invoke(self.process, operations, self.world.now_us)
         self._send(operations, {}, event)
 
@@ -260,11 +261,19 @@ class Simulation:
             self._generation += 1
         return self._values[key]
 
-    def draw_operations(self, rng: Random) -> list[Operation]:
+    def draw_operations(self, rng: Random, shards: Sequence[int]) -> list[Operation]:
+        """
+        Args:
+            shards: one of them alone; if there are none, any.
+        """
+        names = self.key_names()
+        if shards:
+            shard = rng.choice(shards)
+            names = [name for name in names if shard_of(name) == shard]
         writes = rng.choice([0.0, 0.5, 0.8])
         operations: list[Operation] = []
         for _ in range(rng.randint(1, 4)):
-            key = rng.choice(self.key_names())
+            key = rng.choice(names)
             is_write = rng.random() < writes
             operations.append(["append", key, self.next_value(key)] if is_write else ["r", key, None])
         return operations

@@ -23,6 +23,7 @@ from makoredis.txn.recovery import LogEntry, recover
 from makoredis.txn.replica import Replica
 from makoredis.txn.requests import RequestRecord
 from tests.sim.txn.checkpoints import Capture, Saved
+from tests.sim.txn.in_place import Waiter, ask_again, run_in_place, wait_at
 from tests.sim.txn.workload import contents, program, total
 
 LEASE_US = 60_000
@@ -160,6 +161,7 @@ class Node:
         participant = self.participants.pop(shard, None)
         if participant is not None:
             self.snapshot.local[shard], _ = participant.step_down()
+            ask_again(participant.take_output().voided)
             self.watermarks.pop(shard, None)
 
     def feed(self, shard: int, log: list[bytes], chosen: int) -> None:
@@ -210,6 +212,7 @@ class Node:
                 self.world.send_to_leader(self, target, query)
             for reply in output.replies:
                 self.world.answered(self, reply)
+            ask_again(output.voided)
             if output.watermark is not None:
                 self.watermarks[shard] = output.watermark
                 self.world.announce(self, output.watermark)
@@ -238,6 +241,8 @@ class World:
         self._sequence = 0
         self.tickets: dict[Hashable, Callable[[Any], None]] = {}
         self._known: dict[tuple[tuple[int, int], int], tuple[int, int]] = {}
+        self._asked: dict[int, int] = {}
+        """The last request of a session."""
         self.deaf: set[tuple[int, int]] = set()
         """(from, to): nothing arrives."""
         self.shards = range(1, options.shards + 1)
@@ -343,9 +348,36 @@ class World:
 
     def submit(self, client: Node, ticket: Hashable, shard: int, part: Part, request: RequestRecord) -> None:
         group = self.groups[shard]
-        if group.leader is not None:
+        is_own = group.leader == client.id and self.is_first(request)
+        if is_own and self._in_place(client, ticket, shard, part, request):
+            self.count("in place")
+        elif group.leader is not None:
             leader = self.nodes[group.leader]
             self.transmit(client, leader, self._submit, leader, ticket, shard, part, request)
+
+    def is_first(self, request: RequestRecord) -> bool:
+        """Whether a request was never asked before, and is to be run in place if it can."""
+        is_new = request.sequence > self._asked.get(request.session, 0)
+        self._asked[request.session] = max(request.sequence, self._asked.get(request.session, 0))
+        return is_new and self.rng.random() < 0.7
+
+    def _in_place(self, node: Node, ticket: Hashable, shard: int, part: Part, request: RequestRecord) -> bool:
+        participant = node.participants.get(shard)
+        if participant is None or not participant.is_serving or participant.is_synchronous:
+            return False
+        if not self.has_lease(shard, node):
+            return False
+        participant.now_us = node.wall_us()
+        ran = run_in_place(participant, part, request)
+        if ran is None:
+            return False
+        results, gate = ran
+        reply = Reply(ticket, results, participant.clock.last)
+        wait_at(
+            gate, Waiter(lambda: self.answered(node, reply), lambda: self.submit(node, ticket, shard, part, request))
+        )
+        node.flush()
+        return True
 
     def _submit(self, node: Node, ticket: Hashable, shard: int, part: Part, request: RequestRecord) -> None:
         if shard in node.participants:
