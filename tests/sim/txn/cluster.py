@@ -250,10 +250,11 @@ class ClusterWorld(World):
         process: Process = client
         self.asked[request.session, request.sequence] = ticket
         leader, term = process.shards.leader_of(ShardId(shard))
+        is_first = self.is_first(request)
         if leader == process.id:
             own = Ticket(process.id, request.incarnation, request.session, request.sequence)
             process.set_time()
-            if self.is_first(request) and self._in_place(process, own, shard, part, request):
+            if is_first and self._in_place(process, own, shard, part, request):
                 self.count("in place")
             else:
                 process.shards.submit(ShardId(shard), own, part)

@@ -348,8 +348,8 @@ class World:
 
     def submit(self, client: Node, ticket: Hashable, shard: int, part: Part, request: RequestRecord) -> None:
         group = self.groups[shard]
-        is_own = group.leader == client.id and self.is_first(request)
-        if is_own and self._in_place(client, ticket, shard, part, request):
+        may_run_here = self.is_first(request) and group.leader == client.id
+        if may_run_here and self._in_place(client, ticket, shard, part, request):
             self.count("in place")
         elif group.leader is not None:
             leader = self.nodes[group.leader]
