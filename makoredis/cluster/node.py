@@ -287,6 +287,7 @@ class Node:
                 settings.clock_offset_us_max,
             )
             replica.is_synchronous = settings.is_synchronous
+            replica.gathering.seconds = self.host.gathering.seconds
             replica.log_bytes = size
             replica.applied_index = table.checkpoint.index
             shards.replicas[shard] = replica
@@ -450,13 +451,17 @@ class Node:
             announcements = self._announcements + announcements
             self._announcements = []
         if self.shards is not None:
+            for replica in self.shards.replicas.values():
+                replica.gather(self.now())
             self.shards.end_turn()
         return announcements or host.executor.take_announcements()
 
     def is_gathering(self) -> bool:
         """Whether an entry waits for something that no event may end: turns have to go on."""
         host = self.host
-        return host.gathering.is_on and host.executor.has_entry()
+        if host.gathering.is_on and host.executor.has_entry():
+            return True
+        return self.shards is not None and any(replica.is_gathering() for replica in self.shards.replicas.values())
 
     def flush(self) -> None:
         """Sends what this turn has for the peers."""

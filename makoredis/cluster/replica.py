@@ -11,7 +11,8 @@ from random import Random
 
 from makoredis.base.errors import Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
-from makoredis.cluster.host import Disk, LogOwner, SnapshotTransfer
+from makoredis.cluster.gathering import Gathering
+from makoredis.cluster.host import ENTRY_TRANSACTIONS_WAIT, Disk, LogOwner, SnapshotTransfer
 from makoredis.cluster.shard_loading import ShardLoader
 from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
 from makoredis.consensus.messages import Message
@@ -74,6 +75,7 @@ class ShardReplica(LogOwner):
         """Gates that never open, because the leadership is lost."""
         self.turned: list[Hashable] = []
         """Tickets that it will not answer any more: the leadership is lost."""
+        self.gathering = Gathering()
         self.wall_us = 0
         self._serves_from = Index(0)
         self._payload: bytes | None = None
@@ -134,6 +136,17 @@ class ShardReplica(LogOwner):
         self.serving = participant
         return participant
 
+    def is_gathering(self) -> bool:
+        """Whether an entry waits for something that no event may end: turns have to go on."""
+        return self.gathering.is_on and self.participant is not None and self.participant.has_entry()
+
+    def gather(self, now: float) -> None:
+        """Ends the wait of the next entry if it has been long enough. A follower has none."""
+        if self.participant is None:
+            self.gathering.end()
+        elif self.gathering.is_on:
+            self.gathering.look(self.participant.turn_count(), now)
+
     def perform(self) -> bool:
         """Does everything that the core has ready. Returns whether there was anything."""
         has_done = False
@@ -150,6 +163,8 @@ class ShardReplica(LogOwner):
         participant = self.participant
         if participant is None or self.unwritten:
             return False  # the disk could not take another entry anyway; what waits becomes one
+        if self.gathering.is_on and participant.turn_count() < ENTRY_TRANSACTIONS_WAIT:
+            return False
         if self._payload is None:
             self._payload = participant.take_entry()
             if self._payload is None:
@@ -160,6 +175,7 @@ class ShardReplica(LogOwner):
             self.serving = None
             return False  # again in the next turn, unless the leadership is lost until then
         self._payload = None
+        self.gathering.end()
         participant.proposed(index)
         return True
 
@@ -208,7 +224,9 @@ class ShardReplica(LogOwner):
             return
         self.applied_index = ready.committed[-1].index
         if self.participant is not None:
+            before = len(self.participant.pending)
             self.participant.chosen(self.applied_index)
+            self.gathering.answered(before - len(self.participant.pending), self.participant.turn_count())
         else:
             replica = self._following()
             for entry in ready.committed:

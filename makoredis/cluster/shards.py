@@ -5,7 +5,9 @@ The pure machines in `makoredis.txn` say what to do; here it is done. Invariants
 * After `end_turn` no machine wants anything: what one of them says to another on this node has been heard.
 * A request of a client is at most once in progress at a leader. That a later leader does not execute it again is the
   matter of the table of requests (`makoredis.txn.requests`).
-* A watermark is announced as soon as it has moved, and again every `ANNOUNCE_SECONDS`, because frames may be lost.
+* A watermark is announced as soon as it has moved, if others may wait for it or no other will follow soon; else not
+  more often than every `ANNOUNCE_PAUSE_SECONDS`, since hearing of it costs a node as much as some ten requests. It is
+  announced again every `ANNOUNCE_SECONDS`, because frames may be lost.
 """
 
 from collections.abc import Callable
@@ -51,6 +53,8 @@ from makoredis.txn.requests import RequestRecord
 
 ANNOUNCE_SECONDS = 0.1
 """How often a watermark is announced that has not moved."""
+ANNOUNCE_PAUSE_SECONDS = 0.01
+"""How often one is announced that moves all the time, and that nobody waits for but readers of snapshots."""
 GIVE_UP_AFTER_US = 30_000_000
 """A transaction over several shards that has no outcome by then is answered with an error: about as long as a command
 for one shard is tried."""
@@ -114,6 +118,8 @@ class Shards:
         self._announced_at = 0.0
         self._watermarks: dict[int, Watermark] = {}
         """The last one of each shard that is led here."""
+        self._told: dict[int, tuple[int, float]] = {}
+        """By shard, the timestamp that was announced last, and when."""
         self._latest: dict[tuple[int, int, int], int] = {}
         """By shard, incarnation and session: the last request that was taken in this leadership."""
         self._results: list[Reply | Finished] = []
@@ -286,6 +292,7 @@ class Shards:
         """Performs what the machines want until none of them wants anything."""
         while self._perform():
             continue
+        self._announce_moved()
 
     def _perform(self) -> bool:
         has_done = False
@@ -335,8 +342,7 @@ class Shards:
         if output.watermark is not None:
             self._watermarks[shard] = output.watermark
             self.heard_at[shard] = self._now
-            self._announce(output.watermark)
-        return bool(output.to_nodes or output.to_shards or output.watermark)
+        return bool(output.to_nodes or output.to_shards)
 
     def _reply(self, replica: ShardReplica, ticket: Ticket, reply: Any) -> None:
         replica.in_progress.discard(ticket)
@@ -348,7 +354,19 @@ class Shards:
             message = Submitted(ticket.incarnation, ticket.session, ticket.sequence, reply.results, reply.ts)
             self.send(NodeId(ticket.node), message)
 
+    def _announce_moved(self) -> None:
+        """Announces what has moved and may be waited for, or was not told for long enough."""
+        for shard, watermark in self._watermarks.items():
+            told_ts, told_at = self._told.get(shard, (0, 0.0))
+            participant = self.replicas[ShardId(shard)].participant
+            if watermark.ts == told_ts or participant is None or participant.epoch != watermark.epoch:
+                continue
+            is_awaited = told_ts < participant.shared_ts or not participant.is_busy()
+            if is_awaited or self._now - told_at >= ANNOUNCE_PAUSE_SECONDS:
+                self._announce(watermark)
+
     def _announce(self, watermark: Watermark) -> None:
+        self._told[watermark.shard] = (watermark.ts, self._now)
         for peer in self.peers():
             self.send(peer, Announced(watermark))
 

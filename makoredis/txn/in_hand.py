@@ -48,6 +48,11 @@ class Output:
     final: list[PendingTransaction] = field(default_factory=list)
     """What has become final, in order, if the driver wants to tell somebody (`reports`)."""
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        is_silent = not (self.to_nodes or self.to_shards or self.replies)
+        return is_silent and self.watermark is None and not (self.voided or self.final)
+
 
 @dataclass(slots=True, eq=False)
 class Submission:

@@ -138,6 +138,8 @@ class Participant:
         self._taken: Proposed | None = None
         self._proposing: list[PendingTransaction] = []
         self._waiting: list[Waiting] = []
+        self.shared_ts = 0
+        """Of the last transaction over several shards: others wait for the watermark to get there."""
         self._wanted_ts = 0
         """Somebody waits for the watermark to get here."""
         self._last_entry_us = 0
@@ -184,14 +186,6 @@ class Participant:
             if item.is_final:
                 item.gate.open()
         return item.gate
-
-    def find_answer(self, incarnation: int, session: int, sequence: int) -> tuple[bytes, Gate | None] | None:
-        """What a request was answered that was executed, and what the answer waits for. None if it was not executed."""
-        answer = self.requests.find(incarnation, session, sequence)
-        if answer is None:
-            return None
-        pending = self.pending.of_request((incarnation, session, sequence))
-        return answer, self.gate_of_item(pending) if pending is not None else None
 
     def step(self, message: ShardMessage) -> None:
         """A message from a coordinator or another shard's leader."""
@@ -301,8 +295,19 @@ class Participant:
 
     def take_output(self) -> Output:
         """What has to be sent."""
-        output, self._output = self._output, Output()
+        output = self._output
+        if output.is_empty():
+            return output
+        self._output = Output()
         return output
+
+    def turn_count(self) -> int:
+        """Transactions that wait to be proposed."""
+        return len(self._turn)
+
+    def is_busy(self) -> bool:
+        """Whether the watermark will move again soon, for there is more to be chosen."""
+        return bool(self._entries or self._turn)
 
     # -- the end of a leadership
 
@@ -662,6 +667,7 @@ class Participant:
         effects = by_shard.get(self.shard, []) if by_shard else transaction.effects
         record_ = TransactionRecord(decision.ts, effects, cross=CrossShard(id, decision.vector, decision.effects))
         item = self._append(PendingTransaction(record_, vector))
+        self.shared_ts = max(self.shared_ts, decision.ts)
         self.outcomes[id] = Outcome(decision.ts, vector, decision.effects)
         if self.is_synchronous:
             item.lock_owner = id
