@@ -6,7 +6,7 @@ from makoredis.commands.registry import command
 from makoredis.data import events
 from makoredis.data.access import Access
 from makoredis.data.effects import Delete, PutValue
-from makoredis.data.encoding import encode_value
+from makoredis.data.encoding import encode_moved
 from makoredis.data.values import TYPE_NAMES
 from resp.replies import OK, Reply, Simple
 
@@ -72,7 +72,7 @@ def _rename(access: Access, source: bytes, destination: bytes, overwrites: bool)
     if is_taken and not overwrites:
         return False
     db = access.database.id
-    access.apply(PutValue(db, destination, encode_value(value), access.deadline(source)))
+    access.apply(PutValue(db, destination, encode_moved(value), access.deadline(source)))
     if is_taken:
         access.notify(events.NEW, b"new", destination)
     access.apply(Delete(db, source))
@@ -93,7 +93,7 @@ def copy(access: Access, source: bytes, destination: bytes, *options: bytes) -> 
     is_taken = target.get(destination) is not None
     if is_taken and not replaces:
         return 0
-    target.apply(PutValue(target.database.id, destination, encode_value(value), access.deadline(source)))
+    target.apply(PutValue(target.database.id, destination, encode_moved(value), access.deadline(source)))
     if is_taken:
         target.notify(events.NEW, b"new", destination)
     target.notify(events.GENERIC, b"copy_to", destination)
@@ -137,7 +137,7 @@ def move(access: Access, key: bytes, database: bytes) -> int:
     target = access.in_database(number)
     if target.get(key) is not None:
         return 0
-    target.apply(PutValue(target.database.id, key, encode_value(value), access.deadline(key)))
+    target.apply(PutValue(target.database.id, key, encode_moved(value), access.deadline(key)))
     access.apply(Delete(access.database.id, key))
     access.notify(events.GENERIC, b"move_from", key)
     target.notify(events.GENERIC, b"move_to", key)

@@ -3,14 +3,14 @@
 Byte strings are shared, everything else is copied by way of its encoding.
 """
 
-from makoredis.data.encoding import decode_value, encode_value
+from makoredis.data.encoding import decode_value, encode_moved
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Value
 
 
 def copy_value(value: Value) -> Value:
     """A value that shares nothing which can change."""
-    return value if type(value) is bytes else decode_value(encode_value(value))
+    return value if type(value) is bytes else decode_value(encode_moved(value))
 
 
 def copy_space(space: Keyspace) -> Keyspace:

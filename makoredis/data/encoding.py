@@ -39,6 +39,13 @@ def encode_value(value: Value) -> bytes:
     return b"Z" + _pack((value.members(0, len(value)), value.scores(0, len(value))))
 
 
+def encode_moved(value: Value) -> bytes:
+    """The bytes of a value that only changes its place (RENAME, COPY, MOVE): the other one answers OBJECT ENCODING as
+    this one does. `encode_value` has that found anew from the content, as Redis does for what it loads."""
+    form = value.form if isinstance(value, Hash | List | Set | SortedSet) else 0
+    return b"f%c" % form + encode_value(value) if form else encode_value(value)
+
+
 def encode_members(members: list[bytes]) -> bytes:
     """The bytes of a set with these members, all different, without building one."""
     return b"e" + _pack(members)
@@ -68,6 +75,13 @@ def _hash_with_deadlines(fields: dict[bytes, bytes], deadlines: dict[bytes, int]
     return value
 
 
+def _decode_moved(body: bytes) -> Value:
+    value = decode_value(body[1:])
+    assert isinstance(value, Hash | List | Set | SortedSet)
+    value.keep_form(body[0])
+    return value
+
+
 _DECODERS: dict[bytes, Any] = {
     b"r": bytearray,
     b"l": lambda body: List(_unpack_list(body)),
@@ -77,4 +91,5 @@ _DECODERS: dict[bytes, Any] = {
     b"z": lambda body: SortedSet(_unpack_scores(body)),
     b"Z": lambda body: SortedSet.in_order(*_unpack_ordered(body)),
     b"x": decode_stream,
+    b"f": _decode_moved,
 }

@@ -120,6 +120,15 @@ CASES: dict[str, list[Any]] = {
         "MEMORY USAGE a SAMPLES x",
         "MEMORY USAGE a FOO 1",
     ],
+    "encodings_of_what_moves": [
+        ["HSET", "h", "f", "x" * 65], "HSET h f v", "RENAME h h2", "OBJECT ENCODING h2", "COPY h2 h3",
+        "OBJECT ENCODING h3", "MOVE h3 1", "SELECT 1", "OBJECT ENCODING h3", "COPY h3 h4 DB 0", "SELECT 0",
+        "OBJECT ENCODING h4", "HSET h4 f2 v", "OBJECT ENCODING h4", "HDEL h4 f f2", "HSET h4 f v", "OBJECT ENCODING h4",
+        ["ZADD", "z", "1", "x" * 65, "2", "m"], ["ZREM", "z", "x" * 65], "RENAME z z2", "OBJECT ENCODING z2",
+        "COPY z2 z3", "OBJECT ENCODING z3", "RENAMENX z3 z4", "OBJECT ENCODING z4",
+        ["SADD", "s", "x" * 65, "1"], ["SREM", "s", "x" * 65], "RENAME s s2", "OBJECT ENCODING s2", "COPY s2 s3",
+        "OBJECT ENCODING s3", "SADD i 1 2", "COPY i i2", "OBJECT ENCODING i2", "SADD i2 3", "OBJECT ENCODING i2",
+    ],
     "memory_of_strings": list(
         chain.from_iterable(
             (["SET", "key", "x" * size], "MEMORY USAGE key") for size in (0, 1, 10, 44, 45, 60, 100, 300, 1000, 5000)

@@ -6,7 +6,7 @@ they are new ones each time. DIFFERENTIAL_EXAMPLES changes their number. What wa
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,6 @@ EXAMPLES = int(os.environ.get("DIFFERENTIAL_EXAMPLES", "10000"))
 
 _HASH_TABLES = (2, 4)
 """Types of payloads whose elements are in the order of Redis's hash table."""
-_COLLECTIONS = (2, 4, 5, 11, 16, 17)
-"""Types of payloads of hashes, sets and sorted sets."""
 
 
 def _payload(tree: Tree) -> object:
@@ -63,20 +61,10 @@ def _payload(tree: Tree) -> object:
     return payload[0] if payload[0] in _HASH_TABLES or len(payload) >= COMPRESSIBLE_BYTES else payload
 
 
-def _payload_of_moved(tree: Tree) -> object:
-    """The same, but of hashes, sets and sorted sets the kind at most: RENAME and COPY find their form anew."""
-    payload = _payload(tree)
-    return None if isinstance(payload, int) or (isinstance(payload, bytes) and payload[0] in _COLLECTIONS) else payload
-
-
-def _last(payload: Callable[[Tree], object]) -> list[Any]:
-    keys = (b"a", b"b", b"c", b"{t}1", b"{t}2", b"", b"g", b"d")
-    return [each for key in keys for each in (["TYPE", key], Request([b"DUMP", key], payload))]
-
-
-LAST = _last(_payload)
+_KEYS = (b"a", b"b", b"c", b"{t}1", b"{t}2", b"", b"g", b"d")
+LAST: list[Any] = [each for key in _KEYS for each in (["TYPE", key], Request([b"DUMP", key], _payload))]
 """Asked at the end of each sequence."""
-_LAST_OF_KIND: dict[str, list[Any]] = {"groups": [], "keys": _last(_payload_of_moved)}
+_LAST_OF_KIND: dict[str, list[Any]] = {"groups": []}
 """Other endings. Payloads of groups hold times, and consumers that only 7.2 creates."""
 
 

@@ -34,7 +34,7 @@ class PutValue(Wire, tag=3):
     db: int
     key: bytes
     encoded: bytes
-    """As `makoredis.data.encoding.encode_value` gives it."""
+    """As `encode_value` or `encode_moved` of `makoredis.data.encoding` gives it."""
     deadline_ms: int = 0
 
     def apply(self, space: Keyspace) -> Undo:

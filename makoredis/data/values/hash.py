@@ -14,6 +14,7 @@ from makoredis.data.values.field_index import FieldIndex
 from makoredis.data.values.scan_dict import ScanDict
 
 _UNKNOWN, _LISTPACK, _HASHTABLE = 0, 1, 2
+_WITH_DEADLINES = 4
 
 
 class Hash:
@@ -64,6 +65,17 @@ class Hash:
         if self._encoding == _HASHTABLE:
             return b"hashtable"
         return b"listpackex" if self.deadlines is not None else b"listpack"
+
+    @property
+    def form(self) -> int:
+        """What `encoding` knows, for `keep_form` of a copy; 0 for nothing yet."""
+        return self._encoding | (_WITH_DEADLINES if self.deadlines is not None else 0)
+
+    def keep_form(self, form: int) -> None:
+        """Makes a copy that was just decoded answer `encoding` as its original did."""
+        self._encoding = form & ~_WITH_DEADLINES
+        if form & _WITH_DEADLINES and self.deadlines is None:
+            self.deadlines = Deadlines()
 
     # -- changes, for effects only
 

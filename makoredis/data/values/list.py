@@ -26,6 +26,7 @@ _REBUILD_FROM = 64
 """Reinserting more elements than this rebuilds the list instead of looking for each place."""
 _QUICKLIST = -1
 _UNKNOWN = -2
+_FORM_UNKNOWN, _FORM_LISTPACK, _FORM_QUICKLIST = 0, 1, 2
 _COUNT_MAX = 1 << 16
 """No listpack of the allowed sizes holds so many elements."""
 
@@ -93,6 +94,20 @@ class List:
         if self.packed_bytes == _UNKNOWN:
             self._pack(config)
         return b"quicklist" if self.packed_bytes < 0 else b"listpack"
+
+    @property
+    def form(self) -> int:
+        """What `encoding` knows, for `keep_form` of a copy; 0 for nothing yet."""
+        if self.packed_bytes == _UNKNOWN:
+            return _FORM_UNKNOWN
+        return _FORM_QUICKLIST if self.packed_bytes < 0 else _FORM_LISTPACK
+
+    def keep_form(self, form: int) -> None:
+        """Makes a copy that was just decoded answer `encoding` as its original did."""
+        if form == _FORM_QUICKLIST:
+            self.packed_bytes = _QUICKLIST
+        elif form == _FORM_LISTPACK:
+            self.packed_bytes = entries_bytes(self) + HEADER_BYTES
 
     # -- changes, for effects only
 

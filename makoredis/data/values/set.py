@@ -48,6 +48,15 @@ class Set:
             self.convert(self.members, config)
         return _NAMES[self._encoding]
 
+    @property
+    def form(self) -> int:
+        """What `encoding` knows, for `keep_form` of a copy; 0 for nothing yet."""
+        return self._encoding
+
+    def keep_form(self, form: int) -> None:
+        """Makes a copy that was just decoded answer `encoding` as its original did."""
+        self._encoding = form
+
     # -- changes, for effects only
 
     def convert(self, added: Sequence[bytes], config: DataConfig) -> None:

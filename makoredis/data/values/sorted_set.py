@@ -14,6 +14,7 @@ from makoredis.data.values.scan_dict import ScanDict
 
 FLAT_MAX = 64
 """With more members than this a search from the front takes longer (1 µs) than the larger structure."""
+_FORMS = (None, False, True)
 
 
 class SortedSet:
@@ -208,6 +209,15 @@ class SortedSet:
         return len(self) <= config.zset_max_listpack_entries and all(
             len(member) <= config.zset_max_listpack_value for member in members
         )
+
+    @property
+    def form(self) -> int:
+        """What `encoding` knows, for `keep_form` of a copy; 0 for nothing yet."""
+        return _FORMS.index(self.is_skiplist)
+
+    def keep_form(self, form: int) -> None:
+        """Makes a copy that was just decoded answer `encoding` as its original did."""
+        self.is_skiplist = _FORMS[form]
 
     def encoding(self, config: DataConfig) -> bytes:
         """What OBJECT ENCODING answers."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from makoredis.base.record import Wire, field, wire_decoder, wire_encode
 from makoredis.commands.registry import WouldBlock
 from makoredis.data.access import Access
-from makoredis.data.encoding import decode_value, encode_value
+from makoredis.data.encoding import decode_value, encode_moved
 from makoredis.data.values import Value
 from resp.encode import encode
 
@@ -142,7 +142,7 @@ def fetch(access: Access, keys: list[tuple[int, bytes]]) -> list[Fetched]:
         database = access.space.databases[number]
         value = database.get(key)
         if value is not None:
-            found.append(Fetched(number, key, encode_value(value), database.expires.get(key, 0)))
+            found.append(Fetched(number, key, encode_moved(value), database.expires.get(key, 0)))
     return found
 
 

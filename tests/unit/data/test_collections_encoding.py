@@ -7,7 +7,7 @@ import pytest
 
 from makoredis.commands.registry import load
 from makoredis.data.access import Access
-from makoredis.data.encoding import decode_value, encode_value
+from makoredis.data.encoding import decode_value, encode_moved, encode_value
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.listpack import entry_bytes, is_int64
 from makoredis.data.values import Hash, List, Set
@@ -101,6 +101,43 @@ def test_a_list_is_a_listpack_up_to_8_kib_and_again_below_half(client: Client) -
     for _ in range(32):
         client("RPOP", "k")
     assert client.encoding() == b"listpack"
+
+
+def test_what_moves_keeps_its_form_and_what_is_loaded_finds_it_anew(client: Client) -> None:
+    long = "x" * 65
+    client("HSET", "hash", "field", long)
+    client("HSET", "hash", "field", "short")
+    client("SADD", "set", 1, long)
+    client("SREM", "set", long)
+    client("SADD", "words", 1, "word")
+    client("SREM", "words", "word")
+    client("ZADD", "zset", 1, long, 2, "member")
+    client("ZREM", "zset", long)
+    client("RPUSH", "list", "x" * 9000)
+    client("LPUSH", "list", *["y" * 99] * 60)
+    client("RPOP", "list")
+    client("HSET", "timed", "field", "value")
+    client("HEXPIRE", "timed", 10, "FIELDS", 1, "field")
+    client("HPERSIST", "timed", "FIELDS", 1, "field")
+    expected = {
+        "hash": (b"hashtable", b"listpack"),
+        "set": (b"hashtable", b"intset"),
+        "words": (b"listpack", b"intset"),
+        "zset": (b"skiplist", b"listpack"),
+        "list": (b"quicklist", b"listpack"),
+        "timed": (b"listpackex", b"listpack"),
+    }
+    for key, (before, loaded) in expected.items():
+        client("RENAME", key, "k")
+        assert client("OBJECT|ENCODING", "k") == before, key
+        client("COPY", "k", key)
+        assert client("OBJECT|ENCODING", key) == before, key
+        value = client.space.databases[0].get(b"k")
+        assert value is not None and not isinstance(value, bytes | bytearray)
+        again = decode_value(encode_value(value))
+        assert again.encoding(client.space.config) == loaded, key  # type: ignore[union-attr]
+        assert decode_value(encode_moved(again)) is not None
+        client("DEL", "k")
 
 
 def test_a_list_of_one_large_element_is_a_quicklist(client: Client) -> None:
