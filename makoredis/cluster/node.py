@@ -48,6 +48,8 @@ LOG_BYTES_MAX = 512 * 1024 * 1024
 """Of the log in memory while a live replica is behind or receives a snapshot: half a minute of full load."""
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 """Read and sent within one turn: some milliseconds."""
+DIRTY_BYTES = 200
+"""What one key in the list of keys that the next checkpoint has to write takes."""
 GATHER_SECONDS = 0.001
 """An entry waits no longer for clients who have just been answered; what a write takes."""
 CONGESTED_BYTES = 64 * 1024 * 1024
@@ -411,6 +413,13 @@ class Node:
         self.host.core.unreachable(node)
         for replica in self.replicas():
             replica.core.unreachable(node)
+
+    def memory_beside_data(self) -> int:
+        """About how many bytes the log, what waits for the disk, the storage engine and the list of what to write at the
+        next checkpoint take. They have limits of their own, and evicting keys would not make them smaller."""
+        cores = [self.host.core] if self.shards is None else [each.core for each in self.shards.replicas.values()]
+        log_bytes = sum(core.status().log_bytes for core in cores) + self.disk.queued_bytes
+        return log_bytes + self.store.engine.memory_bytes() + DIRTY_BYTES * sum(map(len, self.host.executor.dirty))
 
     def spaces(self) -> list[Keyspace]:
         """Where this node has keys: one for each shard."""

@@ -22,8 +22,9 @@ _TYPE_REPLIES = {kind: Simple(name) for kind, name in TYPE_NAMES.items()}
 def del_(access: Access, *keys: bytes) -> int:
     count = 0
     for key in keys:
-        if access.get(key) is not None:
+        if access.peek(key) is not None:
             access.apply(Delete(access.database.id, key))
+            access.database.forget_use(key)
             access.notify(events.GENERIC, b"del", key)
             count += 1
     return count

@@ -2,7 +2,7 @@
 
 makoredis has one representation per type; ENCODING answers which one Redis 7.2 would have chosen, since clients and
 their tests look at it. IDLETIME is exact for recently used keys and an upper bound of the truth for others (see
-`Database.last_use`). FREQ counts while `maxmemory-policy` is one for LFU, though nothing is ever evicted.
+`Database.last_use`). FREQ counts while `maxmemory-policy` is one for LFU.
 """
 
 from makoredis.base.errors import ClientError
@@ -74,7 +74,8 @@ def object_refcount(access: Access, key: bytes) -> int | None:
     if value is None:
         return None
     number = parse_int64(value) if isinstance(value, bytes) else None
-    return _SHARED_REFERENCES if number is not None and 0 <= number < _SHARED_INTEGERS else 1
+    is_shared = number is not None and 0 <= number < _SHARED_INTEGERS and access.space.config.shares_integers
+    return _SHARED_REFERENCES if is_shared else 1
 
 
 @command("OBJECT|IDLETIME", "Returns the time since the last access to an object.")

@@ -22,7 +22,6 @@ from makoredis.data import events
 from makoredis.data.access import WRONG_TYPE, Access
 from makoredis.data.effects import Delete, SetDeadline, SetString
 from makoredis.data.effects.strings import KEEP_DEADLINE
-from makoredis.data.keyspace import TOUCHED_MAX
 from resp.numbers import LongDouble
 from resp.replies import OK, Reply
 
@@ -55,7 +54,7 @@ def _put(access: Access, key: bytes, value: bytes, deadline_ms: int = 0) -> None
         access.peek(key)
     touched = database.touched
     touched[key] = access.now_ms
-    if len(touched) > TOUCHED_MAX:
+    if len(touched) > database.touched_max:
         database.forget_oldest_uses(access.now_ms)
     effect = SetString(database.id, key, value, deadline_ms)
     if access.notes_new:
@@ -75,7 +74,7 @@ def _put_all(access: Access, keys: tuple[bytes, ...], values: tuple[bytes, ...])
             _put(access, key, value)
         return
     database.touched.update(dict.fromkeys(keys, access.now_ms))
-    if len(database.touched) > TOUCHED_MAX:
+    if len(database.touched) > database.touched_max:
         database.forget_oldest_uses(access.now_ms)
     number = database.id
     effects = [SetString(number, key, value) for key, value in zip(keys, values)]

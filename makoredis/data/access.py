@@ -15,7 +15,7 @@ from makoredis.base.ids import SLOT_COUNT
 from makoredis.data import events
 from makoredis.data.effects import Delete, Effect, HashDelete, Undo
 from makoredis.data.effects.base import Forget
-from makoredis.data.keyspace import TOUCHED_MAX, Database, Keyspace
+from makoredis.data.keyspace import Database, Keyspace
 from makoredis.data.slots import slot_of
 from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
 
@@ -94,7 +94,7 @@ class Access:
         database = self.database
         touched = database.touched
         touched[key] = self.now_ms
-        if len(touched) > TOUCHED_MAX:
+        if len(touched) > database.touched_max:
             database.forget_oldest_uses(self.now_ms)
         if _OPENING_BRACE in key:
             value = database.slots[slot_of(key)].get(key)
@@ -206,6 +206,7 @@ class Access:
         """Deletes a key because its deadline has passed. On a replica only the leader's log may do that."""
         if not self.is_replica:
             self.apply(Delete(self.database.id, key))
+            self.database.forget_use(key)
             self.space.expired_count += 1
             self.notify(events.EXPIRED, b"expired", key)
 

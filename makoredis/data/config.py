@@ -21,5 +21,7 @@ class DataConfig:
     proto_max_bulk_len: int = 512 * 1024 * 1024
     counts_uses: bool = False
     """Whether OBJECT FREQ has an answer: an LFU policy is set."""
+    shares_integers: bool = True
+    """Whether OBJECT REFCOUNT shows small integers as shared: not while keys are evicted by their last use."""
     notify_events: int = 0
     """Which keyspace notifications are on: a mask of `makoredis.data.events` classes."""

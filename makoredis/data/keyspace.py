@@ -37,19 +37,26 @@ BLOCK_SLOTS = 128
 SLOT_KEYS_MAX = 1024
 TOUCHED_MAX = 1 << 16
 """Keys per generation of the record of last uses: some 6 MB."""
+TOUCHED_SHARE = 4
+"""While keys are evicted by their last use, a generation holds one in so many keys if that is more: the last quarter to
+half of all keys in use are told from the others."""
+_HEAP_FILL_MIN = 4
+"""A heap of deadlines with fewer than one in so many that count is rebuilt before it is sampled."""
+_VOLATILE_TRIES = 8
+"""Deadlines that are looked at for each key of a sample, as some of them are outdated."""
 
 Slot = dict[bytes, Value] | ScanDict[Value]
 
-_NO_KEYS: MappingProxyType[bytes, Value] = MappingProxyType({})
+_NO_KEYS: dict[bytes, Value] = MappingProxyType({})  # type: ignore[assignment]  # the place of every empty slot
 _OPENING_BRACE = ord("{")
 _SLOT_MASK = SLOT_COUNT - 1
-_BLANK = [_NO_KEYS] * SLOT_COUNT
-_HEAP_SLACK = 1024
+_BLANK: list[Slot] = [_NO_KEYS] * SLOT_COUNT
+_HEAP_SLACK = 64
 """Outdated deadlines that the heap may hold, beyond as many as there are live ones, before it is rebuilt."""
 
 
 class Database:
-    """One numbered database. All 16384 slots share one empty mapping until the first key is put."""
+    """One numbered database. All empty slots share one mapping."""
 
     __slots__ = (
         "_deadlines",
@@ -61,20 +68,27 @@ class Database:
         "expires",
         "hash_deadlines",
         "id",
+        "ranks_uses",
         "size",
         "slots",
         "touched",
+        "touched_max",
     )
 
     def __init__(self, id: int) -> None:
         self.id = id
-        self.slots: list[Slot] = _BLANK  # type: ignore[assignment]  # read-only until materialised
+        self.slots: list[Slot] = _BLANK
+        """Shared and not to be changed while `_is_blank`."""
         self.expires: dict[bytes, int] = {}
         self.hash_deadlines = Deadlines()
         self.size = 0
         self.block_sizes = [0] * (SLOT_COUNT // BLOCK_SLOTS)
         self.touched: dict[bytes, int] = {}
         """When keys were last used, Unix milliseconds; see `last_use`. Not part of the replicated state."""
+        self.touched_max = TOUCHED_MAX
+        """Entries of `touched` from which `forget_oldest_uses` is to be called."""
+        self.ranks_uses = False
+        """Whether keys are evicted by their last use, which is worth more memory."""
         self._touched_since_ms = 0
         self._touched_before: dict[bytes, int] = {}
         self._touched_before_since_ms = 0
@@ -82,12 +96,15 @@ class Database:
         self._deadlines: list[tuple[int, bytes]] = []
 
     def exchange(self, other: "Database") -> None:
-        """Exchanges all content with another database; the ids stay. Costs the same for any size."""
+        """Exchanges all content with another database; the ids stay, and what is noted of uses. Costs the same for any
+        size."""
         for name in self.__slots__:
-            if name != "id":
+            if name not in ("id", "ranks_uses"):
                 mine, theirs = getattr(self, name), getattr(other, name)
                 setattr(self, name, theirs)
                 setattr(other, name, mine)
+        if isinstance(other.touched, UseCounts) and not isinstance(self.touched, UseCounts):
+            self.touched = UseCounts(other.touched.rng)
 
     def get(self, key: bytes) -> Value | None:
         """The value of a key, whether past its deadline or not."""
@@ -98,13 +115,20 @@ class Database:
         deadline = self.expires.get(key)
         return deadline is not None and deadline <= now_ms
 
+    def make_room(self) -> None:
+        """Takes the memory that any number of keys needs, 128 KiB, before the first key does."""
+        if self._is_blank:
+            self.slots = _BLANK.copy()
+            self._is_blank = False
+
     def put(self, key: bytes, value: Value) -> Value | None:
         """Stores a value, leaving the deadline as it is. Returns the value that was there."""
         if self._is_blank:
-            self.slots = [{} for _ in range(SLOT_COUNT)]
-            self._is_blank = False
+            self.make_room()
         number = slot_of(key) if _OPENING_BRACE in key else crc_hqx(key, 0) & _SLOT_MASK  # slot_of, without the call
         slot = self.slots[number]
+        if slot is _NO_KEYS:
+            slot = self.slots[number] = {}
         old = slot.get(key)
         slot[key] = value
         if old is None:
@@ -121,12 +145,17 @@ class Database:
         if self._is_blank:
             return None
         number = slot_of(key)
-        value = self.slots[number].pop(key, None)
+        slot = self.slots[number]
+        if slot is _NO_KEYS:
+            return None
+        value = slot.pop(key, None)
         if value is None:
             return None
+        if not slot:
+            self.slots[number] = _NO_KEYS  # a dict does not shrink
         self.size -= 1
         self.block_sizes[number // BLOCK_SLOTS] -= 1
-        return value, self.expires.pop(key, 0)
+        return value, self.expires.pop(key, 0) if self.expires else 0
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> int:
         """Sets (0: clears) the deadline of an existing key. Returns the one it had, 0 for none."""
@@ -136,8 +165,7 @@ class Database:
         self.expires[key] = deadline_ms
         heappush(self._deadlines, (deadline_ms, key))
         if len(self._deadlines) > 2 * len(self.expires) + _HEAP_SLACK:
-            self._deadlines = [(deadline, key) for key, deadline in self.expires.items()]
-            heapify(self._deadlines)
+            self._rebuild_deadlines()
         return old
 
     def take_due(self, now_ms: int, count_max: int) -> list[bytes]:
@@ -181,8 +209,11 @@ class Database:
         return due
 
     def forget_oldest_uses(self, now_ms: int) -> None:
-        """Starts a new generation of `touched`; the one before the last is forgotten."""
+        """Starts a new generation of `touched` if this one is full; the one before the last is forgotten."""
         touched = self.touched
+        self.touched_max = max(TOUCHED_MAX, self.size // TOUCHED_SHARE if self.ranks_uses else 0)
+        if len(touched) <= self.touched_max:
+            return
         self._touched_before = touched
         self.touched = touched.renewed() if isinstance(touched, UseCounts) else {}
         self._touched_before_since_ms, self._touched_since_ms = self._touched_since_ms, now_ms
@@ -214,6 +245,62 @@ class Database:
         if used is not None:
             return used
         return self._touched_before_since_ms or min(self.touched.values(), default=now_ms)
+
+    def known_use(self, key: bytes) -> int:
+        """When a key was last used, Unix milliseconds; 0 if that was too long ago to be known."""
+        return self.touched.get(key) or self._touched_before.get(key, 0)
+
+    def forget_use(self, key: bytes) -> None:
+        """A key that was evicted is not told from others if it comes again."""
+        for touched in (self.touched, self._touched_before):
+            if isinstance(touched, UseCounts):
+                touched.discard(key)
+            else:
+                touched.pop(key, None)
+
+    def sample(self, rng: Random, count: int) -> list[bytes]:
+        """Some different keys, at most all: from a place of chance on, like Redis's `dictGetSomeKeys`."""
+        if self.size <= count:
+            return list(self.keys())
+        found: list[bytes] = []
+        number = self.first_slot_used(rng.randrange(SLOT_COUNT))
+        while len(found) < count:
+            if number == SLOT_COUNT:
+                number = self.first_slot_used(0)
+            slot, missing = self.slots[number], count - len(found)
+            start = rng.randrange(len(slot) - missing + 1) if len(slot) > missing else 0
+            found += islice(iter(slot), start, start + missing)
+            number = self.first_slot_used(number + 1)
+        return found
+
+    def sample_volatile(self, rng: Random, count: int) -> list[bytes]:
+        """Some keys with a deadline, at least one if there is any. The same one may be in it twice."""
+        expires = self.expires
+        if len(expires) <= count:
+            return list(expires)
+        if len(self._deadlines) > _HEAP_FILL_MIN * len(expires):
+            self._rebuild_deadlines()
+        heap, found = self._deadlines, []
+        for _ in range(_VOLATILE_TRIES * count if heap else 0):
+            deadline, key = heap[rng.randrange(len(heap))]
+            if expires.get(key) == deadline:
+                found.append(key)
+                if len(found) == count:
+                    break
+        return found or list(islice(expires, count))
+
+    def earliest_deadline(self) -> tuple[int, bytes] | None:
+        """The earliest deadline and its key; None if there is none."""
+        heap, expires = self._deadlines, self.expires
+        while heap and expires.get(heap[0][1]) != heap[0][0]:
+            heappop(heap)
+        if not heap and expires:
+            self._rebuild_deadlines()  # they were handed out by `take_due`
+        return self._deadlines[0] if self._deadlines else None
+
+    def _rebuild_deadlines(self) -> None:
+        self._deadlines = [(deadline, key) for key, deadline in self.expires.items()]
+        heapify(self._deadlines)
 
     def first_slot_used(self, start: int) -> int:
         """The first slot from `start` on that holds keys; SLOT_COUNT if there is none."""
@@ -257,6 +344,7 @@ class Keyspace:
 
     def __init__(self, database_count: int = DATABASE_COUNT_DEFAULT, config: DataConfig | None = None) -> None:
         self.by_id: list[Database] = [Database(id) for id in range(database_count)]
+        self.by_id[0].make_room()
         self.databases: list[Database] = list(self.by_id)
         """By number, as clients say it."""
         self.config = DataConfig() if config is None else config

@@ -67,6 +67,7 @@ class Config:
         data.stream_node_max_entries = table.integer("stream-node-max-entries")
         data.proto_max_bulk_len = table.integer("proto-max-bulk-len")
         data.counts_uses = table["maxmemory-policy"].endswith("-lfu")
+        data.shares_integers = not self.maxmemory_bytes or not table["maxmemory-policy"].endswith(("-lru", "-lfu"))
         wanted = parse_notify(table["notify-keyspace-events"])
         data.notify_events = wanted if wanted & (events.KEYSPACE | events.KEYEVENT) else 0
 

@@ -116,7 +116,7 @@ def _memory(server: "Server") -> Lines:
         "mem_cluster_links": 0,
         "mem_aof_buffer": server.node.disk.queued_bytes,
         "mem_replication_backlog": 0,
-        "mem_not_counted_for_evict": 0,
+        "mem_not_counted_for_evict": server.node.memory_beside_data(),
         "allocator_frag_ratio": "1.00",
         "allocator_rss_ratio": "1.00",
         "rss_overhead_ratio": "1.00",
@@ -169,7 +169,8 @@ def _hits_and_misses(server: "Server") -> tuple[int, int]:
 
 
 def _stats(server: "Server") -> Lines:
-    stats = server.stats
+    stats, eviction = server.stats, server.eviction
+    exceeding = eviction.exceeding_seconds()
     hits, misses = _hits_and_misses(server)
     ops, input_kbps, output_kbps = server.rates.per_second()
     return {
@@ -189,8 +190,10 @@ def _stats(server: "Server") -> Lines:
         "expired_keys": sum(space.expired_count for space in server.node.spaces()),
         "expired_stale_perc": "0.00",
         "expired_time_cap_reached_count": 0,
-        "evicted_keys": 0,
+        "evicted_keys": eviction.evicted_count,
         "evicted_clients": 0,
+        "total_eviction_exceeded_time": int(1000 * (eviction.exceeded_seconds + exceeding)),
+        "current_eviction_exceeded_time": int(1000 * exceeding),
         "keyspace_hits": hits,
         "keyspace_misses": misses,
         "pubsub_channels": len(server.pubsub.channels),

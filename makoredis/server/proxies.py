@@ -24,6 +24,7 @@ from makoredis.base.ids import NodeId
 from makoredis.cluster.messages import Answer, Forward, Refused, Unblock
 from makoredis.server.commands import transactions
 from makoredis.server.routes import Route
+from makoredis.server.scripting import OUT_OF_MEMORY
 from makoredis.server.session import ForwardKind, Session
 from resp.replies import OK, Error
 
@@ -173,9 +174,12 @@ class Proxies:
         server = self.server
         if message.kind == ForwardKind.SINGLE:
             argv = message.commands[0]
-            server.dispatcher.call(session, server.routes.find(argv), argv)
+            route = server.routes.find(argv)
+            self._check_memory([route])
+            server.dispatcher.call(session, route, argv)
         elif message.kind == ForwardKind.TRANSACTION:
             queued: list[tuple[Route, list[bytes]]] = [(server.routes.find(argv), argv) for argv in message.commands]
+            self._check_memory([route for route, _ in queued])
             transactions.run(server, session, queued, message.guard_term)
             server.blocking.serve()
         elif message.kind == ForwardKind.WATCH:
@@ -185,6 +189,15 @@ class Proxies:
         else:
             server.watches.forget(session)
             session.send_reply(OK)
+
+    def _check_memory(self, routes: list[Route]) -> None:
+        """Only the leader knows whether there is memory for more; whatever else a request can be refused for, the
+        client's own node has looked at.
+
+        Raises: ClientError OOM.
+        """
+        if self.server.eviction.is_refusing and any("denyoom" in route.row.flags for route in routes):
+            raise OUT_OF_MEMORY
 
     def resume(self, session: Session) -> None:
         """A proxy is not blocked any more."""

@@ -21,6 +21,7 @@ from resp.replies import OK, Error, Reply
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
+OUT_OF_MEMORY: Final = ClientError("OOM command not allowed when used memory > 'maxmemory'.")
 NO_REPLICAS: Final = ClientError("NOREPLICAS Not enough good replicas to write.")
 
 _LOAD_SECONDS_MAX: Final = 0.5
@@ -150,8 +151,8 @@ class Scripting:
             return ClientError(server.node.write_refusal)
         if is_write and server.lacks_replicas():
             return NO_REPLICAS
-        if denies_oom and server.is_out_of_memory:
-            return ClientError("OOM command not allowed when used memory > 'maxmemory'.")
+        if denies_oom and server.eviction.is_refusing:
+            return OUT_OF_MEMORY
         return None
 
     def run(self, row: CommandRow, argv: Sequence[bytes], protocol: int) -> Reply:

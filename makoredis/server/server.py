@@ -18,6 +18,7 @@ from makoredis.server.acl import DEFAULT, EXEC_REASONS, AccessControl
 from makoredis.server.blocking import Blocking
 from makoredis.server.config import Config
 from makoredis.server.dispatch import Dispatcher
+from makoredis.server.eviction import Eviction
 from makoredis.server.forwarding import Forwarding
 from makoredis.server.info_cluster import live_peers
 from makoredis.server.latency import LatencyMonitor
@@ -29,7 +30,7 @@ from makoredis.server.rates import Rates
 from makoredis.server.reactor import Reactor
 from makoredis.server.redaction import redacted
 from makoredis.server.routes import Route, Routes
-from makoredis.server.scripting import NO_REPLICAS, Scripting
+from makoredis.server.scripting import NO_REPLICAS, OUT_OF_MEMORY, Scripting
 from makoredis.server.session import Session
 from makoredis.server.shards.router import Router
 from makoredis.server.slowlog import SlowLog
@@ -89,6 +90,7 @@ class Server:
         """Being read, by session."""
         self.stop_event = trio.Event()
         self.saves_at_stop = True
+        self.eviction = Eviction(self)
         config.attach(self)
         self.monitors: dict[int, Session] = {}
         self.by_id: dict[int, Session] = {}
@@ -96,13 +98,13 @@ class Server:
         self.observes_effects = False
         self.notes_misses = False
         """Whether notifications about reads of missing keys are wanted: no request is on the fast path then."""
-        self.is_out_of_memory = False
         self._next_session_id = 0
         self._timer_scope: trio.CancelScope | None = None
         self._last_tick = 0.0
         self.node.host.access.count_receivers = self.pubsub.count_receivers
         self._refresh_notifications()
         self._refresh_use_counts()
+        self.eviction.configure()
         self.refresh_special()
         self.acl.start()
 
@@ -119,6 +121,8 @@ class Server:
             self.node.account_time()
         if self.node.shards is not None:
             self.node.shards.set_time(self.wall_us, self.node.now())
+        if self.eviction.limit:
+            self.eviction.run()
 
     def end_turn(self) -> None:
         """Proposes what was executed, and tells the world what has become final."""
@@ -169,7 +173,7 @@ class Server:
         self.is_special = (
             bool(self.monitors)
             or self.pause.is_on()
-            or self.is_out_of_memory
+            or self.eviction.is_refusing
             or self.node.write_refusal is not None
             or self.notes_misses
             or self.scripting.is_busy
@@ -219,8 +223,8 @@ class Server:
             return ClientError(self.node.write_refusal)
         if route.is_write and self.lacks_replicas():
             return NO_REPLICAS
-        if self.is_out_of_memory and "denyoom" in route.row.flags:
-            return ClientError("OOM command not allowed when used memory > 'maxmemory'.")
+        if self.eviction.is_refusing and "denyoom" in route.row.flags:
+            return OUT_OF_MEMORY
         return None
 
     def lacks_replicas(self) -> bool:
@@ -362,7 +366,7 @@ class Server:
         self.latency.threshold_ms = self.config.table.integer("latency-monitor-threshold")
         self.slowlog_threshold_us = self.config.table.integer("slowlog-log-slower-than")
         self.replicas_min = self.config.table.integer("min-replicas-to-write")
-        self.check_memory()
+        self.eviction.configure()
         self._refresh_notifications()
         self._refresh_use_counts()
         self.refresh_special()
@@ -431,16 +435,12 @@ class Server:
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT."""
         self.stats = Stats()
+        self.eviction.evicted_count, self.eviction.exceeded_seconds = 0, 0.0
         for space in self.node.spaces():
             space.expired_count = 0
         for route in self.routes.by_name.values():
             route.calls = route.rejected = route.failed = route.missed = 0
             route.seconds = 0.0
-
-    def check_memory(self) -> None:
-        """Looks whether more memory is used than `maxmemory` allows."""
-        limit = self.config.maxmemory_bytes
-        self.is_out_of_memory = limit > 0 and self.memory.used() > limit
 
     def log(self, level: str, text: str) -> None:
         """One line on the console."""
@@ -459,7 +459,11 @@ class Server:
         """Runs `on_timer` at `wake_at`'s times, and `tick` ten times a second."""
         next_tick = trio.current_time()
         while True:
-            deadlines = [self.blocking.next_deadline_ms(), self.waits.next_deadline_ms()]
+            deadlines = [
+                self.blocking.next_deadline_ms(),
+                self.waits.next_deadline_ms(),
+                self.eviction.next_deadline_ms(),
+            ]
             if self.router is not None:
                 deadlines.append(self.router.waiting.next_deadline_ms())
             deadline = min((each for each in deadlines if each is not None), default=None)
@@ -494,7 +498,6 @@ class Server:
         if self.router is not None:
             self.router.tick()
         self.expire_keys()
-        self.check_memory()
         self._answer_saves()
         self.rates.sample(self.now, self.commands_processed(), self.stats.input_bytes, self.stats.output_bytes)
         if self.now - self._last_tick >= 1.0:

@@ -96,6 +96,9 @@ class Engine(Reader, Protocol):
     def approximate_size(self, start: bytes, stop: bytes) -> int:
         """About how many bytes of table files the range takes; what is only in memory does not count."""
 
+    def memory_bytes(self) -> int:
+        """How much memory it takes by itself: what is not in a table yet, and blocks it has read."""
+
     def close(self) -> None:
         """Releases the files. Further calls fail."""
 
@@ -249,6 +252,10 @@ class LevelDbEngine(_LevelDbReader):
     def approximate_size(self, start: bytes, stop: bytes) -> int:
         with _mapped_errors(self.place):
             return self._db.approximate_size(start, stop)
+
+    def memory_bytes(self) -> int:
+        with _mapped_errors(self.place):
+            return int(self._db.get_property(b"leveldb.approximate-memory-usage") or 0)
 
     def close(self) -> None:
         self._db.close()

@@ -95,7 +95,7 @@ class Executor:
         self.dirty: list[set[bytes]] = [set() for _ in space.by_id]
         """Keys by database id whose final value may differ from the checkpoint's."""
         self.is_all_dirty = False
-        """Whether a whole database was emptied since the last checkpoint began."""
+        """Whether a whole database was emptied since the last checkpoint began, or `dirty` is not kept."""
         self.last_proposed = Index(0)
         """The last entry that this replica proposed and executed."""
         self.row_indexes: dict[tuple[int, bytes], int] = {}
@@ -132,7 +132,8 @@ class Executor:
         if self.announces or notices or messages:
             turn.announcements.append(self._announcement(access, effects))
         if not self.is_durable:
-            self._mark_dirty(effects)
+            if not self.is_all_dirty:
+                self._mark_dirty(effects)
             return None
         clock = self.clock
         ts = clock.last + 1
@@ -328,6 +329,15 @@ class Executor:
     def touched_keys(self, db: int) -> Iterable[bytes]:
         """Keys of a database with changes since the last checkpoint began, those that are not chosen yet included."""
         return chain(self.dirty[db], self._writers[db])
+
+    def forget_dirty(self) -> None:
+        """Has the next checkpoint write everything, instead of remembering all keys that were ever written: where keys
+        come and go (evicted ones) without a checkpoint for long, they would fill the memory. Only where no log has to
+        fit to a checkpoint."""
+        assert not self.is_durable
+        self.is_all_dirty = True
+        for keys in self.dirty:
+            keys.clear()
 
     def last_ts(self) -> Timestamp:
         """The latest timestamp given out or observed."""

@@ -17,6 +17,7 @@ class FlushDatabase(Wire, tag=70):
 
     def apply(self, space: Keyspace) -> Undo:
         old = Database(self.db)
+        old.make_room()
         space.by_id[self.db].exchange(old)
         return _PutBackDatabase(old)
 
