@@ -68,7 +68,10 @@ MEANINGS = {
     "latency-monitor-threshold": "What `LATENCY` records, in milliseconds; 0 = nothing.",
     "list-max-listpack-size": _ENCODING,
     "maxclients": "Connections beyond this are refused.",
-    "maxmemory": "Writes that need memory are refused with `-OOM` beyond this; 0 = no limit.",
+    "maxmemory": "Beyond this keys are evicted, or writes that need memory refused with `-OOM`; 0 = no limit.",
+    "maxmemory-eviction-tenacity": "How long evicting may take at once: 10 is 0.5 ms per command, 100 is no limit.",
+    "maxmemory-policy": "Which keys are evicted; with several shards none are. LFU also makes OBJECT FREQ count.",
+    "maxmemory-samples": "Keys that are looked at for each that is evicted.",
     "min-replicas-to-write": "With fewer live replicas a leader refuses writes; 0 = never.",
     "notify-keyspace-events": "Which keyspace notifications are published.",
     "port": "Port for clients. Can change at run time.",
@@ -92,7 +95,6 @@ MEANINGS = {
 
 ONLY_SHOWN = {
     "hz": "INFO shows it",
-    "maxmemory-policy": "INFO shows it, OBJECT FREQ counts with an LFU one; nothing is evicted",
     "repl-backlog-size": "INFO shows it",
     "save": "checkpoints follow the size of the log (`checkpoint_log_bytes`)",
 }

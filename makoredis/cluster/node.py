@@ -415,8 +415,8 @@ class Node:
             replica.core.unreachable(node)
 
     def memory_beside_data(self) -> int:
-        """About how many bytes the log, what waits for the disk, the storage engine and the list of what to write at the
-        next checkpoint take. They have limits of their own, and evicting keys would not make them smaller."""
+        """About how many bytes the log, what waits for the disk, the storage engine and the list of what the next
+        checkpoint writes take. They have limits of their own, and evicting keys would not make them smaller."""
         cores = [self.host.core] if self.shards is None else [each.core for each in self.shards.replicas.values()]
         log_bytes = sum(core.status().log_bytes for core in cores) + self.disk.queued_bytes
         return log_bytes + self.store.engine.memory_bytes() + DIRTY_BYTES * sum(map(len, self.host.executor.dirty))

@@ -26,12 +26,12 @@ def keyspace(count: int, *, volatile: Iterable[int] = ()) -> Keyspace:
     return space
 
 
-def evict(space: Keyspace, policy: str, count: int, *, samples: int = SAMPLES, now_ms: int = 0, seed: int = 1) -> list[bytes]:
+def evict(space: Keyspace, policy: str, count: int, *, now_ms: int = 0, seed: int = 1) -> list[bytes]:
     """Deletes so many keys, and returns them."""
     chooser = Chooser(space, Random(seed))
     gone = []
     for _ in range(count):
-        chosen = POLICIES[policy] and chooser.choose(POLICIES[policy], samples, now_ms)
+        chosen = POLICIES[policy] and chooser.choose(POLICIES[policy], SAMPLES, now_ms)
         if chosen is None:
             break
         Delete(*chosen).apply(space)
