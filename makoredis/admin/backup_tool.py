@@ -66,11 +66,15 @@ def save(address: Address, path: Path, seconds: float) -> Outcome:
 
 def _begin(wire: Wire, deadline: float) -> None:
     """Begins a backup of everything that is acknowledged by now, on a short log."""
+    # Answered by the leaders: from then on this connection sees nothing older.
+    for words in ((b"DBSIZE",), (b"MAKO", b"SNAPSHOT"), (b"MAKO", b"BACKUP", b"BEGIN")):
+        _ask_patiently(wire, words, deadline)
+
+
+def _ask_patiently(wire: Wire, words: Words, deadline: float) -> None:
     while True:
         try:
-            wire.ask(b"DBSIZE")  # answered by the leader: from now on this connection sees nothing older
-            wire.ask(b"MAKO", b"SNAPSHOT")
-            wire.ask(b"MAKO", b"BACKUP", b"BEGIN")
+            wire.ask(*words)
             return
         except Refused as error:
             if not str(error).startswith(("TRYAGAIN", "CLUSTERDOWN")) or time.monotonic() > deadline:
@@ -209,9 +213,12 @@ def _batches(requests: Iterator[tuple[int, Words]]) -> Iterator[list[tuple[int, 
 
 
 def _facts(head: BackupHead) -> Outcome:
-    return {"cluster": head.cluster, "index": head.index, "term": head.term, "created_ms": head.created_ms}
+    facts = {"cluster": head.cluster, "index": head.index, "term": head.term, "created_ms": head.created_ms}
+    return {**facts, "shards": len(head.shards), "ts": head.ts} if head.shards else facts
 
 
 def _described(head: BackupHead) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(head.created_ms / 1000))
-    return f"cluster '{head.cluster}' as of {when} (entry {head.index:,})"
+    at = head.ts / 1_000_000 if head.shards else head.created_ms / 1000
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    what = f"{len(head.shards)} shards" if head.shards else f"entry {head.index:,}"
+    return f"cluster '{head.cluster}' as of {when} ({what})"

@@ -44,8 +44,6 @@ class Repair:
 
     def __init__(self, file: FileConfig, node: NodeConfig) -> None:
         """Raises: Fatal for a node that cannot be repaired."""
-        if file.shards > 1:
-            raise Fatal("--repair: several shards cannot be repaired by command yet; their members cannot change")
         self.node = node
         self.others = [each for each in file.nodes if each.id != node.id]
         self.cluster = file.cluster
@@ -66,10 +64,17 @@ class Repair:
                 return
             if member is not None and member[b"live"]:
                 self._pause(deadline, f"node {self.node.id} seems to run; a node that runs is not repaired")
+            elif member is not None and self._is_leaving(status):
+                self._pause(deadline, f"some shard does not do without node {self.node.id} yet")
             elif member is not None:
                 self._ask((b"MAKO", b"REMOVE", b"%d" % self.node.id), deadline)
             else:
                 self._pause(deadline, "another change of the members is not done yet")
+
+    def _is_leaving(self, status: Facts) -> bool:
+        """Whether the others have been told to do without this node."""
+        goal = status[b"goal"]
+        return isinstance(goal, list) and bool(goal) and self.node.id not in goal
 
     def check(self, path: Path) -> None:
         """Raises: Fatal for a directory that is in use, or that is not this node's."""
@@ -163,7 +168,7 @@ def _facts(reply: Reply) -> Facts:
 
 def advice(file: FileConfig, node: str | None) -> str:
     """What to do about damaged data."""
-    if len(file.nodes) > 1 and node is not None and file.shards == 1:
+    if len(file.nodes) > 1 and node is not None:
         command = f"makoredis --config {file.path} --node {node} --repair"
         return f"the other replicas have it all: {command} fetches it from them"
     return "do not start a node on it as it is; restore a backup into an empty directory"

@@ -5,8 +5,11 @@ of the store: the checkpoint's rows, and behind them the log, up to an entry tha
 Whoever reads it back does what a start does, loads the rows and replays the log, and has the state right after that
 entry: all databases, deadlines and function libraries, as of one moment.
 
-    file = MAGIC frame(head) frame(row)* frame(entry)* frame(end)
+    file = MAGIC frame(head) part frame(shard)? … frame(end)
+    part = frame(row)* frame(entry)*
     frame = length(4) kind(1) body
+
+Where there are several shards, a part of each follows, and their moment is a timestamp (`shard_backup`).
 
 The end has the number of frames and a checksum of everything before it. Nothing of a file is used before that is right.
 
@@ -24,10 +27,12 @@ from zlib import crc32
 import msgspec
 
 from makoredis.base.errors import ClientError, StorageError
-from makoredis.base.ids import Index
-from makoredis.base.record import Wire, wire_decoder, wire_encode
+from makoredis.base.ids import Index, ShardId
+from makoredis.base.record import Wire, field, wire_decoder, wire_encode
 from makoredis.cluster.host import ShardHost
 from makoredis.cluster.loading import Loader
+from makoredis.cluster.shard_backup import Restore, ShardPart, ShardRestore, move_keys, shard_parts
+from makoredis.cluster.shards import Shards
 from makoredis.consensus.types import EntryKind
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.engine import Engine, Reader, Snapshot
@@ -35,10 +40,15 @@ from makoredis.storage.layout import log_key
 from makoredis.storage.log import read_entries
 from makoredis.storage.state import Row, StateTable
 from makoredis.storage.store import Store
+from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.executor import Executor
+from makoredis.txn.knowledge import Knowledge
+from makoredis.txn.replica import known_facts
 
 MAGIC = b"makoredis backup\n"
 FORMAT_VERSION = 1
+FORMAT_VERSION_SHARDS = 2
+"""Of a backup of several shards."""
 FRAME_BYTES_MAX = 1 << 30
 """A longer frame is damage: no row and no entry can be that large."""
 ENTRIES_BYTES = 1 << 20
@@ -47,7 +57,7 @@ ENTRIES_BYTES = 1 << 20
 _FRAME = struct.Struct(">IB")
 _END = struct.Struct(">QI")
 _INDEX = struct.Struct(">Q")
-_HEAD, _ROW, _ENTRY, _LAST = range(1, 5)
+_HEAD, _ROW, _ENTRY, _LAST, _SHARD = range(1, 6)
 
 
 class NotABackup(Exception):
@@ -55,7 +65,7 @@ class NotABackup(Exception):
 
 
 class BackupHead(Wire):
-    """What a backup is of."""
+    """What a backup is of. Fields are a file format: a new one goes last, with a default."""
 
     version: int
     software: str
@@ -70,6 +80,11 @@ class BackupHead(Wire):
     databases: int
     blob: bytes
     """The checkpoint's."""
+    ts: int = 0
+    """Where there are several shards: what their parts are to be taken up to."""
+    shards: list[ShardPart] = field(default_factory=list)
+    facts: list[ClosedEpochs] = field(default_factory=list)
+    """What decides which transactions of the shards' logs are void."""
 
 
 _decode_head = wire_decoder(BackupHead)
@@ -109,11 +124,22 @@ class Backup:
         self._snapshot.close()
 
 
-def open_backup(host: ShardHost, store: Store, *, index_min: int, software: str, now_ms: int) -> Backup:
+def open_backup(
+    host: ShardHost,
+    store: Store,
+    *,
+    index_min: int,
+    software: str,
+    now_ms: int,
+    shards: Shards | None = None,
+    ts_min: int = 0,
+) -> Backup:
     """Freezes what is on the disk now.
 
     Args:
         index_min: what the backup has to include at least.
+        shards: those with keys, where there are several.
+        ts_min: what it has to include of them.
     Raises: ClientError TRYAGAIN while this replica does not have as much, or not as of one moment.
     """
     if host.applied_index < index_min or not host.is_consistent():
@@ -126,11 +152,12 @@ def open_backup(host: ShardHost, store: Store, *, index_min: int, software: str,
         index = _last_chosen(snapshot, host, checkpoint)
         if checkpoint > host.applied_index or index < index_min:
             raise ClientError("TRYAGAIN this replica's disk has not caught up yet")
+        ts, parts = (0, []) if shards is None else shard_parts(shards, snapshot, ts_min)
     except (ClientError, StorageError):
         snapshot.close()
         raise
     head = BackupHead(
-        FORMAT_VERSION,
+        FORMAT_VERSION if shards is None else FORMAT_VERSION_SHARDS,
         software,
         store.identity.cluster,
         now_ms,
@@ -139,6 +166,9 @@ def open_backup(host: ShardHost, store: Store, *, index_min: int, software: str,
         checkpoint,
         len(host.space.by_id),
         table.checkpoint.blob,
+        ts,
+        parts,
+        [] if shards is None else known_facts(shards.knowledge),
     )
     return Backup(engine, snapshot, head, _frames(head, snapshot, table))
 
@@ -167,17 +197,47 @@ def _frames(head: BackupHead, view: Reader, table: StateTable) -> Iterator[bytes
 
 def _bodies(head: BackupHead, view: Reader, table: StateTable) -> Iterator[tuple[int, bytes]]:
     yield _HEAD, wire_encode(head)
+    yield from _part(view, table, head.checkpoint_index, head.index)
+    for part in head.shards:
+        yield _SHARD, _INDEX.pack(part.shard)
+        yield from _part(view, StateTable(view, ShardId(part.shard)), part.checkpoint_index, part.index)
+
+
+def _part(view: Reader, table: StateTable, checkpoint_index: int, index: int) -> Iterator[tuple[int, bytes]]:
     for row in table.rows(view):
         yield _ROW, wire_encode(row)
-    first = head.checkpoint_index + 1
-    while first <= head.index:
-        for entry in read_entries(view, table.shard, Index(first), Index(head.index), ENTRIES_BYTES):
+    first = checkpoint_index + 1
+    while first <= index:
+        for entry in read_entries(view, table.shard, Index(first), Index(index), ENTRIES_BYTES):
             first = entry.index + 1
             if entry.kind == EntryKind.NORMAL:
                 yield _ENTRY, _INDEX.pack(entry.index) + entry.payload
 
 
 # -- in whoever reads it back
+
+
+class _HostRestore:
+    """Fills a keyspace with the part that every backup has: all keys, or none where there are several shards."""
+
+    def __init__(self, space: Keyspace, head: BackupHead) -> None:
+        self._executor = Executor(space)
+        self._loader: Loader | None = Loader(space, Index(head.checkpoint_index))
+        self._loader.load_blob(head.blob)
+
+    def put(self, row: Row) -> None:
+        assert self._loader is not None, "rows come first"
+        self._loader.put(row)
+
+    def take(self, index: int, payload: bytes) -> None:
+        self.finish()
+        self._executor.apply_payload(payload, Index(index))
+
+    def finish(self) -> None:
+        """There are no more rows."""
+        if self._loader is not None:
+            self._loader.hand_over(self._executor)
+            self._loader = None
 
 
 class BackupFile:
@@ -194,20 +254,23 @@ class BackupFile:
         """The keyspace as of the moment of the backup."""
         head = self.head
         space = Keyspace(head.databases)
-        executor = Executor(space)
-        loader = Loader(space, Index(head.checkpoint_index))
-        loader.load_blob(head.blob)
-        is_loaded = False
+        shards = {part.shard: ShardRestore(part, head.databases) for part in head.shards}
+        knowledge = Knowledge([part.shard for part in head.shards])
+        knowledge.learn(head.facts)
+        into: Restore = _HostRestore(space, head)
         for kind, body in self._bodies():
-            if kind == _ROW:
+            if kind == _SHARD:
+                into.finish()
+                into = shards[_INDEX.unpack(body)[0]]
+            elif kind == _ROW:
                 row: Row = _decode_row(body)
-                loader.put(row)
+                into.put(row)
             elif kind == _ENTRY:
-                if not is_loaded:
-                    is_loaded = True
-                    loader.hand_over(executor)
                 (index,) = _INDEX.unpack_from(body)
-                executor.apply_payload(body[_INDEX.size :], Index(index))
+                into.take(index, body[_INDEX.size :])
+        into.finish()
+        for replica in [shard.learn(knowledge) for shard in shards.values()]:
+            move_keys(replica, space, head.ts, knowledge)
         return space
 
     def _check(self) -> BackupHead:
@@ -225,10 +288,10 @@ class BackupFile:
             head: BackupHead = _decode_head(body)
         except msgspec.DecodeError as error:
             raise self._damaged(f"the head cannot be read: {error}") from None
-        if kind != _HEAD or head.version != FORMAT_VERSION:
+        if kind != _HEAD or head.version not in (FORMAT_VERSION, FORMAT_VERSION_SHARDS):
             raise NotABackup(
                 f"a backup of format {head.version}, made by makoredis {head.software}; "
-                f"this one reads format {FORMAT_VERSION}"
+                f"this one reads formats {FORMAT_VERSION} and {FORMAT_VERSION_SHARDS}"
             )
         return head
 

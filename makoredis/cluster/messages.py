@@ -181,7 +181,14 @@ class Followed(Wire, tag=40):
     number: int
 
 
-ShardPeerMessage = ToShard | ToCoordinator | Announced | Submit | Submitted | TurnedAway
+class Advance(Wire, tag=41):
+    """For a shard's leader: somebody waits for its watermark to get to this timestamp."""
+
+    shard: int
+    ts: int
+
+
+ShardPeerMessage = ToShard | ToCoordinator | Announced | Submit | Submitted | TurnedAway | Advance
 PeerMessage = (
     Hello
     | Consensus
@@ -201,6 +208,7 @@ PeerMessage = (
     | Submitted
     | TurnedAway
     | Followed
+    | Advance
 )
 
 encode_peer_message = wire_encode

@@ -581,6 +581,12 @@ class Node:
         for checkpointer, _ in self._shard_keepers:
             checkpointer.request()
 
+    def is_checkpointing(self) -> bool:
+        """Whether a checkpoint is being written, of whatever is here, or is to be."""
+        keepers: list[Checkpointer | ShardCheckpointer] = [self.checkpointer]
+        keepers += [checkpointer for checkpointer, _ in self._shard_keepers]
+        return any(keeper.is_running or keeper.is_requested for keeper in keepers)
+
     def is_congested(self) -> bool:
         """Whether so much waits for the disk that no more requests should be taken."""
         return self.disk.queued_bytes > CONGESTED_BYTES and self.durability is not Durability.MEMORY

@@ -115,7 +115,10 @@ class ShardCheckpointer:
         replica = self.replica
         index = local.checkpoint_index()
         has_flush = any(effect.key is None for effect in _executed_ahead(local))
-        if index <= self.table.checkpoint.index or has_flush or not replica.snapshot.is_whole:
+        if index <= self.table.checkpoint.index:
+            self.is_requested = False  # all that is chosen is in the last one
+            return
+        if has_flush or not replica.snapshot.is_whole:
             return
         self.is_requested, self.is_running = False, True
         replica.log_bytes = 0

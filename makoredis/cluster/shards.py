@@ -17,6 +17,7 @@ from typing import Any
 from makoredis.base.ids import NodeId, ShardId
 from makoredis.base.record import record, wire_decoder, wire_encode
 from makoredis.cluster.messages import (
+    Advance,
     Announced,
     PeerMessage,
     ShardPeerMessage,
@@ -230,6 +231,20 @@ class Shards:
         if replica.participant is not None and replica.is_serving():
             replica.participant.submit(None, part)
 
+    def want(self, ts: int) -> None:
+        """Has the watermarks of all shards get to a timestamp, however idle they are."""
+        for shard in self.replicas:
+            leader, _ = self.leader_of(shard)
+            if leader == self.node:
+                self._on_advance(Advance(shard, ts))
+            elif leader:
+                self.send(NodeId(leader), Advance(shard, ts))
+
+    def _on_advance(self, message: Advance) -> None:
+        participant = self.replicas[ShardId(message.shard)].participant
+        if participant is not None and participant.is_serving:
+            participant.advance_watermark(message.ts)
+
     def take_results(self) -> list[Reply | Finished]:
         """Answers for clients of this node."""
         results, self._results = self._results, []
@@ -254,6 +269,8 @@ class Shards:
             self._for_shard(ShardId(message.shard), _decode_for_shard(message.encoded))
         elif type(message) is ToCoordinator:
             self.coordinator.step(_decode_for_coordinator(message.encoded))
+        elif type(message) is Advance:
+            self._on_advance(message)
         elif type(message) is Submit:
             self._on_submit(sender, message)
         elif type(message) is Submitted:

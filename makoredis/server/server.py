@@ -411,8 +411,7 @@ class Server:
         session.refresh_special()
 
     def _answer_saves(self) -> None:
-        checkpointer = self.node.checkpointer
-        if self.checkpoint_waiters and not checkpointer.is_running and not checkpointer.is_requested:
+        if self.checkpoint_waiters and not self.node.is_checkpointing():
             waiters = self.checkpoint_waiters[:]
             self.checkpoint_waiters.clear()
             for session in waiters:

@@ -171,6 +171,10 @@ class Participant:
             return
         self._start(Submission(ticket, part, request))
 
+    def advance_watermark(self, ts: int) -> None:
+        """Somebody waits for the watermark to get to a timestamp that was given out somewhere."""
+        self._want(ts)
+
     def withdraw(self, ticket: Hashable) -> None:
         """Whoever submitted it is gone: if it still waits for locks, it does not happen."""
         for owner in self.locks.waiting():

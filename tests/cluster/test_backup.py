@@ -43,7 +43,6 @@ def fill(client: "redis.Redis[bytes]") -> None:
         client.execute_command("SELECT", database)
         client.set("where", database)
     client.execute_command("SELECT", 0)
-    client.swapdb(3, 5)
 
 
 def contents(node: Node) -> dict[tuple[int, bytes], tuple[bytes, int]]:
@@ -93,6 +92,7 @@ def test_a_restored_cluster_equals_the_one_that_was_backed_up(
         leader, follower = first.leader(), first.followers()[0]
         with leader.client(single_connection_client=True) as client:
             fill(client)
+            client.swapdb(3, 5)
         makoctl(follower, "snapshot")
         with leader.client() as client:  # behind the checkpoint, so that some of it is only in the log
             client.rpush("list", "behind")

@@ -37,16 +37,22 @@ def mako_backup(server: "Server", session: Session, action: bytes) -> Any:
 
 def _begin(server: "Server", session: Session) -> Map:
     node = server.node
-    if node.shards is not None:
-        raise ClientError("ERR a backup of several shards is not supported yet; `makoredis export` writes all keys")
     if node.settings.id in node.settings.witnesses:
         raise ClientError("ERR this node is a witness: it has no data to back up")
     close(server, session)
     if len(server.backups) >= BACKUPS_MAX:
         raise ClientError(f"TRYAGAIN {BACKUPS_MAX} backups are under way")
+    if node.shards is not None:
+        node.shards.want(session.seen_ts)
     try:
         backup = open_backup(
-            node.host, node.store, index_min=session.seen_index, software=VERSION, now_ms=server.now_ms
+            node.host,
+            node.store,
+            index_min=session.seen_index,
+            software=VERSION,
+            now_ms=server.now_ms,
+            shards=node.shards,
+            ts_min=session.seen_ts,
         )
     except StorageError as error:
         raise ClientError(f"ERR {error}") from None
@@ -59,6 +65,8 @@ def _begin(server: "Server", session: Session) -> Map:
             (b"index", head.index),
             (b"term", head.term),
             (b"created_ms", head.created_ms),
+            (b"ts", head.ts),
+            (b"shards", len(head.shards)),
         ]
     )
 
