@@ -17,10 +17,10 @@ from tests.cluster.processes import Cluster, Node
 LIBRARY = "#!lua name=tools\nredis.register_function('twice', function(keys, args) return args[1] * 2 end)"
 
 
-def fill(client: "redis.Redis[bytes]") -> None:
+def fill(client: "redis.Redis[bytes]", strings: int = 500) -> None:
     """All types, deadlines, other databases, a library."""
     soon, late = int(time.time() * 1000) + 1, int(time.time() * 1000) + 10_000_000
-    client.mset({f"string:{number}": "x" * number for number in range(500)})
+    client.mset({f"string:{number}": "x" * number for number in range(strings)})
     client.set("number", 12345)
     client.set("gone", "soon", pxat=soon)
     client.set("later", "kept", pxat=late)
@@ -45,14 +45,18 @@ def fill(client: "redis.Redis[bytes]") -> None:
     client.execute_command("SELECT", 0)
 
 
-def contents(node: Node) -> dict[tuple[int, bytes], tuple[bytes, int]]:
+def contents(node: Node) -> dict[tuple[int, bytes], list[Any]]:
     """DUMP and deadline of every key."""
-    found = {}
+    found: dict[tuple[int, bytes], list[Any]] = {}
     with node.client(single_connection_client=True) as client:
         for database in range(16):
             client.execute_command("SELECT", database)
-            for key in client.scan_iter(count=500):
-                found[database, key] = (client.dump(key), client.pexpiretime(key))
+            keys = list(client.scan_iter(count=500))
+            pipeline = client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.dump(key).pexpiretime(key)
+            replies = pipeline.execute()
+            found.update({(database, key): each for key, *each in zip(keys, replies[::2], replies[1::2])})
     return found
 
 
