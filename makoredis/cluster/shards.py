@@ -243,7 +243,7 @@ class Shards:
     def _on_advance(self, message: Advance) -> None:
         participant = self.replicas[ShardId(message.shard)].participant
         if participant is not None and participant.is_serving:
-            participant.advance_watermark(message.ts)
+            participant.want(message.ts)
 
     def take_results(self) -> list[Reply | Finished]:
         """Answers for clients of this node."""

@@ -158,7 +158,7 @@ class Participant:
         if now_us - self._last_entry_us >= IDLE_ADVANCE_US:
             highest = max((ts for _, ts in self.knowledge.watermarks.values()), default=0)
             if highest > self.closed_ts:
-                self._want(highest)
+                self.want(highest)
 
     def submit(self, ticket: Hashable, part: Part, request: RequestRecord | None = None) -> None:
         """A transaction of this shard alone. A `Reply` follows when it is final, or `Turned`.
@@ -170,10 +170,6 @@ class Participant:
             self._output.replies.append(Turned(ticket))
             return
         self._start(Submission(ticket, part, request))
-
-    def advance_watermark(self, ts: int) -> None:
-        """Somebody waits for the watermark to get to a timestamp that was given out somewhere."""
-        self._want(ts)
 
     def withdraw(self, ticket: Hashable) -> None:
         """Whoever submitted it is gone: if it still waits for locks, it does not happen."""
@@ -414,7 +410,8 @@ class Participant:
         undecided = min((item.proposal_ts for item in self.prepared.values()), default=self.clock.last + 1)
         return max(self.closed_ts, min(self.clock.last, undecided - 1))
 
-    def _want(self, ts: int) -> None:
+    def want(self, ts: int) -> None:
+        """Somebody waits for the watermark to get to a timestamp."""
         self.clock.observe(ts)
         self._wanted_ts = max(self._wanted_ts, ts)
 
@@ -666,7 +663,7 @@ class Participant:
         if self.knowledge.is_broken(vector):
             self._abort(id, transaction.prepare.started_ts)
             return False
-        self._want(decision.ts)
+        self.want(decision.ts)
         by_shard = dict(decision.effects)
         effects = by_shard.get(self.shard, []) if by_shard else transaction.effects
         record_ = TransactionRecord(decision.ts, effects, cross=CrossShard(id, decision.vector, decision.effects))
