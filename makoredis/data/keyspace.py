@@ -344,7 +344,8 @@ class Keyspace:
 
     def __init__(self, database_count: int = DATABASE_COUNT_DEFAULT, config: DataConfig | None = None) -> None:
         self.by_id: list[Database] = [Database(id) for id in range(database_count)]
-        self.by_id[0].make_room()
+        for first in self.by_id[:1]:
+            first.make_room()
         self.databases: list[Database] = list(self.by_id)
         """By number, as clients say it."""
         self.config = DataConfig() if config is None else config
