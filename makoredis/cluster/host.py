@@ -28,6 +28,10 @@ ENTRY_TRANSACTIONS_WAIT = 128
 on while the entry before is written. An entry costs about as much as 50 SETs, over all nodes."""
 
 
+def _nothing() -> None:
+    """There are no peers."""
+
+
 class Token(Protocol):
     """What the disk thread hands back when a write is on the disk."""
 
@@ -58,6 +62,10 @@ class Disk(Protocol):
 
     def submit(self, ops: Ops, token: Token) -> None: ...
 
+    def write(self, ops: Ops, token: Token) -> bool:
+        """Writes at once if that is quick. Returns whether it is on the disk; otherwise the token will come back."""
+        ...
+
 
 class SnapshotTransfer(Protocol):
     """Who sends and receives snapshots (`makoredis.cluster.snapshots`)."""
@@ -78,6 +86,11 @@ class LogOwner:
     """Batches with entries that are not on the disk yet."""
     log_bytes: int
     """Bytes of entries written since the last checkpoint began."""
+    writes_directly = False
+    """Whether this is the only log on the disk; those of several shards share one write per turn of the disk thread."""
+
+    flush_peers: Callable[[], None]
+    """Has messages leave before the turn's end."""
 
     def _carry_out(self, ready: Ready) -> None:
         """Messages that may leave at once, then the write with what depends on it, then snapshots."""
@@ -86,7 +99,7 @@ class LogOwner:
         if ready.must_sync:
             self._write(ready)
         elif ready.messages_after_persist:
-            self.disk.submit([], EntriesWritten(self, None, list(ready.messages_after_persist)))
+            self._hand_over([], EntriesWritten(self, None, list(ready.messages_after_persist)))
         if ready.chunk_requests or ready.closed_transfers or ready.chunk_writes or ready.install is not None:
             assert self.snapshots is not None
             self.snapshots.perform(ready)
@@ -102,7 +115,15 @@ class LogOwner:
         last = ready.entries[-1] if ready.entries else None
         if last is not None:
             self.unwritten += 1
-        self.disk.submit(ops, EntriesWritten(self, last, list(ready.messages_after_persist)))
+        self._hand_over(ops, EntriesWritten(self, last, list(ready.messages_after_persist)))
+
+    def _hand_over(self, ops: Ops, token: EntriesWritten) -> None:
+        if not self.writes_directly:
+            self.disk.submit(ops, token)
+            return
+        self.flush_peers()  # they write while this node does
+        if self.disk.write(ops, token):
+            token.written()
 
 
 class ShardHost(LogOwner):
@@ -149,6 +170,7 @@ class ShardHost(LogOwner):
         """Bytes of entries written since the last checkpoint began."""
         self.disk = disk
         self.send = send
+        self.flush_peers = _nothing
         self.snapshots: SnapshotTransfer | None = None
         self.announcements: list[Announcement] = []
         """What else is to be announced, beside what entries say."""

@@ -225,6 +225,8 @@ class Node:
         rng = Random(SystemRandom().getrandbits(64))
         host = ShardHost(SOLE_SHARD, core, self._executor, log, self.disk, self._send, rng)
         host.log_bytes = size
+        host.writes_directly = self.settings.shards == 1
+        host.flush_peers = self.flush
         if self.is_replicated and self.durability is Durability.SYNC:
             host.gathering.seconds = GATHER_SECONDS
         return host

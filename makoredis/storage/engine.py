@@ -84,6 +84,9 @@ class Engine(Reader, Protocol):
     def write(self, batches: Sequence[Batch], *, sync: bool) -> None:
         """Writes all batches as one, in order, all or none; returns when on the disk if `sync`."""
 
+    def write_ops(self, ops: Iterable[Op], *, sync: bool) -> None:
+        """Writes operations as one, without a batch made before."""
+
     def sync(self) -> None:
         """Brings everything written so far to the disk."""
 
@@ -205,14 +208,17 @@ class LevelDbEngine(_LevelDbReader):
 
     def batch(self, ops: Iterable[Op]) -> "plyvel.WriteBatch":
         with _mapped_errors(self.place):
-            batch = self._db.write_batch()
-            put, delete = batch.put, batch.delete
-            for key, value in ops:
-                if value is None:
-                    delete(key)
-                else:
-                    put(key, value)
-            return batch
+            return self._batch(ops, sync=False)
+
+    def _batch(self, ops: Iterable[Op], *, sync: bool) -> "plyvel.WriteBatch":
+        batch = self._db.write_batch(sync=sync)
+        put, delete = batch.put, batch.delete
+        for key, value in ops:
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        return batch
 
     def write(self, batches: Sequence[Batch], *, sync: bool) -> None:
         with _mapped_errors(self.place):
@@ -220,6 +226,10 @@ class LevelDbEngine(_LevelDbReader):
             for batch in batches:
                 whole.append(cast("plyvel.WriteBatch", batch))
             whole.write()
+
+    def write_ops(self, ops: Iterable[Op], *, sync: bool) -> None:
+        with _mapped_errors(self.place):
+            self._batch(ops, sync=sync).write()
 
     def sync(self) -> None:
         """Brings everything written so far to the disk.

@@ -58,6 +58,14 @@ class Store:
     def write(self, batches: Sequence[Batch], number: int, *, sync: bool) -> None:
         """Writes batches of numbered operations as one, all or none; `number` is the last one's."""
         self.engine.write(batches, sync=sync)
+        self._written(number, sync)
+
+    def write_numbered(self, ops: Ops, number: int, *, sync: bool) -> None:
+        """The same for numbered operations that no batch was made of."""
+        self.engine.write_ops(ops, sync=sync)
+        self._written(number, sync)
+
+    def _written(self, number: int, sync: bool) -> None:
         self._written_number = number
         if sync:
             self._mark.store(number)
@@ -65,12 +73,13 @@ class Store:
     def write_ops(self, ops: Ops, *, sync: bool) -> None:
         """Writes operations at once, for whoever has no disk thread yet."""
         number, ops = self.numbered(ops)
-        self.write([self.engine.batch(ops)], number, sync=sync)
+        self.write_numbered(ops, number, sync=sync)
 
     def sync(self) -> None:
-        """Brings everything written so far to the disk."""
+        """Brings everything written so far to the disk; another thread may go on writing."""
+        number = self._written_number
         self.engine.sync()
-        self._mark.store(self._written_number)
+        self._mark.store(number)
 
     def reopen(self) -> None:
         """Opens the store anew after a failed write; whether the failed batch is in it is not known, and no matter.

@@ -54,6 +54,15 @@ class SimulatedDisk:
         self.is_writing = False
         self.queued_bytes = 0
         self.delay_us = (100, 2_000)
+        self.is_quick = process.rng.random() < 0.5
+        """Whether the loop waits for writes, where nothing is queued."""
+
+    def write(self, ops: Ops, token: Token) -> bool:
+        if not self.is_quick or self.is_writing:
+            self.submit(ops, token)
+            return False
+        self.process.rows.write(ops)
+        return True
 
     def submit(self, ops: Ops, token: Token) -> None:
         self.queued.append((ops, token))
@@ -176,6 +185,8 @@ class SimulatedNode(Node):
         core = Raft(config, Random(process.rng.random()), hard_state, loaded.entries, None)
         rng = Random(process.rng.random())
         self.host = ShardHost(SHARD, core, executor, loaded.log, self.disk, self._send, rng)
+        self.host.writes_directly = True
+        self.host.flush_peers = self.flush
 
 
 class NoCheckpoints:

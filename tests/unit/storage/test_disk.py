@@ -3,7 +3,7 @@
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from makoredis.base.errors import Busy, StorageError
 from makoredis.base.ids import NodeId
 from makoredis.storage.disk import DiskState, DiskThread, Durability
-from makoredis.storage.engine import Batch, Engine, LevelDbEngine
+from makoredis.storage.engine import Batch, Engine, LevelDbEngine, Op
 from makoredis.storage.errors import DiskFull
 from makoredis.storage.store import Store, open_store
 
@@ -38,6 +38,12 @@ class FaultyEngine(LevelDbEngine):
         if self.errors:
             raise self.errors.pop(0)
         super().write(batches, sync=sync)
+        self.writes.append(sync)
+
+    def write_ops(self, ops: Iterable[Op], *, sync: bool) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        super().write_ops(ops, sync=sync)
         self.writes.append(sync)
 
     def sync(self) -> None:
@@ -294,3 +300,72 @@ def test_the_callback_is_called_beside_the_descriptor(store: Store) -> None:
     disk.submit(put(0), 0)
     assert called.wait(DEADLINE_SECONDS)
     disk.close()
+
+
+def test_a_direct_write_is_done_when_it_returns(bench: Bench) -> None:
+    disk = bench.thread()
+    assert disk.write(put(0), 0)
+    assert disk.write([], 1)
+    assert stored(bench.store) == [0]
+    assert bench.engines[0].writes == [True]
+    assert disk.take_completed() == []
+    assert disk.queued_bytes == 0
+
+
+def test_a_direct_write_does_not_overtake_what_is_queued_or_not_taken(bench: Bench) -> None:
+    bench.gate.clear()
+    disk = bench.thread()
+    disk.submit(put(0), 0)
+    assert not disk.write(put(1), 1)
+    assert not disk.write([], 2)
+    bench.gate.set()
+    wait_for(disk, lambda: disk.queued_bytes == 0)
+    assert not disk.write(put(3), 3), "the tokens before it are still to be taken"
+    assert completed(disk, 4) == [0, 1, 2, 3]
+    assert disk.write(put(4), 4)
+    assert stored(bench.store) == [0, 1, 3, 4]
+
+
+def test_while_the_disk_is_slow_writes_are_the_threads(bench: Bench) -> None:
+    disk = bench.thread()
+    disk.average_write_seconds = 1.0
+    writes = 0
+    while not disk.write(put(writes), writes):
+        assert completed(disk, 1) == [writes]
+        writes += 1
+        assert disk.average_write_seconds < 1.0
+    assert writes > 1
+
+
+def test_a_direct_write_on_a_full_disk_is_kept(bench: Bench) -> None:
+    disk = bench.thread()
+    bench.errors.append(DiskFull("full"))
+    assert not disk.write(put(0), 0)
+    assert disk.state is DiskState.FULL
+    assert select.select([disk.wakeup_fd], [], [], 0)[0], "nobody would hear of it"
+    assert not disk.write(put(1), 1)
+    disk.recover()
+    assert completed(disk, 2) == [0, 1]
+    assert stored(bench.store) == [0, 1]
+
+
+def test_an_io_error_of_a_direct_write_is_final(bench: Bench) -> None:
+    disk = bench.thread()
+    bench.errors.append(StorageError("Input/output error"))
+    with pytest.raises(StorageError, match="Input/output error"):
+        disk.write(put(0), 0)
+    assert disk.state is DiskState.FAILED
+    assert disk.take_failed() == [0]
+    with pytest.raises(StorageError, match="Input/output error"):
+        disk.write(put(1), 1)
+
+
+def test_direct_writes_are_synced_within_the_interval(bench: Bench) -> None:
+    disk = bench.thread(Durability.INTERVAL)
+    engine = bench.engines[0]
+    assert disk.write(put(0), 0)
+    assert disk.write(put(1), 1)
+    assert engine.writes == [False, False]
+    wait_for(disk, lambda: engine.sync_count == 1)
+    assert disk.write(put(2), 2)
+    wait_for(disk, lambda: engine.sync_count == 2)
