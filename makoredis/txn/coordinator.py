@@ -158,7 +158,8 @@ class Coordinator:
             transaction.committed.add(message.shard)
             self._settle(transaction)
         elif transaction.phase is _Phase.COMMITTING:
-            self._attempt(transaction)
+            # Not at once: why it was aborted, the lack of a lease for example, may last for the rest of the turn.
+            self._pause(transaction)
 
     def settle(self) -> None:
         """The node's knowledge has grown."""
@@ -242,6 +243,7 @@ class Coordinator:
             self._messages.append((shard, Abort(transaction.id, transaction.started_ts)))
 
     def _pause(self, transaction: _Transaction) -> None:
+        """Begins anew, a little later."""
         transaction.phase = _Phase.PAUSING
         transaction.phase_ends_us = self.now_us + RETRY_AFTER_US
 

@@ -112,10 +112,14 @@ class ClusterProcess:
         process.wait()
 
     def terminate(self, name: str) -> int:
-        """SIGTERM, an orderly stop. Returns the exit status."""
+        """SIGTERM, an orderly stop. Returns the exit status. A node that does not stop tells where it is, and dies."""
         process = self.processes.pop(name)
         process.terminate()
-        return process.wait(WAIT_S)
+        try:
+            return process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            return process.wait()
 
     def pause(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGSTOP)

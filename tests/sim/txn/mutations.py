@@ -349,7 +349,7 @@ FOCUS: dict[str, dict[str, Any]] = {
         "is_synchronous": False,
     },
 }
-"""Options with which a rule matters often enough. Without the broken rule all is well with them too."""
+"""Options with which a rule matters often enough in the model. Without the broken rule all is well with them too."""
 
 
 def is_noticed(name: str, seed: int, *, is_cluster: bool = False) -> bool:
@@ -364,7 +364,9 @@ def verdict(name: str, seed: int, *, is_cluster: bool = False) -> str:
     """
     from tests.sim.txn.run import Simulation
 
+    focus = None if is_cluster else FOCUS.get(name)
+    simulation = Simulation(seed, MUTATIONS[name](), is_cluster=is_cluster, focus=focus)
     try:
-        return "".join(Simulation(seed, MUTATIONS[name](), is_cluster=is_cluster, focus=FOCUS.get(name)).run()[:1])
+        return "".join(simulation.run()[:1])
     except Fatal as error:
         return str(error)
