@@ -48,7 +48,7 @@ def test_an_undecided_transaction_holds_the_closed_timestamp_back() -> None:
     proposal_ts = vote(participant).proposal_ts
     participant.clock.observe(proposal_ts + 100)
     participant.submit("other", Part(b"", [KeyLock(0, b"j", False)]))
-    participant._want(proposal_ts + 100)
+    participant.want(proposal_ts + 100)
     participant.take_entry()
     assert participant.closed_ts < proposal_ts
 
