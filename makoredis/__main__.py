@@ -147,10 +147,6 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
     if file.shards > 1 and any(each.witness for each in file.nodes):
         raise ConfigError(f"{file.path}: shards: with more than one, no node can be a witness yet")
-    if file.shards > 1 and file.reads != "lease":
-        raise ConfigError(
-            f"{file.path}: reads: '{file.reads}' is for a single shard; with more, only 'lease' works yet"
-        )
     first = [] if node.join else [each for each in file.nodes if not each.join]
     return NodeSettings(
         id=NodeId(node.id),

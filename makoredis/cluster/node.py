@@ -291,6 +291,7 @@ class Node:
                 settings.clock_offset_us_max,
             )
             replica.is_synchronous = settings.is_synchronous
+            replica.reads_by_quorum = not settings.lease_reads
             replica.gathering.seconds = self.host.gathering.seconds
             replica.log_bytes = size
             replica.applied_index = table.checkpoint.index

@@ -77,6 +77,11 @@ class ShardReplica(LogOwner):
         """Tickets that it will not answer any more: the leadership is lost."""
         self.gathering = Gathering()
         self.wall_us = 0
+        self.reads_by_quorum = False
+        """Whether a lease is never enough to answer."""
+        self._rounds: dict[int, tuple[Participant, int]] = {}
+        """By number, whose rounds a quorum was asked for (`makoredis.txn.held`)."""
+        self._round_count = 0
         self._serves_from = Index(0)
         self._payload: bytes | None = None
         """An entry that the core would not take yet."""
@@ -179,12 +184,36 @@ class ShardReplica(LogOwner):
         participant.proposed(index)
         return True
 
+    def confirm(self) -> bool:
+        """Asks a quorum whether this replica still leads, if somebody waits for that. Returns whether it was asked."""
+        participant = self.participant
+        if participant is None or not participant.held.is_wanted:
+            return False
+        try:
+            self.core.read_index(self._round_count + 1)
+        except Retryable:
+            return False  # again in the next turn, unless the leadership is lost until then
+        self._round_count += 1
+        self._rounds[self._round_count] = (participant, participant.held.ask())
+        return True
+
+    def _confirmed(self, ready: Ready) -> None:
+        """Hands on what a quorum has said."""
+        for context in ready.failed_reads:
+            self._rounds.pop(context)[0].held.is_wanted = True
+        for state in ready.read_states:
+            participant, number = self._rounds.pop(state.context)
+            if participant is self.participant:
+                participant.confirmed(number)
+
     def _perform(self, ready: Ready) -> None:
         self.serving = None
         if ready.role_change is not None:
             self._change_role(ready.role_change)
         self._carry_out(ready)
         self._apply(ready)
+        if ready.read_states or ready.failed_reads:
+            self._confirmed(ready)
 
     def _change_role(self, change: RoleChange) -> None:
         was_leader, old_term = self.is_leader, self.term
@@ -212,6 +241,7 @@ class ShardReplica(LogOwner):
         knowledge = self.snapshot.knowledge
         participant = recover(self._following(), self.term, (), knowledge, self.program, self.rng, wall_us)
         participant.is_synchronous = self.is_synchronous
+        participant.held.may_ask = True
         self.participant = self.snapshot.local[self.shard] = participant
 
     def _following(self) -> Replica:

@@ -332,6 +332,7 @@ class Shards:
         for shard, replica in self.replicas.items():
             if replica.participant is not None:
                 has_done |= replica.propose()
+                has_done |= replica.confirm()
                 has_done |= self._route(shard, replica, replica.participant.take_output())
         messages, finished = self.coordinator.take_output()
         for number, message in messages:

@@ -70,6 +70,8 @@ class Waiting:
     seen: list[PendingTransaction]
     results: bytes
     ts: int
+    round: int = 0
+    """What has to be confirmed of the leadership (`held`)."""
 
 
 @dataclass(slots=True, eq=False)

@@ -35,13 +35,13 @@ from makoredis.data.slot_table import SlotTable
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
 from makoredis.txn.gate import Gate, void
 from makoredis.txn.handover import elsewhere
+from makoredis.txn.held import Held
 from makoredis.txn.in_hand import (
     Outcome,
     Output,
     PreparedTransaction,
     Proposed,
     Refusals,
-    Reply,
     Submission,
     Turned,
     Waiting,
@@ -137,7 +137,7 @@ class Participant:
         self._entries: deque[Proposed] = deque()
         self._taken: Proposed | None = None
         self._proposing: list[PendingTransaction] = []
-        self._waiting: list[Waiting] = []
+        self.held = Held()
         self.shared_ts = 0
         """Of the last transaction over several shards: others wait for the watermark to get there."""
         self._wanted_ts = 0
@@ -319,9 +319,9 @@ class Participant:
         """
         self.is_serving = False
         self.settle()
-        tickets = [waiting.submission.ticket for waiting in self._waiting]
+        tickets = [waiting.submission.ticket for waiting in self.held.waiting]
         tickets += [owner.ticket for owner in self.locks.waiting() if isinstance(owner, Submission)]
-        self._waiting = []
+        self.held = Held()
         everything = list(self.pending.items)
         later = self.pending.take_back(self.chosen_index)
         for item in everything:
@@ -434,34 +434,29 @@ class Participant:
             self._send_away(submission, moved)
             return
         if not self.watches_hold(part.watches):
-            self._reply_after(submission, self.pending.seen_by(part.locks), b"")
+            self._reply(submission, self.pending.seen_by(part.locks), b"")
             return
         if self.is_synchronous and submission not in self.locks:
             self.locks.try_lock(submission, part.locks)
         access = self._access()
         results = self.program(access, part.operation)
-        if not access.effects:
-            if not self.has_lease:
-                self._output.replies.append(Turned(submission.ticket))
-                return
-            self._reply_after(submission, self.pending.seen_by(part.locks), results)
-            return
         seen = self.pending.seen_by(part.locks)
+        if not access.effects:
+            self._reply_reading(submission, seen, results)
+            return
         item = self.execute(access, seen, None if request is None else request.answered(results))
         if self.is_synchronous:
             item.lock_owner = submission
-        self._reply_after(submission, [item], results)
+        self._reply(submission, [item], results)
 
     def _send_away(self, submission: Submission, moved: bytes) -> None:
         """The keys are in another shard; so it never happens here."""
         request, locks = submission.request, submission.part.locks
         seen = self.pending.seen_by(locks)
         if request is not None and any(lock.is_exclusive for lock in locks):
-            seen = [self.execute(self._access(), seen, request.answered(moved))]
-        elif not self.has_lease:
-            self._output.replies.append(Turned(submission.ticket))
-            return
-        self._reply_after(submission, seen, moved)
+            self._reply(submission, [self.execute(self._access(), seen, request.answered(moved))], moved)
+        else:
+            self._reply_reading(submission, seen, moved)
 
     def execute(
         self, access: Access, seen: Iterable[PendingTransaction], request: RequestRecord | None
@@ -485,28 +480,29 @@ class Participant:
             self._output.replies.append(Turned(submission.ticket))
             return True
         pending = self.pending.of_request(name)
-        self._reply_after(submission, [] if pending is None else [pending], answer)
+        self._reply(submission, [] if pending is None else [pending], answer)
         return True
 
-    def _reply_after(self, submission: Submission, seen: list[PendingTransaction], results: bytes) -> None:
-        waiting = Waiting(submission, seen, results, self.clock.last)
-        if self._may_show(waiting):
-            self._output.replies.append(Reply(submission.ticket, results, waiting.ts))
+    def _reply_reading(self, submission: Submission, seen: list[PendingTransaction], results: bytes) -> None:
+        """The reply of what writes nothing, so that nothing but the leadership says that it is not out of date."""
+        if self.has_lease or self.held.may_ask:
+            self._reply(submission, seen, results, 0 if self.has_lease else self.held.next_round())
         else:
-            self._waiting.append(waiting)
+            self._output.replies.append(Turned(submission.ticket))
 
-    def _may_show(self, waiting: Waiting) -> bool:
-        return all(item.is_final for item in waiting.seen)
+    def _reply(self, submission: Submission, seen: list[PendingTransaction], results: bytes, round_: int = 0) -> None:
+        self.held.hold(Waiting(submission, seen, results, self.clock.last, round_), self._output.replies)
 
     def _release_replies(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if any(item.is_void for item in one.seen):
-                self._start(one.submission)
-            elif self._may_show(one):
-                self._output.replies.append(Reply(one.submission.ticket, one.results, one.ts))
-            else:
-                self._waiting.append(one)
+        for one in self.held.release(self._output.replies):
+            self._start(one.submission)
+
+    def confirmed(self, round_: int) -> None:
+        """A majority has confirmed this leadership since it was asked for this round (`held`)."""
+        self.held.confirmed = max(self.held.confirmed, round_)
+        self._release_replies()
+        for message in self.held.take_releases():
+            self._tell_released(message)
 
     def _append(self, item: PendingTransaction, undo: list[Undo] | None = None) -> PendingTransaction:
         """Executes a transaction, unless that was done (`undo` given), and has it logged."""
@@ -648,14 +644,21 @@ class Participant:
         self._output.to_nodes.append((message.coordinator, answer))
 
     def _release(self, transaction: PreparedTransaction, message: Commit) -> None:
-        """Ends a read-only transaction. That its locks were good until now needs the lease."""
+        """Ends a read-only transaction. That its locks were good until now, the leadership has to prove."""
         self.clock.observe(message.ts)
         if self.has_lease:
-            self._tell(message, Committed(message.id, self.shard))
-            self._end(transaction)
+            self._tell_released(message)
+        elif self.held.may_ask:
+            self.held.releases.setdefault(message.id, (self.held.next_round(), message))
         else:
             self._tell(message, Aborted(message.id, self.shard))
             self._abort(message.id, transaction.prepare.started_ts)
+
+    def _tell_released(self, message: Commit) -> None:
+        transaction = self.prepared.get(message.id)
+        if transaction is not None:
+            self._tell(message, Committed(message.id, self.shard))
+            self._end(transaction)
 
     def _commit(self, transaction: PreparedTransaction, decision: Commit | Answer) -> bool:
         """Appends the record and unlocks. False if it is void already: then there is nothing to append."""
@@ -775,7 +778,7 @@ class Participant:
             "kept": len(self.pending.items),
             "prepared": len(self.prepared),
             "locks": len(self.locks),
-            "waiting": len(self._waiting),
+            "waiting": len(self.held.waiting),
             "outcomes": len(self.outcomes),
             "voided": self.voided_count,
         }

@@ -318,7 +318,9 @@ class Router:
         """Deletes keys past their deadline in the shards that are led here."""
         for shard, replica in self.shards.replicas.items():
             participant = replica.participant
-            if participant is None or not replica.is_serving() or not replica.has_lease():
+            if participant is None or not replica.is_serving():
+                continue
+            if not (replica.has_lease() or replica.reads_by_quorum):
                 continue
             for database in participant.space.by_id:
                 if not database.expires and not database.hash_deadlines.by_name:

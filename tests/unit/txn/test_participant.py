@@ -201,3 +201,46 @@ def test_a_later_leader_knows_what_was_committed() -> None:
     assert later.take_output().to_nodes == [(0, Committed(ID, 0))]
     later.step(Commit((1, 8), 0, 2, proposal_ts, [(0, 2, proposal_ts)], []))
     assert later.take_output().to_nodes == [(0, Aborted((1, 8), 0))]
+
+
+def read(participant: Participant, ticket: str) -> None:
+    participant.submit(ticket, Part(b"", [KeyLock(0, b"j", False)]))
+
+
+def shown(participant: Participant) -> list[object]:
+    return [(type(reply).__name__, reply.ticket) for reply in participant.take_output().replies]
+
+
+def test_without_a_lease_a_read_waits_until_a_quorum_has_confirmed_the_leadership_since() -> None:
+    participant = fresh()
+    participant.has_lease, participant.held.may_ask = False, True
+    read(participant, "first")
+    assert participant.held.is_wanted and participant.held.ask() == 1
+    read(participant, "second")  # behind the question
+    assert participant.held.is_wanted and shown(participant) == []
+    participant.confirmed(1)
+    assert shown(participant) == [("Reply", "first")]
+    assert participant.held.ask() == 2
+    participant.confirmed(2)
+    assert shown(participant) == [("Reply", "second")] and not participant.held.is_wanted
+
+
+def test_without_a_lease_and_nobody_to_ask_a_read_is_turned_away() -> None:
+    participant = fresh()
+    participant.has_lease = False
+    read(participant, "only")
+    assert shown(participant) == [("Turned", "only")]
+
+
+def test_without_a_lease_the_locks_of_what_only_reads_are_held_until_a_quorum_has_confirmed() -> None:
+    participant = fresh()
+    participant.has_lease, participant.held.may_ask = False, True
+    part = Part(b"", [KeyLock(0, b"k", False)])
+    participant.step(Prepare(ID, 0, [(0, 2), (1, 3)], 90, part, True, False))
+    participant.take_output()
+    commit = Commit(ID, 0, 2, 100, [], [])
+    participant.step(commit)
+    participant.step(commit)  # the coordinator says it again
+    assert ID in participant.prepared and not participant.take_output().to_nodes
+    participant.confirmed(participant.held.ask())
+    assert participant.take_output().to_nodes == [(0, Committed(ID, 0))] and ID not in participant.prepared
