@@ -88,8 +88,10 @@ class Process:
         """The process begins, with what is on its disk."""
         world = self.world
         self.is_up = True
+        self.is_stopped = False
+        self.arrived: list[Callable[[], object]] = []
+        """What has come while it was stopped."""
         self.incarnation += 1
-        self.inbox: list[Callable[[], object]] = []
         self.disk = SimulatedDisk(self)  # type: ignore[arg-type]  # it needs what a Process has here too
         self.core_ticked_us = world.now_us
         slots = SlotMap(world.options.shards)
@@ -133,8 +135,8 @@ class Process:
         return replica
 
     def crash(self) -> None:
-        self.is_up = False
-        self.inbox.clear()
+        self.is_up = self.is_stopped = False
+        self.arrived.clear()
         self.disk.crash()
 
     # -- what the simulation looks at
@@ -161,23 +163,39 @@ class Process:
     # -- turns
 
     def set_time(self) -> None:
-        self.shards.set_time(self.wall_us(), self.world.now_us / 1e6)
-
-    def tick(self) -> None:
-        self.set_time()
         elapsed = (self.world.now_us - self.core_ticked_us) // CORE_TICK_US
         if elapsed:
             self.core_ticked_us += elapsed * CORE_TICK_US
             self.shards.tick_cores(elapsed)
+        self.shards.set_time(self.wall_us(), self.world.now_us / 1e6)
+
+    def tick(self) -> None:
+        if self.is_stopped:
+            return
+        self.set_time()
         self.shards.tick()
         self.flush()
 
     def deliver(self, action: Callable[[], object]) -> None:
-        """Has something done now, as a turn of its own."""
-        if self.is_up:
+        """Has something done now, as a turn of its own, or when the process goes on."""
+        if self.is_stopped:
+            self.arrived.append(action)
+        elif self.is_up:
             self.set_time()
             action()
             self.flush()
+
+    def go_on(self) -> None:
+        """The process was stopped, and finds what has come meanwhile, in any order."""
+        self.is_stopped = False
+        arrived, self.arrived = self.arrived, []
+        self.rng.shuffle(arrived)
+        for action in arrived:
+            self.deliver(action)
+
+    def begin(self, ticket: Any, parts: dict[int, Part], **options: Any) -> None:
+        """A client of this node begins a transaction over several shards."""
+        self.deliver(lambda: self.coordinator.begin(ticket, parts, **options))
 
     def flush(self) -> None:
         """The end of a turn."""
@@ -234,6 +252,8 @@ class ClusterWorld(World):
             self._again(options.reconfigure_every_us, self._reconfigure)
         if options.hand_over_every_us:
             self._again(options.hand_over_every_us, self._hand_over)
+        if options.stop_every_us:
+            self._again(options.stop_every_us, self._stop)
 
     def make_node(self, id: int) -> Process:
         return Process(self, id + 1, self.rng.randint(-self.options.skew_us, self.options.skew_us))
@@ -249,16 +269,17 @@ class ClusterWorld(World):
     def submit(self, client: Any, ticket: Any, shard: int, part: Part, request: RequestRecord) -> None:
         process: Process = client
         self.asked[request.session, request.sequence] = ticket
+        process.deliver(lambda: self._ask(process, shard, part, request))
+
+    def _ask(self, process: Process, shard: int, part: Part, request: RequestRecord) -> None:
         leader, term = process.shards.leader_of(ShardId(shard))
         is_first = self.is_first(request)
         if leader == process.id:
             own = Ticket(process.id, request.incarnation, request.session, request.sequence)
-            process.set_time()
             if is_first and self._in_place(process, own, shard, part, request):
                 self.count("in place")
             else:
                 process.shards.submit(ShardId(shard), own, part)
-            process.flush()
         elif leader:
             message = Submit(shard, term, request.incarnation, request.session, request.sequence, part)
             process._send(NodeId(leader), message)
@@ -300,6 +321,32 @@ class ClusterWorld(World):
         node.crash()
         self.at(self.rng.randint(10_000, 400_000), self._restart, node)
 
+    def _stop(self) -> None:
+        """A process is stopped for a while, longer than a lease or not."""
+        if self.is_calm:
+            return
+        node = self.rng.choice(self.nodes)
+        if node.is_up and not node.is_stopped:
+            self.count("stop")
+            node.is_stopped = True
+            self.at(self.rng.randint(10_000, 400_000), self._go_on, node)
+        self._again(self.options.stop_every_us, self._stop)
+
+    def _go_on(self, node: Process) -> None:
+        if node.is_stopped:
+            node.go_on()
+
+    def _arrive(self, sender: Any, receiver: Any, incarnation: int, call: Any, arguments: tuple[Any, ...]) -> None:
+        if receiver.is_stopped and receiver.incarnation == incarnation and self.hears(sender, receiver):
+            receiver.deliver(lambda: call(*arguments))
+        else:
+            super()._arrive(sender, receiver, incarnation, call, arguments)
+
+    def calm(self) -> None:
+        for node in self.nodes:
+            self._go_on(node)
+        super().calm()
+
     def _restart(self, node: Any) -> None:
         if not node.is_up:
             node.start()
@@ -308,7 +355,7 @@ class ClusterWorld(World):
 
     def _leading(self, shard: int) -> Replica | None:
         """Who believes that it leads a shard, in the latest term."""
-        replicas = [node.shards.replicas[ShardId(shard)] for node in self.nodes if node.is_up and not node.is_cut]
+        replicas = [node.shards.replicas[ShardId(shard)] for node in self.nodes if node.is_up and not node.is_stopped]
         leaders = [replica for replica in replicas if replica.is_leader]
         return max(leaders, key=lambda replica: replica.term, default=None)  # type: ignore[return-value]
 

@@ -117,9 +117,7 @@ class Client:
             self._submit(ticket, shard, part, self._request())
         else:
             is_read_only = all(kind == "r" for kind, _, _ in operations)
-            self.node.coordinator.now_us = self.node.wall_us()
-            self.node.coordinator.begin(ticket, parts, is_read_only=is_read_only)
-            self.node.flush()
+            self.node.begin(ticket, parts, is_read_only=is_read_only)
 
     def _submit(self, ticket: int, shard: int, part: Any, request: Any) -> None:
         """Sends, and sends again: the same request must not be executed twice."""
@@ -155,14 +153,12 @@ class Client:
         amount = self.rng.randint(1, 60)
         parts = parts_of([["get", source, None], ["get", target, None]], {}, exclusive=True)
         ticket = self._expect(None, lambda result: self.world.at(2000, self.next))
-        self.node.coordinator.now_us = self.node.wall_us()
-        self.node.coordinator.begin(
+        self.node.begin(
             ticket,
             parts,
             is_read_only=False,
             combine=lambda results: transfer(results, source, target, amount),
         )
-        self.node.flush()
 
     def _watch(self) -> None:
         """WATCH key, read it, then append if it is unchanged: one atomic transaction if it succeeds."""
@@ -196,9 +192,7 @@ class Client:
             self.sequence += 1
             self._submit(ticket, shard, part, self._request())
         else:
-            self.node.coordinator.now_us = self.node.wall_us()
-            self.node.coordinator.begin(ticket, parts, is_read_only=False)
-            self.node.flush()
+            self.node.begin(ticket, parts, is_read_only=False)
 
 
 class Simulation:
@@ -239,6 +233,7 @@ class Simulation:
             members = Random(f"members {seed}")
             self.options.reconfigure_every_us = members.choice([0, 0, 100_000, 300_000])
             self.options.hand_over_every_us = members.choice([0, 0, 200_000])
+            self.options.stop_every_us = members.choice([0, 0, 150_000])
             self.options.calm_us += 2_000_000 * bool(self.options.reconfigure_every_us)
         for name, value in (focus or {}).items():
             setattr(self.options, name, value)

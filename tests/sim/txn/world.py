@@ -62,6 +62,8 @@ class Options:
     """Whether locks are held until what they are for is durable."""
     reconfigure_every_us: int = 0
     """How often a shard's members change (only real cores have members)."""
+    stop_every_us: int = 0
+    """How often a process is stopped for a while, and then finds everything that has arrived meanwhile (the same)."""
     hand_over_every_us: int = 0
     """How often a leadership is handed over in order (the same)."""
     chosen_us: int = 4000
@@ -140,6 +142,12 @@ class Node:
                 self.world.announce(self, self.watermarks[shard])
         self.coordinator.tick(self.wall_us())
         self.checkpoint()
+        self.flush()
+
+    def begin(self, ticket: Hashable, parts: dict[int, Part], **options: Any) -> None:
+        """A client of this node begins a transaction over several shards."""
+        self.coordinator.now_us = self.wall_us()
+        self.coordinator.begin(ticket, parts, **options)
         self.flush()
 
     def lead(self, shard: int, epoch: int, log: list[bytes]) -> None:
