@@ -23,6 +23,10 @@ _FLOAT = re.compile(
 )
 _NONZERO_DIGITS = re.compile(rb"[+-]?(?:0x)?[0.]*[1-9a-f]", re.IGNORECASE)
 
+_DIGITS_SAFE = 19
+"""A number of fewer digits fits into 64 bits."""
+_ZERO = ord("0")
+
 
 def parse_int64(raw: bytes | bytearray) -> int | None:
     """A 64-bit integer in Redis's strict form, None if it is not one."""
@@ -36,6 +40,8 @@ def parse_int64(raw: bytes | bytearray) -> int | None:
 
 def int64(raw: bytes | bytearray, error: ClientError = NOT_AN_INTEGER) -> int:
     """Raises: ClientError `ERR value is not an integer or out of range`, or the one given."""
+    if raw.isdigit() and len(raw) < _DIGITS_SAFE and (raw[0] != _ZERO or len(raw) == 1):
+        return int(raw)
     value = parse_int64(raw)
     if value is None:
         raise error

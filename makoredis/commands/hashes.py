@@ -21,7 +21,7 @@ from makoredis.commands.arguments import (
 from makoredis.commands.registry import command
 from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.data import events
-from makoredis.data.access import Access
+from makoredis.data.access import WRONG_TYPE, Access
 from makoredis.data.effects import HashDelete, HashSet
 from makoredis.data.values import Hash
 from resp.numbers import LongDouble
@@ -51,19 +51,27 @@ def hmset(access: Access, key: bytes, *pairs: bytes) -> Reply:
 def _set_fields(access: Access, name: str, key: bytes, pairs: tuple[bytes, ...]) -> int:
     if len(pairs) & 1:
         raise wrong_arity(name)
-    value = access.hash(key)
-    before = 0 if value is None else len(value.fields)
-    _put(access, key, value, list(pairs), b"hset")
-    if value is None:
-        return 1 if len(pairs) == 2 else len(set(pairs[::2]))
-    return len(value.fields) - before
+    value = access.get(key)
+    if type(value) is Hash:
+        before = len(value.fields)
+        _put(access, key, value, list(pairs), b"hset")
+        return len(value.fields) - before
+    if value is not None:
+        raise WRONG_TYPE
+    _put(access, key, None, list(pairs), b"hset")
+    return 1 if len(pairs) == 2 else len(set(pairs[::2]))
 
 
 def _put(
     access: Access, key: bytes, value: Hash | None, pairs: list[bytes], event: bytes, keep_deadlines: bool = False
 ) -> None:
-    access.apply(HashSet(access.database.id, key, pairs, keep_deadlines))
-    access.notify(events.HASH, event, key)
+    effect = HashSet(access.database.id, key, pairs, keep_deadlines)
+    if value is None or access.is_replica:
+        access.apply(effect)  # a replica's value may be a copy
+    else:
+        access.note(effect, effect.change(value, access.space.config))
+    if access.space.config.notify_events:
+        access.notify(events.HASH, event, key)
 
 
 @command("HSETNX", "Sets the value of a field in a hash only when the field doesn't exist.")

@@ -6,9 +6,9 @@ from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import INT64_MAX, INT64_MIN, SYNTAX_ERROR, int64, ranged, wrong_arity
 from makoredis.commands.registry import command
 from makoredis.data import events
-from makoredis.data.access import Access
+from makoredis.data.access import WRONG_TYPE, Access
 from makoredis.data.effects import ListInsert, ListPop, ListPush, ListRemove, ListSet
-from makoredis.data.values import List
+from makoredis.data.values import List, Value
 from resp.replies import NULL_ARRAY, OK, Reply
 
 _NO_SUCH_KEY = ClientError("ERR no such key")
@@ -26,12 +26,12 @@ _COUNT_TOO_SMALL = ClientError("ERR count should be greater than 0")
 
 @command("LPUSH", "Prepends one or more elements to a list. Creates the key if it doesn't exist.")
 def lpush(access: Access, key: bytes, *elements: bytes) -> Reply:
-    return push(access, key, access.list(key), True, list(elements))
+    return push(access, key, access.get(key), True, list(elements))
 
 
 @command("RPUSH", "Appends one or more elements to a list. Creates the key if it doesn't exist.")
 def rpush(access: Access, key: bytes, *elements: bytes) -> Reply:
-    return push(access, key, access.list(key), False, list(elements))
+    return push(access, key, access.get(key), False, list(elements))
 
 
 @command("LPUSHX", "Prepends one or more elements to a list only when the list exists.")
@@ -46,11 +46,21 @@ def rpushx(access: Access, key: bytes, *elements: bytes) -> Reply:
     return 0 if value is None else push(access, key, value, False, list(elements))
 
 
-def push(access: Access, key: bytes, value: List | None, left: bool, elements: list[bytes]) -> int:
+def push(access: Access, key: bytes, value: Value | None, left: bool, elements: list[bytes]) -> int:
     """Pushes elements to one end of what `key` holds. Returns the length then."""
-    access.apply(ListPush(access.database.id, key, left, elements))
-    access.notify(events.LIST, b"lpush" if left else b"rpush", key)
-    return len(elements) if value is None else value.length
+    effect = ListPush(access.database.id, key, left, elements)
+    config = access.space.config
+    if type(value) is List:
+        access.note(effect, effect.change(value, config))
+        length = value.length
+    elif value is None:
+        access.apply(effect)
+        length = len(elements)
+    else:
+        raise WRONG_TYPE
+    if config.notify_events:
+        access.notify(events.LIST, b"lpush" if left else b"rpush", key)
+    return length
 
 
 @command("LPOP", "Returns and removes the first elements of a list. Deletes the list if the last element was popped.")
@@ -79,11 +89,17 @@ def _pop_command(access: Access, name: str, key: bytes, left: bool, counts: tupl
 def pop(access: Access, key: bytes, value: List, left: bool) -> bytes:
     """Takes the element at one end of the list at `key`."""
     element = value.blocks[0][0] if left else value.blocks[-1][-1]
+    effect = ListPop(access.database.id, key, left, 1)
+    config = access.space.config
     is_last = value.length == 1
-    access.apply(ListPop(access.database.id, key, left, 1))
-    access.notify(events.LIST, b"lpop" if left else b"rpop", key)
     if is_last:
-        access.notify(events.GENERIC, b"del", key)
+        access.apply(effect)
+    else:
+        access.note(effect, effect.change(value, config))
+    if config.notify_events:
+        access.notify(events.LIST, b"lpop" if left else b"rpop", key)
+        if is_last:
+            access.notify(events.GENERIC, b"del", key)
     return element
 
 

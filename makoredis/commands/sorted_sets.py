@@ -9,7 +9,7 @@ from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.commands.sorted_set_arguments import pairs_reply, score_argument, score_reply
 from makoredis.commands.sorted_set_changes import is_negative_zero, notify_removal, without_signs_of_zero
 from makoredis.data import events
-from makoredis.data.access import Access
+from makoredis.data.access import WRONG_TYPE, Access
 from makoredis.data.effects import SortedSetPut, SortedSetRemove
 from makoredis.data.values import SortedSet
 from resp.numbers import format_double
@@ -33,15 +33,22 @@ def zadd(access: Access, key: bytes, *rest: bytes) -> Reply:
     if rest[0].upper() in _ZADD_OPTIONS:
         raise SYNTAX_ERROR
     score = score_argument(rest[0])
-    if score == 0.0:
+    if score == 0.0 and is_negative_zero(score):
         return put_scores(access, key, rest[1:], [score], set())
     member = rest[1]
-    value = access.sorted_set(key)
-    old = None if value is None else value.get(member)
-    if old is None or old != score:
-        access.apply(SortedSetPut(access.database.id, key, [(member, score)]))
-        access.notify(events.ZSET, b"zadd", key)
-    return 1 if old is None else 0
+    value = access.get(key)
+    if type(value) is SortedSet:
+        old = value.get(member)
+        if old != score:
+            effect = SortedSetPut(access.database.id, key, [(member, score)])
+            access.note(effect, effect.change(value, access.space.config))
+            access.notify(events.ZSET, b"zadd", key)
+        return 1 if old is None else 0
+    if value is not None:
+        raise WRONG_TYPE
+    access.apply(SortedSetPut(access.database.id, key, [(member, score)]))
+    access.notify(events.ZSET, b"zadd", key)
+    return 1
 
 
 def _zadd_many(access: Access, key: bytes, rest: tuple[bytes, ...]) -> Reply:

@@ -249,7 +249,8 @@ def _add(access: Access, key: bytes, amount: int) -> int:
     if not INT64_MIN <= total <= INT64_MAX:
         raise OVERFLOW
     access.apply(SetString(access.database.id, key, b"%d" % total, KEEP_DEADLINE))
-    access.notify(events.STRING, b"incrby", key)
+    if access.space.config.notify_events:
+        access.notify(events.STRING, b"incrby", key)
     return total
 
 

@@ -195,6 +195,12 @@ class Access:
         if self.notes_new and isinstance(undo, Forget):
             self.notify(events.NEW, b"new", undo.key)
 
+    def note(self, effect: Effect, undo: Undo) -> None:
+        """Takes over an effect on an existing key that was just performed on the very value this transaction has read,
+        which saves `apply`'s second look-up of the key."""
+        self.undo.append(undo)
+        self.effects.append(effect)
+
     def delete(self, key: bytes) -> bool:
         """Deletes a key; False if it did not exist."""
         if self.get(key) is None:

@@ -15,6 +15,7 @@ _SIZE_LIMITS = (4096, 8192, 16384, 32768, 65536)
 _SAFE_BYTES_MAX = 8192
 """What a listpack limited by its number of elements may hold."""
 _INT64_DIGITS_MAX = 20
+_NINE = ord("9")
 
 
 def is_int64(raw: bytes) -> bool:
@@ -30,6 +31,8 @@ def is_int64(raw: bytes) -> bool:
 def entry_bytes(element: bytes) -> int:
     """The size of one element in a listpack: type and length, data, and the length again for walking backwards."""
     size = len(element)
+    if 0 < size < 64 and element[0] > _NINE:
+        return size + 2  # a short text that cannot be a number
     if size <= _INT64_DIGITS_MAX and is_int64(element):
         return integer_bytes(int(element))
     if size < 64:

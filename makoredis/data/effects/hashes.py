@@ -1,6 +1,7 @@
 """Effects on hashes."""
 
 from makoredis.base.record import Wire, record
+from makoredis.data.config import DataConfig
 from makoredis.data.effects.base import Forget, Undo, remove_key
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Hash
@@ -38,7 +39,14 @@ class HashSet(Wire, tag=30):
             database.put(self.key, value)
             return Forget(self.db, self.key)
         assert isinstance(value, Hash)
+        return self.change(value, space.config)
+
+    def change(self, value: Hash, config: DataConfig) -> Undo:
+        """`apply` to the key's value, for whoever has looked it up already."""
+        pairs = self.pairs
         fields = value.fields
+        if len(pairs) == 2 and value.deadlines is None:
+            return self._change_field(value, config)
         names = pairs[::2]
         undo = _RestoreFields(self.db, self.key, [(field, fields.get(field)) for field in names])
         if value.index is not None or value.places is not None:
@@ -47,10 +55,22 @@ class HashSet(Wire, tag=30):
                     value.note_new(field)
         fields.update(zip(names, pairs[1::2]))
         if value.may_convert:
-            value.convert(pairs, space.config)
+            value.convert(pairs, config)
         if value.deadlines is None or self.keep_deadlines:
             return undo
         return _RestoreDeadlines(self.db, self.key, [(field, value.set_deadline(field, 0)) for field in names], undo)
+
+    def _change_field(self, value: Hash, config: DataConfig) -> Undo:
+        """The most frequent case: one field, and no deadlines."""
+        field, content = self.pairs
+        fields = value.fields
+        old = fields.get(field)
+        if old is None and (value.index is not None or value.places is not None):
+            value.note_new(field)
+        fields[field] = content
+        if value.may_convert:
+            value.convert(self.pairs, config)
+        return _RestoreFields(self.db, self.key, [(field, old)])
 
 
 class HashDelete(Wire, tag=31):
@@ -97,9 +117,8 @@ class HashExpire(Wire, tag=32):
         return _RestoreDeadlines(self.db, self.key, old, None)
 
 
-@record
-class _RestoreFields:
-    """Inverse of HashSet: what each field held before, None for nothing."""
+class _RestoreFields(Wire):
+    """Inverse of HashSet: what each field held before, None for nothing. Never encoded."""
 
     db: int
     key: bytes

@@ -1,6 +1,7 @@
 """Effects on lists. `left` says which end; elements are given in the order in which they are pushed or were popped."""
 
 from makoredis.base.record import Wire, record
+from makoredis.data.config import DataConfig
 from makoredis.data.effects.base import Forget, Undo, remove_key
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import List
@@ -26,12 +27,16 @@ class ListPush(Wire, tag=20):
         if value is None:
             value = List()
             database.put(self.key, value)
-            undo: Undo = Forget(self.db, self.key)
-        else:
-            assert isinstance(value, List)
-            undo = ListPop(self.db, self.key, self.left, len(self.elements))
-        value.push(self.left, self.elements, space.config)
-        return undo
+            value.push(self.left, self.elements, space.config)
+            return Forget(self.db, self.key)
+        assert isinstance(value, List)
+        return self.change(value, space.config)
+
+    def change(self, value: List, config: DataConfig) -> Undo:
+        """`apply` to the key's value, for whoever has looked it up already."""
+        elements = self.elements
+        value.push(self.left, elements, config)
+        return ListPop(self.db, self.key, self.left, len(elements))
 
 
 class ListPop(Wire, tag=21):
@@ -46,14 +51,18 @@ class ListPop(Wire, tag=21):
         database = space.by_id[self.db]
         value = database.get(self.key)
         assert isinstance(value, List)
-        count = self.count
-        if count == value.length:
+        if self.count == value.length:
             return remove_key(database, self.key)
+        return self.change(value, space.config)
+
+    def change(self, value: List, config: DataConfig) -> Undo:
+        """`apply` to the key's value, for whoever has looked it up already. More must be left in it."""
+        left, count = self.left, self.count
         if count == 1:
-            return ListPush(self.db, self.key, self.left, [value.pop(self.left, space.config)])
-        removed = value.pop_many(self.left, count, space.config)
+            return ListPush(self.db, self.key, left, [value.pop(left, config)])
+        removed = value.pop_many(left, count, config)
         removed.reverse()
-        return ListPush(self.db, self.key, self.left, removed)
+        return ListPush(self.db, self.key, left, removed)
 
 
 class ListSet(Wire, tag=22):

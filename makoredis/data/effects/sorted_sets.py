@@ -1,6 +1,7 @@
 """Effects on sorted sets."""
 
-from makoredis.base.record import Wire, record
+from makoredis.base.record import Wire
+from makoredis.data.config import DataConfig
 from makoredis.data.effects.base import Forget, Undo, remove_key
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import SortedSet
@@ -22,12 +23,17 @@ class SortedSetPut(Wire, tag=50):
             database.put(self.key, value)
             return Forget(self.db, self.key)
         assert isinstance(value, SortedSet)
-        was_listpack = not value.settle_encoding(space.config)
+        return self.change(value, space.config)
+
+    def change(self, value: SortedSet, config: DataConfig) -> Undo:
+        """`apply` to the key's value, for whoever has looked it up already."""
+        members = self.members
+        was_listpack = not (value.is_skiplist or value.settle_encoding(config))
         undo = _RestoreScores(
-            self.db, self.key, [(member, value.put(member, score)) for member, score in self.members], was_listpack
+            self.db, self.key, [(member, value.put(member, score)) for member, score in members], was_listpack
         )
         if was_listpack:
-            value.is_skiplist = not value.fits_listpack(space.config, (member for member, _ in self.members))
+            value.is_skiplist = not value.fits_listpack(config, [member for member, _ in members])
         return undo
 
 
@@ -67,9 +73,8 @@ class SortedSetRemoveRange(Wire, tag=52):
         return _RestoreScores(self.db, self.key, value.remove_range(self.start, self.stop), was_listpack)
 
 
-@record
-class _RestoreScores:
-    """Inverse of a change of scores: what each member had before, None for not being there."""
+class _RestoreScores(Wire):
+    """Inverse of a change of scores: what each member had before, None for not being there. Never encoded."""
 
     db: int
     key: bytes

@@ -1,11 +1,17 @@
 """Effects on strings. A string that is changed in place becomes a `bytearray`, so that SETBIT on a bitmap of 100 MB
 touches one byte."""
 
+from binascii import crc_hqx
+
+from makoredis.base.ids import SLOT_COUNT
 from makoredis.base.record import Wire, record
 from makoredis.data.effects.base import Forget, PutBack, Undo
 from makoredis.data.keyspace import Keyspace
+from makoredis.data.slots import slot_of
 
 KEEP_DEADLINE = -1
+_OPENING_BRACE = ord("{")
+_SLOT_MASK = SLOT_COUNT - 1
 
 
 class SetString(Wire, tag=10):
@@ -20,7 +26,12 @@ class SetString(Wire, tag=10):
         database = space.by_id[self.db]
         key = self.key
         deadline = database.expires.get(key, 0) if database.expires else 0
-        old = database.put(key, self.value)
+        slot = database.slots[slot_of(key) if _OPENING_BRACE in key else crc_hqx(key, 0) & _SLOT_MASK]
+        old = slot.get(key)
+        if old is None:
+            database.put(key, self.value)
+        else:
+            slot[key] = self.value  # what `put` would do with a string, without the call
         if self.deadline_ms != deadline and self.deadline_ms != KEEP_DEADLINE:
             database.set_deadline(key, self.deadline_ms)
         if old is None:

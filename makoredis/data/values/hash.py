@@ -85,11 +85,14 @@ class Hash:
         if len(fields) > config.hash_max_listpack_entries:
             self._encoding = _HASHTABLE
             return
-        if self._encoding == _UNKNOWN:
+        if not self._encoding:
             self._encoding = _LISTPACK
             added = chain(fields, fields.values(), added)
-        if max(map(len, added), default=0) > config.hash_max_listpack_value:
-            self._encoding = _HASHTABLE
+        longest = config.hash_max_listpack_value
+        for text in added:
+            if len(text) > longest:
+                self._encoding = _HASHTABLE
+                return
 
     @property
     def may_convert(self) -> bool:

@@ -151,8 +151,9 @@ class List:
             if not blocks[-1]:
                 del blocks[-1]
                 self._ends = None
-        self.length -= 1
-        self._shrink((element,), config)
+        length = self.length = self.length - 1
+        if self.packed_bytes >= 0 or not length & (length - 1):
+            self._shrink((element,), config)
         return element
 
     def pop_many(self, left: bool, count: int, config: DataConfig) -> list[bytes]:
