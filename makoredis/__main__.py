@@ -145,8 +145,6 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         )
     if file.durability == "memory":
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
-    if file.shards > 1 and any(each.witness for each in file.nodes):
-        raise ConfigError(f"{file.path}: shards: with more than one, no node can be a witness yet")
     first = [] if node.join else [each for each in file.nodes if not each.join]
     return NodeSettings(
         id=NodeId(node.id),

@@ -32,6 +32,10 @@ def _nothing() -> None:
     """There are no peers."""
 
 
+BARE_ENTRY_BYTES = 64
+"""What an entry without a payload counts for when the next checkpoint is due: a log witness has no others."""
+
+
 class Token(Protocol):
     """What the disk thread hands back when a write is on the disk."""
 
@@ -111,7 +115,7 @@ class LogOwner:
         if ready.entries:
             ops += self.log.append_ops(ready.entries)
             for entry in ready.entries:
-                self.log_bytes += len(entry.payload)
+                self.log_bytes += len(entry.payload) or BARE_ENTRY_BYTES
         last = ready.entries[-1] if ready.entries else None
         if last is not None:
             self.unwritten += 1

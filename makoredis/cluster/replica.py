@@ -89,7 +89,7 @@ class ShardReplica(LogOwner):
     def new_loader(self, metadata: SnapshotMetadata, blob: bytes) -> ShardLoader:
         """For a checkpoint that the leader sends."""
         space = self.snapshot.local[self.shard].space
-        return ShardLoader(self.shard, Keyspace(len(space.by_id), space.config), blob)
+        return ShardLoader(self.shard, Keyspace(len(space.by_id), space.config), blob, metadata.index)
 
     def take_state(self, loader: ShardLoader, metadata: SnapshotMetadata) -> None:
         """Such a checkpoint takes the place of what is here."""
@@ -101,6 +101,11 @@ class ShardReplica(LogOwner):
         self.applied_index = metadata.index
         self.log_bytes = 0
         print(f"shard {self.shard}: took a snapshot of its leader, up to entry {metadata.index}", flush=True)
+
+    def is_witness(self) -> bool:
+        """Whether this replica votes and keeps no data."""
+        status = self.core.status()
+        return status.node in status.configuration.witnesses
 
     def is_serving(self) -> bool:
         """Whether transactions may begin here now."""

@@ -118,7 +118,7 @@ class ShardCheckpointer:
         if index <= self.table.checkpoint.index:
             self.is_requested = False  # all that is chosen is in the last one
             return
-        if has_flush or not replica.snapshot.is_whole:
+        if has_flush or not (replica.snapshot.is_whole or replica.is_witness()):
             return
         self.is_requested, self.is_running = False, True
         replica.log_bytes = 0

@@ -15,10 +15,15 @@ _decode = wire_decoder(ShardCheckpoint)
 class ShardLoader:
     """Fills an empty keyspace with one shard's checkpoint. A row's index is the timestamp that it goes up to."""
 
-    def __init__(self, shard: int, space: Keyspace, blob: bytes) -> None:
+    def __init__(self, shard: int, space: Keyspace, blob: bytes, index: int = 0) -> None:
+        """
+        Args:
+            blob: empty where there are no data, on a log witness.
+            index: what the checkpoint goes up to then.
+        """
         self.shard = shard
         self.space = space
-        self.saved: ShardCheckpoint = _decode(blob)
+        self.saved: ShardCheckpoint = _decode(blob) if blob else _without_data(index)
         self._newer: dict[tuple[int, bytes], int] = {}
 
     def put(self, row: Row) -> None:
@@ -38,6 +43,10 @@ class ShardLoader:
         return Replica.load(self.shard, self.space, self.saved, self._newer)
 
 
+def _without_data(index: int) -> ShardCheckpoint:
+    return ShardCheckpoint(index, 0, 0, 0, 0, [], [], [], [], [])
+
+
 def load_replica(
     reader: Reader, table: StateTable, space: Keyspace, knowledge: Knowledge, progress: Progress
 ) -> Replica:
@@ -45,10 +54,7 @@ def load_replica(
 
     Raises: StorageError for damage.
     """
-    if not table.checkpoint.blob:
-        for _ in table.rows(reader):
-            raise AssertionError("there are no rows before the first checkpoint")
-        return Replica(table.shard, space)
-    loader = ShardLoader(table.shard, space, table.checkpoint.blob)
+    checkpoint = table.checkpoint
+    loader = ShardLoader(table.shard, space, checkpoint.blob, checkpoint.index)
     load_rows(reader, table, loader, progress)
     return loader.replica(knowledge)

@@ -13,7 +13,7 @@ Left out: resuming a transfer after a restart of either side. It begins anew.
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -28,7 +28,7 @@ from makoredis.consensus.types import SnapshotMetadata
 from makoredis.storage.engine import Engine, Ops, Snapshot
 from makoredis.storage.errors import Damaged
 from makoredis.storage.log import ShardLog
-from makoredis.storage.state import StateTable
+from makoredis.storage.state import Row, StateTable
 from makoredis.storage.store import Store
 
 TRANSFERS_MAX = 2
@@ -192,11 +192,13 @@ class _Installation:
         """Raises: Damaged."""
         self.metadata = metadata
         self.file = file
-        reader = StreamReader(file)
-        self.blob = reader.blob
-        self.loader = host.new_loader(metadata, reader.blob)
+        self.blob = b""
+        self._rows: Iterator[Row] = iter(())
+        if host.core.status().node not in metadata.configuration.witnesses:  # those get nothing but the metadata
+            reader = StreamReader(file)
+            self.blob, self._rows = reader.blob, reader.rows()
+        self.loader = host.new_loader(metadata, self.blob)
         self.writer = table.replacement_writer()
-        self._rows = reader.rows()
 
     def build(self, until: float) -> bool:
         """Takes rows over until the time is over. Returns whether all are done.

@@ -93,9 +93,20 @@ class Looked(Wire):
 Operation = Run | Fetch | Look | Expire | Nothing
 
 _decode: Callable[[bytes], Any] = wire_decoder(Operation)
-decode_ran: Callable[[bytes], Ran] = wire_decoder(Ran)
+_decode_ran: Callable[[bytes], Ran] = wire_decoder(Ran)
 decode_fetched: Callable[[bytes], list[Fetched]] = wire_decoder(list[Fetched])
 decode_looked: Callable[[bytes], Looked] = wire_decoder(Looked)
+
+
+def decode_ran(results: bytes) -> Ran:
+    """What a shard has answered to a `Run`.
+
+    A request that was run in place is recorded with its replies as its client gets them, all in one. Asked again, after
+    a change of leaders, a shard answers with that. No reply begins like the encoding of a record does.
+    """
+    if results[:1] < b"\x80":
+        return Ran([results, b""])  # behind it, for however many commands, comes nothing
+    return _decode_ran(results)
 
 
 def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
