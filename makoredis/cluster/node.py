@@ -465,7 +465,6 @@ class Node:
         if self.shards is not None:
             for replica in self.shards.replicas.values():
                 replica.gather(self.now())
-            self.shards.end_turn()
         return announcements or host.executor.take_announcements()
 
     def is_gathering(self) -> bool:

@@ -144,7 +144,12 @@ class Shards:
         self.coordinator.now_us = wall_us
         for replica in self.replicas.values():
             replica.wall_us = wall_us
-            self._refresh(replica)
+            replica.serving = None
+            participant = replica.participant
+            if participant is not None:
+                participant.now_us = wall_us
+                # Whoever waits there for something may run at any time; whoever asks anew has this looked at.
+                participant.has_lease = participant.owes_answers() and replica.has_lease()
 
     def _refresh(self, replica: ShardReplica) -> None:
         replica.serving = None

@@ -61,8 +61,10 @@ class Snapshot:
 
     def advance(self) -> bool:
         """Moves all shards as far as the watermark and the entries here allow. Returns whether they moved."""
-        local = self.local.values()
         ts = self.knowledge.global_ts
+        if ts <= self.ts:
+            return False
+        local = self.local.values()
         for shard in local:
             ts = min(ts, shard.complete_to)
         if ts <= self.ts:

@@ -305,6 +305,10 @@ class Participant:
         """Transactions that wait to be proposed."""
         return len(self._turn)
 
+    def owes_answers(self) -> bool:
+        """Whether somebody waits here, for locks or for what is not final."""
+        return bool(self._waiting) or len(self.locks) > 0
+
     def is_busy(self) -> bool:
         """Whether the watermark will move again soon, for there is more to be chosen."""
         return bool(self._entries or self._turn)

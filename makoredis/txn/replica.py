@@ -141,7 +141,7 @@ class Replica:
         for transaction in self.undecided:
             if transaction.record.ts > ts:
                 later.append(transaction)
-            elif not knowledge.is_broken(vector_of_record(transaction.record)):
+            elif transaction.record.cross is None or not knowledge.is_broken(vector_of_record(transaction.record)):
                 self._apply(transaction.record)
         self.undecided = later
         self.ts = ts
@@ -163,7 +163,7 @@ class Replica:
         if transaction.cross is not None and transaction.cross.id is not None:
             self.committed[transaction.cross.id] = ts
         if transaction.request is not None:
-            self.requests.add(transaction.request)
+            self.requests.record(transaction.request)
         if self.reports:
             self.applied.append(transaction)
         if self.notes_keys:
