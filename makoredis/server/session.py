@@ -184,7 +184,7 @@ class Session:
         self.held: deque[Held] = deque()
         self.held_bytes = 0
         self.held_shard = 0
-        """Where there are several shards: the one whose replies are held; 0: none, or the group's of all nodes."""
+        """Where there are several shards: the one whose replies are held; 0: none, or the group's; -1: several."""
         self.unsent: deque[bytes | memoryview] = deque()
         self.unsent_bytes = 0
         self.writable_wanted = False

@@ -1,11 +1,12 @@
 """The fast path where there are several shards: plain commands of plain clients, as many at a time as go to one shard.
 
-Consecutive requests of a session whose keys all lie in one shard are a *batch*, and take effect as one transaction. If
+Consecutive requests of a session, each for keys of one shard, are a *batch*, and take effect as one transaction. If
 this node leads the shard, they run in place on the leader's state, and their replies wait at a gate
-(`makoredis.txn.participant`); reads that see nothing pending are answered at once. If another node leads it, they are
-one message. A session has at most one batch under way, so its requests take effect in its order however many shards
-they go to, and what was taken back with a lost leadership can be asked again, as the request that it was, without
-regard to others. Whatever a session wants while a batch is under way waits in its backlog, and becomes the next one.
+(`makoredis.txn.in_place`); reads that see nothing pending are answered at once. If another node leads it, they are one
+message. A pipeline that goes to and fro between shards is one transaction over them, and every shard runs its part. A
+session has at most one batch under way, so its requests take effect in its order however many shards they go to, and
+what was taken back with a lost leadership can be asked again, as the request that it was, without regard to others.
+Whatever a session wants while a batch is under way waits in its backlog, and becomes the next one.
 
 Everything else, and what meets a lock of a transaction over several shards, goes the way of `router`.
 """
@@ -35,6 +36,8 @@ BATCH_REPLY_BYTES_MAX = 64 * 1024
 """The log keeps the replies of a batch that changes something; beyond this the next request is in the next batch."""
 BATCH_BYTES_MAX = 256 * 1024
 """Of arguments, for another node."""
+WIDE = -1
+"""`Session.held_shard` of a batch for several shards."""
 _OTHER_DATABASES = frozenset(("MOVE", "COPY"))
 """Name keys of databases that are not selected."""
 
@@ -100,10 +103,15 @@ class Direct:
                 if session.held:
                     self._drain(session, requests[at:])
                     return
+                assert route is not None
                 participant = shards.serving(ShardId(shard))
-                if participant is None:
-                    count = self._forward(session, shard, requests, at)
+                if end - at > 1 and (participant is None or route.is_write):
+                    count = self._run_wide(session, shard, requests, at)
                 else:
+                    count = 0
+                if count == 0 and participant is None:
+                    count = self._forward(session, shard, requests, at)
+                elif count == 0 and participant is not None:
                     count = self._run_batch(session, participant, shard, requests, at)
                 if count:
                     at += count
@@ -126,6 +134,30 @@ class Direct:
             return slots.shard_of(argv[row.first_key])
         shards = {slots.shard_of(key) for key in row.keys(argv)}
         return shards.pop() if len(shards) == 1 else 0
+
+    def _run_wide(self, session: Session, shard: int, requests: Sequence[list[bytes]], at: int) -> int:
+        """Runs consecutive requests, if they are for several shards, as one transaction: they take effect in order, and
+        no shard's are waited for before the next one's. Returns how many; 0: they are all for one shard."""
+        if self.server.node.settings.redirects:
+            return 0
+        batch: list[list[bytes]] = []
+        shards: list[int] = []
+        size = 0
+        for argv in requests[at : at + BATCH_REQUESTS_MAX]:
+            route = self.routes.get(argv[0])
+            size += sum(map(len, argv))
+            if route is None or size > BATCH_BYTES_MAX or not route.row.accepts(len(argv)):
+                break
+            shard = self.shard_of(route, argv)
+            if not shard:
+                break
+            batch.append(argv)
+            shards.append(shard)
+        if len(set(shards)) < 2:
+            return 0
+        held = self._hold(session, batch, WIDE)
+        self.router.requests.coordinate_batch(session, held, shards)
+        return len(batch)
 
     def batch_from(self, requests: Sequence[list[bytes]], at: int, shard: int) -> list[list[bytes]]:
         """The consecutive requests for a shard that another node leads, to be sent as one."""
@@ -251,13 +283,17 @@ class Direct:
         if server.node.settings.redirects:
             return 0
         batch = self.batch_from(requests, at, shard)
+        self.router.requests.ask_batch(session, self._hold(session, batch, shard), shard)
+        return len(batch)
+
+    def _hold(self, session: Session, batch: list[list[bytes]], shard: int) -> Held:
+        """The place for the replies of a batch."""
         session.sequence += 1
-        request = Request(session.sequence, 0, session.database, session.protocol, batch)
         session.held_shard = shard
-        self.router.requests.ask_batch(session, session.hold_place(Gate(0), request), shard)
         for argv in batch:
             self.routes[argv[0]].calls += 1
-        return len(batch)
+        request = Request(session.sequence, 0, session.database, session.protocol, batch)
+        return session.hold_place(Gate(0), request)
 
     # -- order
 

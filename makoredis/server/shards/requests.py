@@ -2,7 +2,7 @@
 requests take effect in its order however many shards they go to. What a client has sent behind it waits in its backlog.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from makoredis.base.ids import NodeId, ShardId
 from makoredis.base.record import wire_encode
 from makoredis.cluster.messages import Submit
 from makoredis.cluster.shards import Shards, Ticket
-from makoredis.server.session import Held
+from makoredis.server.session import Held, Request
 from makoredis.server.shards.keys import Name, locks_on
 from makoredis.server.shards.operations import Run, decode_ran
 from makoredis.txn.coordinator import Finished, Verdict
@@ -27,6 +27,9 @@ ANSWER_SECONDS_MAX = 30.0
 """After this long without an answer a request is answered with an error."""
 UNKNOWN = Error(b"CLUSTERDOWN no leader answered in time; whether the command took place is not known")
 NOT_DONE = Error(b"CLUSTERDOWN the shards' leaders did not agree in time; the command did not take place")
+
+NO_ANSWER = encode(Error(b"ERR internal error, see the server's log"), 2)
+"""Where a shard has fewer answers than commands: running them has failed."""
 
 Answered = Callable[[bytes, int], None]
 """Results of one shard and their timestamp."""
@@ -75,25 +78,54 @@ class Requests:
         """Has one shard run the commands of a request that has its place among the session's replies."""
         request = held.requests[0]
         assert request is not None
-        routes = self.server.routes
-        names: list[Name] = []
-        is_read_only = True
-        for argv in request.commands:
-            row = routes.find(argv).row
-            is_read_only = is_read_only and not row.is_write
-            names += [(request.database, key) for key in row.keys(argv)]
-        run = Run(request.protocol, [(request.database, argv) for argv in request.commands], is_read_only)
-        part = Part(wire_encode(run), locks_on(names, is_exclusive=not is_read_only))
+        part, _ = self._part_of(request, request.commands)
         outstanding = Outstanding(session, request.sequence, False, self.server.now, shard, part, held=held)
         self.waiting[session.id, request.sequence] = outstanding
         self._send(outstanding)
+
+    def coordinate_batch(self, session: "Session", held: Held, shards: Sequence[int]) -> None:
+        """Has several shards run theirs, as one transaction.
+
+        Args:
+            shards: by command.
+        """
+        request = held.requests[0]
+        assert request is not None
+        commands: dict[int, list[list[bytes]]] = {}
+        for argv, shard in zip(request.commands, shards):
+            commands.setdefault(shard, []).append(argv)
+        parts = {shard: self._part_of(request, each) for shard, each in commands.items()}
+        outstanding = Outstanding(session, request.sequence, False, self.server.now, held=held)
+
+        def finished(result: Finished) -> None:
+            replies = {shard: iter(decode_ran(each).replies) for shard, each in result.results.items()}
+            self._fill(outstanding, [next(replies[shard], NO_ANSWER) for shard in shards])
+
+        outstanding.on_finished = finished
+        self.waiting[session.id, request.sequence] = outstanding
+        self.shards.coordinator.begin(
+            self._ticket(outstanding),
+            {shard: part for shard, (part, _) in parts.items()},
+            is_read_only=all(is_read_only for _, is_read_only in parts.values()),
+        )
+
+    def _part_of(self, request: Request, commands: list[list[bytes]]) -> tuple[Part, bool]:
+        """What a shard has to do, and whether it only reads."""
+        names: list[Name] = []
+        is_read_only = True
+        for argv in commands:
+            row = self.server.routes.find(argv).row
+            is_read_only = is_read_only and not row.is_write
+            names += [(request.database, key) for key in row.keys(argv)]
+        run = Run(request.protocol, [(request.database, argv) for argv in commands], is_read_only)
+        return Part(wire_encode(run), locks_on(names, is_exclusive=not is_read_only)), is_read_only
 
     def _fill(self, outstanding: Outstanding, replies: list[bytes]) -> None:
         """Puts replies where they belong."""
         held, session = outstanding.held, outstanding.session
         assert held is not None and held.requests[0] is not None and held.gate is not None
         missing = len(held.requests[0].commands) - len(replies)
-        held.chunks[0] = b"".join(replies + replies[-1:] * missing)
+        held.chunks[0] = b"".join(replies) + b"".join(replies[-1:]) * missing
         session.held_bytes += len(held.chunks[0])
         held.gate.open()
 
@@ -171,10 +203,12 @@ class Requests:
                 return
             assert outstanding.on_answer is not None
             outstanding.on_answer(result.results, result.ts)
-        elif result.verdict is Verdict.UNKNOWN:
-            self.reply(session, encode(UNKNOWN, session.protocol))
-        elif result.verdict is Verdict.NOT_DONE:
-            self.reply(session, encode(NOT_DONE, session.protocol))
+        elif result.verdict is Verdict.UNKNOWN or result.verdict is Verdict.NOT_DONE:
+            error = encode(UNKNOWN if result.verdict is Verdict.UNKNOWN else NOT_DONE, session.protocol)
+            if outstanding.held is not None:
+                self._fill(outstanding, [error])
+            else:
+                self.reply(session, error)
         else:
             session.seen_ts = max(session.seen_ts, result.ts)
             assert outstanding.on_finished is not None
