@@ -127,6 +127,52 @@ def test_transactions(clients: list[Any]) -> None:
     assert one.get(A) == "2"
 
 
+def test_pipelines_keep_their_order(clients: list[Any]) -> None:
+    for client in clients:
+        pipe = client.pipeline(transaction=False)
+        for number in range(40):
+            key = (A, B, C)[number % 3]
+            pipe.rpush(key, number)
+            pipe.llen(key)
+        for key in (A, B, C):
+            pipe.incr(key)
+            pipe.lrange(key, 0, -1)
+            pipe.delete(key)
+            pipe.get(key)
+        answers = pipe.execute(raise_on_error=False)
+        assert answers[:80] == [number // 3 + 1 for number in range(40) for _ in range(2)]
+        for at in range(3):
+            error, values, deleted, nothing = answers[80 + 4 * at : 84 + 4 * at]
+            assert isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error)
+            assert values == [str(number) for number in range(at, 40, 3)] and (deleted, nothing) == (1, None)
+
+
+def test_pipelines_of_all_kinds_of_commands(clients: list[Any]) -> None:
+    for client in clients:
+        pipe = client.pipeline(transaction=False)
+        pipe.set(A, 1).ping().set(B, 2).execute_command("MULTI")
+        pipe.incr(A).incr(B).execute_command("EXEC")
+        pipe.mget(A, B, C).publish("nobody", "message").get(A).execute_command("SELECT", 1)
+        pipe.get(A).set(A, 3).execute_command("SELECT", 0).get(A).eval("return redis.call('INCR', KEYS[1])", 1, A)
+        pipe.get(A).append(C, "x").rename(C, B).get(B).echo("end")
+        answers = pipe.execute(raise_on_error=False)
+        assert answers[:7] == [True, True, True, "OK", "QUEUED", "QUEUED", [2, 3]]
+        assert answers[7:11] == [["2", "3", None], 0, "2", True]
+        assert answers[11:16] == [None, True, True, "2", 3]
+        assert answers[16:] == ["3", 1, True, "x", "end"]
+        client.flushall()
+
+
+def test_a_long_pipeline_over_all_shards(clients: list[Any]) -> None:
+    for client in clients:
+        pipe = client.pipeline(transaction=False)
+        for number in range(3000):
+            pipe.set(f"key:{number % 500}", number)
+            pipe.get(f"key:{number % 500}")
+        answers = pipe.execute()
+        assert answers == [each for number in range(3000) for each in (True, str(number))]
+
+
 def test_scripts(clients: list[Any]) -> None:
     one, two, _ = clients
     script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('INCRBY', KEYS[2], ARGV[1])"

@@ -90,6 +90,31 @@ def count_one(client: Any, name: str, count: int) -> None:
     assert count < 0 or answer == count + 1, f"answered {answer}"
 
 
+def count_in_a_pipeline(client: Any, name: str, count: int) -> None:
+    """The same in a pipeline that goes to and fro between shards, three times to each, and is no transaction."""
+    pipe = client.pipeline(transaction=False)
+    for key in keys_of(name) * 2:
+        pipe.incr(key)
+        pipe.get(key)
+    for key in keys_of(name):
+        pipe.incr(key)
+        pipe.incrby(key, 0)
+    answers = [int(answer) for answer in pipe.execute()]
+    expected = [3 * count + 1] * 6 + [3 * count + 2] * 6 + [3 * count + 3] * 6
+    assert answers == expected, f"answered {answers} instead of {expected}"
+
+
+def count_in_one_shard(client: Any, name: str, count: int) -> None:
+    """A pipeline for a single shard."""
+    pipe = client.pipeline(transaction=False)
+    for _ in range(3):
+        pipe.incr(name)
+        pipe.get(name)
+    answers = [int(answer) for answer in pipe.execute()]
+    expected = [3 * count + 1] * 2 + [3 * count + 2] * 2 + [3 * count + 3] * 2
+    assert answers == expected, f"answered {answers} instead of {expected}"
+
+
 def count_all(client: Any, name: str, count: int) -> None:
     """The same on three shards in one transaction."""
     pipe = client.pipeline(transaction=True)
@@ -176,9 +201,11 @@ def _check(cluster: ClusterProcess, clients: Clients) -> None:
     client = cluster.client(SURVIVOR)
     for name, acknowledged in clients.acknowledged.items():
         unknown = clients.unknown[name]
-        keys = [name] if name.startswith("one") else keys_of(name)
+        keys = [name] if name.startswith(("one", "narrow")) else keys_of(name)
         values = [int(value or 0) for value in client.mget(keys)] if not name.startswith("take") else []
-        if name.startswith("transfer"):
+        if name.startswith(("pipe", "narrow")):
+            assert set(values) == {3 * acknowledged}, (name, values, acknowledged)
+        elif name.startswith("transfer"):
             assert values == [-acknowledged, acknowledged, acknowledged], (name, values)
         elif values:
             assert len(set(values)) == 1, f"{name} was executed in part: {values}"
@@ -198,6 +225,8 @@ def run(folder: Path, fault: str, count: int, seed: int, **settings: object) -> 
         for number in range(2):
             clients.start(f"transfer{number}", SURVIVOR, transfer)
             clients.start(f"take{number}", SURVIVOR, take)
+            clients.start(f"pipe{number}", SURVIVOR, count_in_a_pipeline)
+            clients.start(f"narrow{number}", SURVIVOR, count_in_one_shard)
         for number, node in enumerate(itertools.chain(VICTIMS, VICTIMS)):
             clients.start(f"all.of.{node}.{number}", node, count_all)
         _harm(cluster, clients, fault, count, Random(seed))
