@@ -307,7 +307,7 @@ class Participant:
 
     def owes_answers(self) -> bool:
         """Whether somebody waits here, for locks or for what is not final."""
-        return bool(self._waiting) or len(self.locks) > 0
+        return bool(self.held.waiting) or len(self.locks) > 0
 
     def is_busy(self) -> bool:
         """Whether the watermark will move again soon, for there is more to be chosen."""
