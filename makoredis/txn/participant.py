@@ -787,12 +787,6 @@ class Participant:
             "voided": self.voided_count,
         }
 
-    def restore_outcome(self, record_: TransactionRecord) -> None:
-        """A record of the log that somebody may ask about."""
-        cross = record_.cross
-        if cross is not None and cross.id is not None:
-            self.outcomes[cross.id] = Outcome(record_.ts, from_wire(cross.dependencies), cross.effects)
-
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
         Prepare: _on_prepare,
         Commit: _on_commit,

@@ -14,6 +14,7 @@ from random import Random
 
 from makoredis.base.record import record
 from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
+from makoredis.txn.in_hand import Outcome
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.participant import Participant, Program
 from makoredis.txn.pending import PendingTransaction
@@ -83,8 +84,10 @@ def closing_fact(shard: int, epoch: int, final_ts: int, facts: Iterable[ClosedEp
 
 def _replay(participant: Participant, index: int, transaction: TransactionRecord, knowledge: Knowledge) -> None:
     participant.clock.observe(transaction.ts)
-    participant.restore_outcome(transaction)
     vector = vector_of_record(transaction)
+    cross = transaction.cross
+    if cross is not None and cross.id is not None:  # somebody may ask about it
+        participant.outcomes[cross.id] = Outcome(transaction.ts, vector, cross.effects)
     if not knowledge.is_broken(vector):
         item = PendingTransaction(transaction, vector, index)
         participant.pending.execute(item)
