@@ -22,7 +22,7 @@ OF_THE_MODEL = {
     "checkpoint-too-early": "there are no checkpoints",
     "commit-in-newer-epoch": "elections take longer than a coordinator hopes",
     "row-past-vote": "there are no checkpoints",
-    "serve-too-early": "a leader of Raft begins when all before its term is chosen, and closes it at the same timestamp",
+    "serve-too-early": "a leader of Raft begins when all before its term is chosen, so it closes that alike",
 }
 """What does not apply to real cores and disks, and why."""
 AT_ONCE_ON_REAL_CORES = ["forget-undo", "max-for-min", "never-void", "pass-locks", "step-down-as-is", "unlock-early"]
@@ -42,9 +42,9 @@ def test_a_broken_rule_is_noticed_on_real_cores(name: str) -> None:
 
 @pytest.mark.parametrize("name", AT_ONCE)
 def test_a_broken_rule_is_noticed_at_once(name: str) -> None:
-    assert any(is_noticed(name, seed) for seed in range(5))
+    assert any(is_noticed(name, seed) for seed in range(12))
 
 
 @pytest.mark.parametrize("name", AT_ONCE_ON_REAL_CORES)
 def test_a_broken_rule_is_noticed_at_once_on_real_cores(name: str) -> None:
-    assert any(is_noticed(name, seed, is_cluster=True) for seed in range(5))
+    assert any(is_noticed(name, seed, is_cluster=True) for seed in range(12))
