@@ -193,6 +193,10 @@ class Process:
         for action in arrived:
             self.deliver(action)
 
+    def wait_longer(self) -> None:
+        """Participants have the patience that the options say."""
+        self.shards.resolve_after_us = self.world.options.resolve_after_us
+
     def begin(self, ticket: Any, parts: dict[int, Part], **options: Any) -> None:
         """A client of this node begins a transaction over several shards."""
         self.deliver(lambda: self.coordinator.begin(ticket, parts, **options))

@@ -10,6 +10,10 @@ FOUND = (
     1145,  # a checkpoint had the answer to a request that was lost with its leader
 )
 """Seeds of the model that failed once."""
+FOUND_ON_REAL_CORES = (
+    20016,  # who waits less than voting takes never comes to an end: in the calm all have to be patient
+)
+"""The same of the clusters."""
 
 
 def run(seed: int, kind: str = "model") -> None:
@@ -26,6 +30,11 @@ def test_faults(seed: int) -> None:
 @pytest.mark.parametrize("seed", FOUND)
 def test_what_was_found(seed: int) -> None:
     run(seed)
+
+
+@pytest.mark.parametrize("seed", FOUND_ON_REAL_CORES)
+def test_what_was_found_on_real_cores(seed: int) -> None:
+    run(seed, "cluster")
 
 
 @pytest.mark.parametrize("seed", range(15))

@@ -18,7 +18,7 @@ from makoredis.txn.follower import Snapshot
 from makoredis.txn.in_hand import Reply
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.messages import Aborted, Committed, Message, Part, Prepared, Refused
-from makoredis.txn.participant import Participant
+from makoredis.txn.participant import RESOLVE_AFTER_US, Participant
 from makoredis.txn.recovery import LogEntry, recover
 from makoredis.txn.replica import Replica
 from makoredis.txn.requests import RequestRecord
@@ -149,6 +149,11 @@ class Node:
         self.coordinator.now_us = self.wall_us()
         self.coordinator.begin(ticket, parts, **options)
         self.flush()
+
+    def wait_longer(self) -> None:
+        """Participants have the patience that the options say."""
+        for participant in self.participants.values():
+            participant.resolve_after_us = self.world.options.resolve_after_us
 
     def lead(self, shard: int, epoch: int, log: list[bytes]) -> None:
         """This node is elected, with this log."""
@@ -546,14 +551,16 @@ class World:
             self._feed(node, group)
 
     def calm(self) -> None:
-        """The end of all faults."""
+        """The end of all faults, and of impatience: some messages take longer than some draws let participants wait."""
         self.is_calm = True
         self.deaf.clear()
+        self.options.resolve_after_us = RESOLVE_AFTER_US
         for node in self.nodes:
             if node.is_cut:
                 self._heal(node)
             if not node.is_up:
                 self._restart(node)
+            node.wait_longer()
 
     # -- checks
 
