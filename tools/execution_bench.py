@@ -210,7 +210,7 @@ def measure(cluster: ClusterProcess, case: Case, clients: int, seconds: float, n
         "p99_ms": round(1000 * latencies[len(latencies) * 99 // 100], 1),
         "across_median_ms": round(1000 * across[len(across) // 2], 1),
         "conflicts": round(used["coordinated_conflicts"] / begun, 3),
-        "retries": round(used["coordinated_attempts"] / begun - 1, 3),
+        "retries": round(max(0.0, used["coordinated_attempts"] / begun - 1), 3),
         "failed": load.failed,
         "cpu_us": round(1e6 * used["cpu"] / len(latencies)),
     }
