@@ -42,6 +42,8 @@ class Dispatcher:
         """Whose requests are executed now, or were last; also somebody's who is served in between."""
         self.running: Session | None = None
         """Whose requests `run` executes now, or did last."""
+        self._begun: Session | None = None
+        """The last one that may take the fast path in this run: so may the next one, if it is `session` still."""
         self._unrecorded: tuple[Session, int, bytes] | None = None
         """The last write whose answer, and those before it, are not in the log's next entry yet; its answer."""
 
@@ -62,9 +64,9 @@ class Dispatcher:
         host = server.node.host
         access, executor, blocking = host.access, host.executor, server.blocking
         slow_seconds = server.slowlog_threshold_us / 1e6 if server.slowlog_threshold_us >= 0 else float("inf")
-        wall_us = server.wall_us
-        is_replicated = server.node.is_replicated
+        wall_us, is_replicated = server.wall_us, server.node.is_replicated
         request: Request | None = None
+        self._begun = None
         started = perf_counter()
         for session, requests in work:
             if session.closed_reason is not None:
@@ -72,8 +74,7 @@ class Dispatcher:
             is_plain = self._start(session, requests)
             encoders = encoder_table(session.protocol)
             out, held = session.out, session.held
-            remaining = iter(requests)
-            for argv in remaining:
+            for argv in (remaining := iter(requests)):
                 route = direct.get(argv[0])
                 if route is None or not is_plain:
                     self._record_run()
@@ -113,19 +114,26 @@ class Dispatcher:
                     gate = None
                 if gate is None and not held:
                     out.append(data)
+                elif held and (gate is None or held[-1].gate is gate):  # session.send_bytes, without the call
+                    session.held_bytes += len(data)
+                    held[-1].chunks.append(data)
+                    held[-1].requests.append(request)
                 else:
                     session.send_bytes(data, gate, request)
                 ended = perf_counter()
-                elapsed = ended - started
-                started = ended
+                elapsed, started = ended - started, ended
                 route.calls += 1
                 route.seconds += elapsed
                 if elapsed > slow_seconds:
                     server.slowlog_add(session, argv, elapsed * 1e6)
                 if blocking.ready:
-                    blocking.serve()
-                    self.begin(session)
-                    started = perf_counter()
+                    started = self._serve_blocked(session)
+
+    def _serve_blocked(self, session: Session) -> float:
+        """Serves those who waited for what a session has done. Returns when that was done."""
+        self.server.blocking.serve()
+        self.begin(session)
+        return perf_counter()
 
     def _record_run(self) -> None:
         """Has the log's next entry say what a session's last write was answered, and all before it since the record
@@ -138,11 +146,30 @@ class Dispatcher:
 
     def _start(self, session: Session, requests: Sequence[list[bytes]]) -> bool:
         """Turns to a session. Returns what `_prepare` does."""
-        self._record_run()
+        if self._unrecorded is not None:
+            self._record_run()
         self.running = session
         session.commands_count += len(requests)
         session.last_command = requests[-1]
-        return self._prepare(session)
+        node = self.server.node
+        if (
+            self._begun is None
+            or self._begun is not self.session
+            or session.is_special
+            or (node.is_replicated and (session.remote_count or node.now() >= node.host.serves_until))
+        ):
+            is_plain = self._prepare(session)
+            self._begun = session if is_plain else None
+            return is_plain
+        # As `begin`; the rest is as the session before has left it.
+        access = node.host.access
+        access.number = session.database
+        access.database = access.space.databases[session.database]
+        access.protocol = session.protocol
+        access.origin = session.id
+        access.script_reads = False
+        self.session = self._begun = session
+        return True
 
     def _prepare(self, session: Session) -> bool:
         """Readies the access for this session's next requests. Returns whether they may take the fast path."""
@@ -192,6 +219,7 @@ class Dispatcher:
     def process(self, session: Session, argv: list[bytes]) -> None:
         """Everything that a request can be refused for, in Redis's order, then `call`."""
         server = self.server
+        self._begun = None
         session.last_command = argv
         try:
             route = self.routes.find(argv)

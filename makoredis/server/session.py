@@ -317,8 +317,7 @@ class Session:
                 break
             held.popleft()
             out += first.chunks
-            for chunk in first.chunks:
-                self.held_bytes -= len(chunk)
+            self.held_bytes = self.held_bytes - sum(map(len, first.chunks)) if held else 0
         self.want_flush()
 
     def want_flush(self) -> None:

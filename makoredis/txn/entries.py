@@ -44,6 +44,14 @@ class TransactionRecord(Wire):
     cross: CrossShard | None = None
 
 
+class PlainTransaction(Wire):
+    """A `TransactionRecord` with nothing but the defaults behind its effects, which is how it is read back: it takes
+    half the time to make and to encode."""
+
+    ts: int
+    effects: list[Effect]
+
+
 class EntryPayload(Wire):
     """The batch of one turn. `closed_ts`: no transaction with ts ≤ this will follow in this log."""
 

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import cast
 
 from makoredis.base.clock import HybridClock
 from makoredis.base.ids import Index, Timestamp
@@ -23,11 +24,12 @@ from makoredis.base.record import record
 from makoredis.data.access import Access
 from makoredis.data.effects import Effect, FlushDatabase, Undo
 from makoredis.data.keyspace import Keyspace
-from makoredis.txn.entries import EntryPayload, TransactionRecord, decode_payload, encode_payload
+from makoredis.txn.entries import EntryPayload, PlainTransaction, TransactionRecord, decode_payload, encode_payload
 from makoredis.txn.gate import Gate
 from makoredis.txn.requests import RequestRecord, RequestTable
 from makoredis.txn.rows import apply_unless_included
 
+_NOTHING_ANSWERED: tuple[int, RequestRecord | None] = (-1, None)
 Notices = list[tuple[int, bytes, bytes, int]]
 Messages = list[tuple[bytes, bytes, bool, int]]
 
@@ -52,13 +54,14 @@ class _Turn:
     """The transactions of one entry. `index` is known once it is proposed."""
 
     gate: Gate
-    transactions: list[TransactionRecord]
+    transactions: list[TransactionRecord | PlainTransaction]
     undo: list[list[Undo]]
     announcements: list[Announcement]
     closed_sessions: list[tuple[int, int]] = field(default_factory=list)
     requests: list[tuple[int, RequestRecord]] = field(default_factory=list)
     """See `EntryPayload`."""
-    request_undo: list[Undo] = field(default_factory=list)
+    are_first: list[bool] = field(default_factory=list)
+    """For each of these whether it was its client's first."""
     is_wanted: bool = False
     """Somebody waits for an entry, even an empty one."""
     closed_ts: int = 0
@@ -139,12 +142,12 @@ class Executor:
         ts = clock.last + 1
         clock.last = ts if ts > wall_us else wall_us  # clock.tick, without the call
         gate = turn.gate
-        if self.is_replicated:
+        if self.is_replicated and (request is not None or notices or messages):
             turn.transactions.append(TransactionRecord(clock.last, effects, request, notices, messages))
             if request is not None:
                 undo.append(self.requests.add(request))
         else:
-            turn.transactions.append(TransactionRecord(clock.last, effects))
+            turn.transactions.append(PlainTransaction(clock.last, effects))
         turn.undo.append(undo)
         self.pending_count += 1
         writers = self._writers
@@ -160,7 +163,7 @@ class Executor:
         """Notes the answers to several requests that were committed in this turn without a record of their own."""
         turn = self._turn
         turn.requests.append((len(turn.transactions), request))
-        turn.request_undo.append(self.requests.add(request))
+        turn.are_first.append(self.requests.record(request))
 
     def gate_of_reads(self, db: int, keys: Iterable[bytes]) -> Gate | None:
         """The gate that a reply which looked at these keys waits for; None if nothing it saw is pending."""
@@ -216,7 +219,8 @@ class Executor:
         self._turn.closed_sessions = closed
         self._turn.closed_ts = self.clock.last
         turn = self._turn
-        return encode_payload(EntryPayload(epoch, self.clock.last, turn.transactions, closed, requests=turn.requests))
+        transactions = cast("list[TransactionRecord]", turn.transactions)
+        return encode_payload(EntryPayload(epoch, self.clock.last, transactions, closed, requests=turn.requests))
 
     def proposed(self, index: Index) -> None:
         """This turn's entry has its place in the log; the next turn begins."""
@@ -258,36 +262,38 @@ class Executor:
         if self.row_indexes and index > self.rows_until:
             self.row_indexes = {}
         announcements: list[Announcement] = []
-        transactions, begin = entry.transactions, 0
-        for position, request in entry.requests:
-            announcements += self._apply_transactions(transactions[begin:position], index)
-            self.requests.record(request)
-            begin = position
-        announcements += self._apply_transactions(transactions[begin:] if begin else transactions, index)
-        for origin in entry.closed_sessions:
-            self.requests.close(origin)
-        self.clock.observe(entry.closed_ts)
-        self.watermark = entry.closed_ts
-        return announcements
-
-    def _apply_transactions(self, transactions: list[TransactionRecord], index: Index) -> list[Announcement]:
-        announcements: list[Announcement] = []
         is_ahead = bool(self.row_indexes) or index <= self.state_index
-        space = self.space
-        for transaction in transactions:
+        space, dirty, requests = self.space, self.dirty, self.requests
+        answered = iter(entry.requests)
+        position, answer = next(answered, _NOTHING_ANSWERED)
+        for count, transaction in enumerate(entry.transactions):
+            while position == count and answer is not None:
+                requests.record(answer)
+                position, answer = next(answered, _NOTHING_ANSWERED)
             effects = transaction.effects
             for effect in effects:
                 if is_ahead:
                     apply_unless_included(space, effect, index, self.row_indexes, self.state_index)
                 else:
                     effect.apply(space)
-            self._mark_dirty(effects)
+                if effect.key is not None:
+                    dirty[effect.db].add(effect.key)
+                elif isinstance(effect, FlushDatabase):
+                    self.is_all_dirty = True
             self.version += 1
-            if transaction.request is not None:
-                self.requests.record(transaction.request)
+            request = transaction.request
+            if request is not None:
+                requests.record(request)
             if self.announces or transaction.notices or transaction.messages:
-                notices, messages, request = transaction.notices, transaction.messages, transaction.request
+                notices, messages = transaction.notices, transaction.messages
                 announcements.append(Announcement(effects, notices, messages, 0, self.version, request))
+        while answer is not None:
+            requests.record(answer)
+            position, answer = next(answered, _NOTHING_ANSWERED)
+        for origin in entry.closed_sessions:
+            requests.close(origin)
+        self.clock.observe(entry.closed_ts)
+        self.watermark = entry.closed_ts
         return announcements
 
     def undo_turn(self) -> Gate:
@@ -346,8 +352,8 @@ class Executor:
     def _undo(self, turn: _Turn) -> None:
         self.undone_count += len(turn.undo)
         self.closed_sessions += turn.closed_sessions
-        for forget in reversed(turn.request_undo):
-            forget.apply(self.space)
+        for (_, request), is_first in zip(reversed(turn.requests), reversed(turn.are_first)):
+            self.requests.forget(request, is_first)
         for undo_list in reversed(turn.undo):
             for undo in reversed(undo_list):
                 undo.apply(self.space)
@@ -358,14 +364,21 @@ class Executor:
 
     def _forget_writers(self, turn: _Turn) -> None:
         gate = turn.gate
-        if self._barrier is gate:
+        was_barrier = self._barrier is gate
+        if was_barrier:
             self._barrier = None
+        is_last = not self._pending and not self._turn.transactions
+        if is_last and not was_barrier:
+            for dirty, writers in zip(self.dirty, self._writers):
+                if writers:  # it is this turn's alone
+                    dirty.update(writers)
+                    writers.clear()
+            return
         for transaction in turn.transactions:
             self._mark_dirty(transaction.effects)
-        if not self._pending and not self._turn.transactions:
+        if is_last:
             for writers in self._writers:
-                if writers:
-                    writers.clear()
+                writers.clear()
             return
         for transaction in turn.transactions:
             for effect in transaction.effects:

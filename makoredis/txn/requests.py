@@ -53,8 +53,7 @@ class RequestTable:
 
     def add(self, request: RequestRecord) -> "ForgetRequest":
         """Records an answer, and drops those that the client has. Returns what takes the record back."""
-        origin = (request.incarnation, request.session)
-        return ForgetRequest(self, origin, request, self.record(request))
+        return ForgetRequest(self, request, self.record(request))
 
     def record(self, request: RequestRecord) -> bool:
         """The same for an answer that will not be taken back. Returns whether it is the client's first."""
@@ -74,6 +73,17 @@ class RequestTable:
             answers.update(request.earlier)
         answers[request.sequence] = request.reply
         return is_new
+
+    def forget(self, request: RequestRecord, is_first: bool) -> None:
+        """Takes back what `record` did, and returned. Answers that the client has acknowledged are not needed again."""
+        origin = (request.incarnation, request.session)
+        answers = self.sessions.get(origin)
+        if answers is not None:
+            answers.pop(request.sequence, None)
+            for sequence, _ in request.earlier:
+                answers.pop(sequence, None)
+            if is_first:
+                self.close(origin)
 
     def close(self, origin: Origin) -> None:
         """Forgets a session that is gone."""
@@ -103,19 +113,11 @@ def _drop(answers: dict[int, bytes], acknowledged: int) -> None:
 
 @record
 class ForgetRequest:
-    """Inverse of recording an answer. Answers that the client has acknowledged are not needed again."""
+    """Inverse of recording an answer."""
 
     table: RequestTable
-    origin: Origin
     request: RequestRecord
     is_first: bool
-    """Whether it was the client's first."""
 
     def apply(self, space: object) -> None:
-        answers = self.table.sessions.get(self.origin)
-        if answers is not None:
-            answers.pop(self.request.sequence, None)
-            for sequence, _ in self.request.earlier:
-                answers.pop(sequence, None)
-            if self.is_first:
-                self.table.close(self.origin)
+        self.table.forget(self.request, self.is_first)
