@@ -7,11 +7,11 @@ Both are bounded by the output buffer limits of the client's class.
 
 import socket
 from collections import deque
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
 from typing import Any
 
+from makoredis.base.record import Wire
 from makoredis.txn.gate import Gate
 from resp.encode import encode
 from resp.parser import RequestLimits, RequestParser
@@ -32,9 +32,9 @@ class ForwardKind(IntEnum):
     UNWATCH = 3
 
 
-@dataclass(slots=True)
-class Request:
-    """A request of a client, in a form in which it can be asked again, here or on another node."""
+class Request(Wire, frozen=False):
+    """A request of a client, in a form in which it can be asked again, here or on another node. Never encoded; there is
+    one for each request, and nothing else is made as fast."""
 
     sequence: int
     """Numbers the session's requests to the keyspace."""
