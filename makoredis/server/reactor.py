@@ -386,7 +386,19 @@ class Reactor:
                 server.stats.rejected_connections += 1
             sock.close()
             return
-        session = server.new_session(sock, _address_text(sock, address), _address_text(sock, sock.getsockname()))
+        self._begin(server.new_session(sock, _address_text(sock, address), _address_text(sock, sock.getsockname())))
+
+    def adopt(self, sock: socket.socket, database: int) -> None:
+        """Begins a session of this server's own, which may do everything; somebody else has the other end."""
+        sock.setblocking(False)
+        session = self.server.new_session(sock, "internal", "internal")
+        session.user = None
+        session.authenticated = session.parser.authenticated = True
+        session.database = database
+        session.refresh_special()
+        self._begin(session)
+
+    def _begin(self, session: Session) -> None:
         session.flush_queue = self.flush_queue
         self.sessions[session.fd] = session
         self.epoll.register(session.fd, select.EPOLLIN)

@@ -86,6 +86,8 @@ class Server:
         self.keys_loaded = sum(database.size for space in node.spaces() for database in space.by_id)
         self.active_expire = True
         self.checkpoint_waiters: list[Session] = []
+        self.migrations = 0
+        """Under way."""
         self.backups: dict[int, Backup] = {}
         """Being read, by session."""
         self.stop_event = trio.Event()
