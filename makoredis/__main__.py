@@ -145,6 +145,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         )
     if file.durability == "memory":
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
+    if file.first_shards > file.shards:
+        raise ConfigError(f"{file.path}: first_shards: {file.first_shards} is more than shards: {file.shards}")
     first = [] if node.join else [each for each in file.nodes if not each.join]
     return NodeSettings(
         id=NodeId(node.id),
@@ -163,6 +165,7 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         lease_reads=file.reads == "lease",
         is_synchronous=file.execution == "synchronous",
         shards=file.shards,
+        first_shards=file.first_shards,
         spreads_leaders=file.prefer_spread_leaders,
         clock_offset_us_max=file.max_clock_offset_ms * 1000,
         peer_delay_seconds=file.peer_delay_ms / 1000,

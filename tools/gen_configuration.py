@@ -19,7 +19,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 FILE_KEYS = {
     "cluster": "Name that all nodes of a cluster share; nodes and data of another one are refused.",
     "nodes": "The nodes, by name.",
-    "shards": "Groups that the hash slots are divided into. Cannot be changed once there is data.",
+    "shards": "Groups that the hash slots are divided into. Several can become more once there is data, never fewer.",
+    "first_shards": "Among how many of them the slots are divided at first (0: all). The others get theirs by command.",
     "consensus": "Who may be elected: `raft` (who has everything), `paxos` (anybody, who then fetches what it lacks).",
     "durability": "What an acknowledged write has survived: `sync`, `interval`, or (one node only) `memory`.",
     "execution": "How several shards commit: `speculative`, before replication; `synchronous`, locking until durable.",

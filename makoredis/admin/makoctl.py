@@ -298,7 +298,7 @@ def _shard_lines(status: Status) -> list[str]:
         rows.append(
             (
                 str(shard["id"]),
-                f"{shard['first_slot']}-{shard['last_slot']}",
+                _runs_text(shard["slots"]),
                 leader + pinned,
                 *(str(shard[name]) for name in ("term", "commit_index", "applied_index")),
                 final,
@@ -307,6 +307,10 @@ def _shard_lines(status: Status) -> list[str]:
             )
         )
     return _aligned(rows)
+
+
+def _runs_text(bounds: list[int]) -> str:
+    return ",".join(f"{first}-{last}" for first, last in zip(bounds[::2], bounds[1::2])) or "none"
 
 
 def _replica_text(replica: Status) -> str:

@@ -45,6 +45,8 @@ class FileConfig:
     cluster: str = "makoredis"
     nodes: list[NodeConfig] = field(default_factory=list)
     shards: int = 1
+    first_shards: int = 0
+    """Among how many of them the slots are divided in the beginning; 0: all. The others get theirs by command."""
     consensus: str = "raft"
     durability: str = "sync"
     execution: str = "speculative"
@@ -86,6 +88,7 @@ _CHOICES = {
 }
 _RANGES = {
     "shards": (1, 1024),
+    "first_shards": (0, 1024),
     "heartbeat_ms": (5, 60_000),
     "election_ms": (20, 600_000),
     "max_staleness_ms": (0, 86_400_000),

@@ -92,6 +92,8 @@ class NodeSettings:
     """Whether a leader's lease is enough to answer; else a quorum is asked first, once for all that came meanwhile."""
     preferred: NodeId | None = None
     shards: int = 1
+    first_shards: int = 0
+    """Among how many of them the slots are divided in the beginning; 0: all."""
     spreads_leaders: bool = False
     """Whether each of several shards prefers a leader of its own; otherwise all prefer the first member."""
     clock_offset_us_max: int = 250_000
@@ -195,17 +197,25 @@ class Node:
             self.checkpointer.request()
 
     def _check_shards(self) -> None:
-        """Raises: Fatal if the data was written with another number of shards."""
+        """Raises: Fatal if the data was written with more shards, or the new ones would not begin without slots."""
         reader = self.store.engine
         if self._table.checkpoint.metadata is None:
             return
         found = 0
         while StateTable(reader, ShardId(found + 1)).checkpoint.metadata is not None:
             found += 1
-        if (found or 1) != self.settings.shards:
+        shards = self.settings.shards
+        if found == shards or (found == 0 and shards == 1):
+            return
+        if not 1 < found < shards:
             raise Fatal(
-                f"the data was written with shards: {found or 1}, the configuration says {self.settings.shards}; the "
-                "number cannot be changed yet"
+                f"the data was written with shards: {found or 1}, the configuration says {shards}; several shards can "
+                "become more, not fewer, and one shard stays one"
+            )
+        if not 0 < self.settings.first_shards <= found:
+            raise Fatal(
+                f"the data was written with shards: {found}, the configuration says {shards}; say first_shards: "
+                f"{found} too, because new shards begin without slots"
             )
 
     def _initialise(self, table: StateTable) -> None:
@@ -263,7 +273,7 @@ class Node:
     def _load_shards(self, progress: Progress) -> None:
         settings = self.settings
         rng = Random(SystemRandom().getrandbits(64))
-        slots = SlotMap(settings.shards)
+        slots = SlotMap(settings.shards, settings.first_shards)
         self.shards = shards = Shards(settings.id, self.incarnation, slots, self._make_space, self._send_one, rng)
         shards.peers = self._peers
         heartbeat_us = int(settings.tick_seconds * 1e6)

@@ -22,6 +22,7 @@ from makoredis.storage.log import ShardLog
 from makoredis.txn.entries import decode_payload
 from makoredis.txn.follower import Snapshot
 from makoredis.txn.gate import Gate
+from makoredis.txn.handover import with_handovers
 from makoredis.txn.participant import Participant, Program
 from makoredis.txn.recovery import recover
 from makoredis.txn.replica import Replica
@@ -53,7 +54,7 @@ class ShardReplica(LogOwner):
         self.disk = disk
         self.send = send
         self.snapshot = snapshot
-        self.program = program
+        self.program = with_handovers(program)
         self.rng = rng
         self.clock_offset_us = clock_offset_us
         self.term = Term(0)

@@ -25,11 +25,15 @@ from makoredis.cluster.replica import ShardReplica
 from makoredis.consensus.types import SnapshotMetadata
 from makoredis.data.effects import Effect
 from makoredis.data.encoding import encode_value
+from makoredis.data.slot_table import SLOT_TABLE_DB, SLOT_TABLE_KEY
 from makoredis.data.slots import slot_of
 from makoredis.storage.state import CheckpointWriter, StateTable
 from makoredis.storage.store import Store
 from makoredis.txn.participant import Participant
 from makoredis.txn.replica import Replica, ShardCheckpoint, finish
+
+SLOT_TABLE_TAG = 1
+"""The type in the row of the table of slots; which one it is, its database says."""
 
 
 class _Capture:
@@ -46,7 +50,9 @@ class _Capture:
         self.left = [dict.fromkeys(database.keys()) for database in space.by_id]
         for effect in _executed_ahead(local):
             assert effect.key is not None
-            self.left[effect.db][effect.key] = None
+            if effect.db != SLOT_TABLE_DB:
+                self.left[effect.db][effect.key] = None
+        self.has_table = False
 
     def is_void(self, local: object) -> bool:
         """Whether what was written may not be so any more."""
@@ -54,6 +60,8 @@ class _Capture:
 
     def write_some(self, until: float) -> bool:
         """Writes keys until the time is over. Returns whether all are done."""
+        if not self.has_table:
+            self._write_table()
         count = 0
         for db, left in enumerate(self.left):
             while left:
@@ -62,6 +70,15 @@ class _Capture:
                 if count % CAPTURE_KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
                     return False
         return True
+
+    def _write_table(self) -> None:
+        """Whose slots are whose, as a row like any other."""
+        self.has_table = True
+        ts = self.local.row_ts(SLOT_TABLE_DB, SLOT_TABLE_KEY)
+        table = self.local.space.slot_table
+        if table is not None:
+            self.rows_ts = max(self.rows_ts, ts)
+            self.writer.put((SLOT_TABLE_DB, Slot(0), SLOT_TABLE_KEY, Index(ts), None, SLOT_TABLE_TAG, table.encode()))
 
     def _write(self, db: int, key: bytes) -> None:
         database = self.local.space.by_id[db]

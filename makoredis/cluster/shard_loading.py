@@ -4,6 +4,7 @@ from makoredis.base.record import wire_decoder
 from makoredis.cluster.loading import Progress, load_rows
 from makoredis.data.encoding import decode_value
 from makoredis.data.keyspace import Keyspace
+from makoredis.data.slot_table import SLOT_TABLE_DB, SlotTable
 from makoredis.storage.engine import Reader
 from makoredis.storage.state import TOMBSTONE, Row, StateTable
 from makoredis.txn.knowledge import Knowledge
@@ -31,7 +32,9 @@ class ShardLoader:
         db, _, key, ts, deadline, tag, value = row
         if ts > self.saved.ts:
             self._newer[db, key] = ts
-        if tag != TOMBSTONE:
+        if db == SLOT_TABLE_DB:
+            self.space.slot_table = SlotTable.decode(value)
+        elif tag != TOMBSTONE:
             database = self.space.by_id[db]
             database.put(key, decode_value(bytes((tag,)) + value))
             if deadline is not None:

@@ -27,6 +27,7 @@ from makoredis.cluster.messages import (
     ToShard,
     TurnedAway,
 )
+from makoredis.cluster.moving import Mover, MoveTicket
 from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.slots import SlotMap
 from makoredis.data.keyspace import Keyspace
@@ -102,6 +103,7 @@ class Shards:
         self.snapshot = Snapshot([Replica(shard, make_space()) for shard in slots.shards], self.knowledge)
         self.coordinator = Coordinator(node, incarnation, self.knowledge, GIVE_UP_AFTER_US)
         self.replicas: dict[ShardId, ShardReplica] = {}
+        self.mover = Mover(self.coordinator, self.replicas, self.submit_own)
         self.peers: Callable[[], list[NodeId]] = list
         """Who else is connected."""
         self.wall_us = 0
@@ -158,6 +160,7 @@ class Shards:
             participant.now_us = self.wall_us
             participant.has_lease = replica.has_lease()
             participant.resolve_after_us = self.resolve_after_us
+            participant.first_table = self.slots.first_table
 
     def tick_cores(self, elapsed: int) -> None:
         for replica in self.replicas.values():
@@ -170,6 +173,7 @@ class Shards:
                 self._refresh(replica)
                 replica.participant.tick(self.wall_us)
         self.coordinator.tick(self.wall_us)
+        self.mover.tick()
         self.knowledge.forget()
         if self.snapshot.ts >= self._final[0]:
             self.fresh_at = self._final[1]
@@ -285,6 +289,8 @@ class Shards:
             self._turned.append(Ticket(self.node, message.incarnation, message.session, message.sequence))
 
     def _hear(self, sender: NodeId, watermark: Watermark) -> None:
+        if watermark.shard not in self.replicas:
+            return  # of a shard that the configuration of this node does not have yet
         self.knowledge.hear(watermark)
         if watermark.epoch > self._announcers.get(watermark.shard, (0, 0))[1]:
             self._announcers[watermark.shard] = (int(sender), watermark.epoch)
@@ -342,8 +348,15 @@ class Shards:
         messages, finished = self.coordinator.take_output()
         for number, message in messages:
             self._to_leader(ShardId(number), message)
-        self._results += finished
+        for result in finished:
+            if isinstance(result.ticket, MoveTicket):
+                self.mover.finished(result)
+            else:
+                self._results.append(result)
         self.snapshot.advance()
+        for shard in self.slots.shards:
+            self.slots.follow(shard, self.snapshot.local[shard].space)
+        has_done |= self.mover.proceed()
         return has_done or bool(messages)
 
     def _forget_latest(self, shard: int) -> None:

@@ -20,6 +20,7 @@ from makoredis.base.record import Wire, wire_decoder, wire_encode
 from makoredis.data.slots import slot_of
 
 HASH_BITS = 32
+HASH_MAX = (1 << HASH_BITS) - 1
 POSITION_MAX = (SLOT_COUNT << HASH_BITS) - 1
 
 SLOT_TABLE_DB = 0xFFFF

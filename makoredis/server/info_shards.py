@@ -64,13 +64,11 @@ def _shard_status(server: "Server", shard: int, replica: ShardReplica) -> Map:
     assert shards is not None
     status = replica.core.status()
     configuration = status.configuration
-    first, last = shards.slots.slots_of(shard)
     epoch, watermark = shards.knowledge.watermarks.get(shard, (0, 0))
     return Map(
         [
             (b"id", shard),
-            (b"first_slot", first),
-            (b"last_slot", last),
+            (b"slots", [bound for run in shards.slots.slots_of(shard) for bound in run]),
             (b"answered_by", status.node),
             (b"leader", shards.leader_of(replica.shard)[0] or None),
             (b"term", status.term),

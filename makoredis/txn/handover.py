@@ -12,25 +12,33 @@ A request for keys that are not here is answered with where they went. Of a requ
 recorded like any other, so that it can't be executed here later, when the keys have come back and a copy of it arrives.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
+from zlib import crc32
 
 from makoredis.base.record import Wire, wire_decoder, wire_encode
 from makoredis.data.access import Access
 from makoredis.data.effects import AssignSlots, Delete, Effect, PutSlotTable, PutValue
 from makoredis.data.encoding import encode_value
-from makoredis.data.keyspace import Keyspace
+from makoredis.data.keyspace import Keyspace, Slot
 from makoredis.data.slot_table import (
     HASH_BITS,
+    HASH_MAX,
     SLOT_TABLE_DB,
     SLOT_TABLE_KEY,
     Goal,
     Run,
+    SlotTable,
     position_of,
 )
+from makoredis.data.values.scan_dict import ScanDict
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import Part
 
 Program = Callable[[Access, bytes], bytes]
+
+SCAN_KEYS = 64
+"""Keys of a slot with many that are put in order at once."""
 
 _MOVED = b"\xc1"
 """Begins results that say that keys are elsewhere: no MessagePack and no JSON begins like this."""
@@ -64,6 +72,12 @@ class Reach(Wire, tag=4):
     shard: int
 
 
+class Describe(Wire, tag=5):
+    """Says whose slots are whose, and what is to be moved. Results: `Described`."""
+
+    shard: int
+
+
 class LeftKey(Wire):
     """Database id, key, value and deadline."""
 
@@ -80,7 +94,17 @@ class Left(Wire):
     keys: list[LeftKey]
 
 
-_decode: Callable[[bytes], Leave | Arrive | Aim | Reach] = wire_decoder(Leave | Arrive | Aim | Reach)
+class Described(Wire):
+    """A shard's table, its keys, and by goal how many of its positions' slots and keys are still here."""
+
+    table: bytes
+    keys: int
+    left: list[tuple[int, int]]
+
+
+Operation = Leave | Arrive | Aim | Reach | Describe
+_decode: Callable[[bytes], Operation] = wire_decoder(Operation)
+decode_described: Callable[[bytes], Described] = wire_decoder(Described)
 _decode_left: Callable[[bytes], Left] = wire_decoder(Left)
 _decode_runs: Callable[[bytes], list[Run]] = wire_decoder(list[tuple[int, int, int]])
 
@@ -159,6 +183,12 @@ def reach(shard: int) -> Part:
     return Part(_HANDOVER + wire_encode(Reach(shard)), [table_lock()])
 
 
+def describe(shards: Iterable[int]) -> dict[int, Part]:
+    """What all shards have to do to say at one moment whose slots are whose."""
+    lock = KeyLock(SLOT_TABLE_DB, SLOT_TABLE_KEY, False)
+    return {shard: Part(_HANDOVER + wire_encode(Describe(shard)), [lock]) for shard in shards}
+
+
 def with_handovers(program: Program) -> Program:
     """A program that does these operations beside its own."""
 
@@ -170,9 +200,11 @@ def with_handovers(program: Program) -> Program:
     return run
 
 
-def _perform(access: Access, operation: Leave | Arrive | Aim | Reach) -> bytes:
+def _perform(access: Access, operation: Operation) -> bytes:
     if type(operation) is Leave:
         return wire_encode(_leave(access.space, operation))
+    if type(operation) is Describe:
+        return wire_encode(_describe(access.space, operation.shard))
     if type(operation) is Aim:
         _set_goal(access, operation)
     elif type(operation) is Reach:
@@ -189,7 +221,7 @@ def _leave(space: Keyspace, operation: Leave) -> Left:
         goal.first <= slots[0] and slots[1] <= goal.last and goal.shard == operation.target for goal in table.goals
     ):
         return Left(False, [])
-    return Left(True, [LeftKey(db, key, *content(space, db, key)) for db, key in keys_in(space, first, last)])
+    return Left(True, [LeftKey(db, key, *content(space, db, key)) for _, db, key in keys_in(space, first, last)])
 
 
 def content(space: Keyspace, db: int, key: bytes) -> tuple[bytes, int]:
@@ -200,14 +232,41 @@ def content(space: Keyspace, db: int, key: bytes) -> tuple[bytes, int]:
     return encode_value(value), database.expires.get(key, 0)
 
 
-def keys_in(space: Keyspace, first: int, last: int) -> Iterable[tuple[int, bytes]]:
-    """Databases and keys of a run of positions, slot by slot."""
-    for slot in range(first >> HASH_BITS, (last >> HASH_BITS) + 1):
-        for database in space.by_id:
-            if database.size:
-                for key in database.slots[slot]:
-                    if first <= position_of(key) <= last:
-                        yield database.id, key
+def keys_in(space: Keyspace, first: int, last: int) -> Iterator[tuple[int, int, bytes]]:
+    """Position, database and key of all in a run of positions, in order. Costs what is taken of it."""
+    slot = first >> HASH_BITS
+    while slot <= last >> HASH_BITS:
+        slot = min(database.first_slot_used(slot) for database in space.by_id)
+        if slot > last >> HASH_BITS:
+            return
+        start = slot << HASH_BITS
+        low, high = max(first - start, 0), min(last - start, HASH_MAX)
+        for hashed, db, key in merge(
+            *(
+                _keys_of_slot(database.slots[slot], database.id, low, high)
+                for database in space.by_id
+                if database.size and database.slots[slot]
+            )
+        ):
+            yield start | hashed, db, key
+        slot += 1
+
+
+def _keys_of_slot(slot: Slot, db: int, low: int, high: int) -> Iterator[tuple[int, int, bytes]]:
+    """Hash, database and key of those with a hash within limits, in order."""
+    if type(slot) is not ScanDict:
+        yield from sorted((hashed, db, key) for key in slot if low <= (hashed := crc32(key)) <= high)
+        return
+    following = low
+    while True:
+        following, pairs = slot.scan(following, SCAN_KEYS)
+        for key, _ in pairs:
+            hashed = crc32(key)
+            if hashed > high:
+                return
+            yield hashed, db, key
+        if not following:
+            return
 
 
 def _set_goal(access: Access, operation: Aim) -> None:
@@ -230,6 +289,24 @@ def _drop_reached(access: Access, shard: int) -> None:
     goals = [goal for goal in table.goals if next_run(access.space, shard, goal) is not None]
     if len(goals) < len(table.goals):
         access.apply(PutSlotTable(table.with_goals(goals).encode()))
+
+
+def _describe(space: Keyspace, shard: int) -> Described:
+    table = space.slot_table
+    keys = sum(database.size for database in space.by_id)
+    if table is None:
+        return Described(b"", keys, [])
+    return Described(table.encode(), keys, [_left(space, table, shard, goal) for goal in table.goals])
+
+
+def _left(space: Keyspace, table: SlotTable, shard: int, goal: Goal) -> tuple[int, int]:
+    """How many slots and keys are still to go. A slot that has gone in part counts whole."""
+    slots = [
+        slot
+        for slot in range(goal.first, goal.last + 1)
+        if table.at((slot + 1 << HASH_BITS) - 1) == shard or table.at(slot << HASH_BITS) == shard
+    ]
+    return len(slots), sum(len(database.slots[slot]) for database in space.by_id if database.size for slot in slots)
 
 
 def next_run(space: Keyspace, shard: int, goal: Goal) -> Run | None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from makoredis.base.errors import ClientError
 from makoredis.base.ids import SLOT_COUNT, NodeId
+from makoredis.cluster.slots import count_slots
 from makoredis.commands.arguments import int64
-from makoredis.data.keyspace import Database
 from makoredis.data.slots import slot_of
 from makoredis.server.commands.help import help_reply
 from makoredis.server.routes import session_command
@@ -26,10 +26,9 @@ def node_name(server: "Server", node: int) -> bytes:
 
 
 class _Shard(NamedTuple):
-    """A run of slots and who leads it (None: nobody is known to)."""
+    """Its runs of slots, and who leads it (None: nobody is known to)."""
 
-    first: int
-    last: int
+    slots: list[tuple[int, int]]
     leader: NodeId | None
     term: int
     applied_index: int
@@ -39,26 +38,29 @@ def _shards(server: "Server") -> list[_Shard]:
     """All shards as this node knows them."""
     node = server.node
     if node.shards is None:
-        return [_Shard(0, SLOT_COUNT - 1, node.host.leader, node.host.term, node.host.applied_index)]
+        return [_Shard([(0, SLOT_COUNT - 1)], node.host.leader, node.host.term, node.host.applied_index)]
     slots = node.shards.slots
     found = []
     for shard, replica in node.shards.replicas.items():
         leader, term = node.shards.leader_of(shard)
-        found.append(_Shard(*slots.slots_of(shard), NodeId(leader) if leader else None, term, replica.applied_index))
+        found.append(_Shard(slots.slots_of(shard), NodeId(leader) if leader else None, term, replica.applied_index))
     return found
 
 
-def _database_of_slot(server: "Server", slot: int) -> Database:
-    """Database 0 where this node keeps the keys of a slot."""
-    shards = server.node.shards
-    if shards is None:
-        return server.node.host.space.databases[0]
-    return shards.snapshot.local[shards.slots.shard_of_slot(slot)].space.databases[0]
+def _keys_of_slot(server: "Server", slot: int) -> list[bytes]:
+    """The keys of a slot in database 0. While it moves they are in two shards, of which this node may see one at a
+    later moment than the other."""
+    found = [list(space.databases[0].slots[slot]) for space in server.node.spaces()]
+    parts = [keys for keys in found if keys]
+    return parts[0] if len(parts) == 1 else list(dict.fromkeys(key for keys in parts for key in keys))
 
 
 def moved(server: "Server", slot: int) -> ClientError | None:
-    """The redirection to the leader, None while there is none."""
-    leader = next(shard.leader for shard in _shards(server) if shard.first <= slot <= shard.last)
+    """The redirection to the leader, None while there is none. A slot that moves is shown where it comes from, and this
+    node may be its leader there."""
+    leader = next(each.leader for each in _shards(server) if any(first <= slot <= last for first, last in each.slots))
+    if leader == server.node.settings.id:
+        return None
     address = None if leader is None else server.node.client_addresses().get(leader)
     return None if address is None else ClientError(f"MOVED {slot} {address[0]}:{address[1]}")
 
@@ -113,7 +115,7 @@ def cluster_keyslot(server: "Server", session: Session, key: bytes) -> Any:
 def cluster_countkeysinslot(server: "Server", session: Session, slot: bytes) -> Any:
     _need_cluster(server)
     number = _slot(slot)
-    return len(_database_of_slot(server, number).slots[number])
+    return len(_keys_of_slot(server, number))
 
 
 @session_command("CLUSTER|GETKEYSINSLOT", "Returns the key names in a hash slot.")
@@ -123,8 +125,7 @@ def cluster_getkeysinslot(server: "Server", session: Session, slot: bytes, count
     if limit < 0:
         raise ClientError("ERR Invalid number of keys")
     number = _slot(slot)
-    keys = _database_of_slot(server, number).slots[number]
-    return [key for key, _ in zip(keys, range(limit))]
+    return _keys_of_slot(server, number)[:limit]
 
 
 def _slot(raw: bytes) -> int:
@@ -138,7 +139,7 @@ def _slot(raw: bytes) -> int:
 def cluster_info(server: "Server", session: Session) -> Any:
     _need_cluster(server)
     shards = _shards(server)
-    slots_ok = sum(shard.last - shard.first + 1 for shard in shards if shard.leader is not None)
+    slots_ok = count_slots(run for shard in shards if shard.leader is not None for run in shard.slots)
     term = max(shard.term for shard in shards)
     lines = {
         "cluster_enabled": 1,
@@ -148,7 +149,7 @@ def cluster_info(server: "Server", session: Session) -> Any:
         "cluster_slots_pfail": 0,
         "cluster_slots_fail": SLOT_COUNT - slots_ok,
         "cluster_known_nodes": len(server.node.client_addresses()),
-        "cluster_size": len(shards),
+        "cluster_size": sum(bool(shard.slots) for shard in shards),
         "cluster_current_epoch": term,
         "cluster_my_epoch": term,
         "cluster_stats_messages_sent": 0,
@@ -165,11 +166,11 @@ def cluster_slots(server: "Server", session: Session) -> Any:
     _need_cluster(server)
     return [
         [
-            shard.first,
-            shard.last,
+            first,
+            last,
             *([host.encode(), port, node_name(server, node), []] for node, host, port in _nodes(server, shard.leader)),
         ]
-        for shard in _shards(server)
+        for first, last, shard in sorted((*run, shard) for shard in _shards(server) for run in shard.slots)
     ]
 
 
@@ -179,7 +180,7 @@ def cluster_shards(server: "Server", session: Session) -> Any:
     return [
         Map(
             [
-                (b"slots", [shard.first, shard.last]),
+                (b"slots", [bound for run in shard.slots for bound in run]),
                 (b"nodes", [_shard_node(server, shard, *each) for each in _nodes(server, shard.leader)]),
             ]
         )
@@ -215,12 +216,16 @@ def cluster_nodes(server: "Server", session: Session) -> Any:
         flags = ("myself," if node == me else "") + ("master" if led else "slave") + ("" if is_up else ",fail")
         master = "-" if led or first is None else node_name(server, first).decode()
         link = "connected" if is_up else "disconnected"
-        slots = "".join(f" {shard.first}-{shard.last}" for shard in led)
+        slots = "".join(f" {first}-{last}" if first < last else f" {first}" for first, last in _runs(led))
         lines.append(
             f"{node_name(server, node).decode()} {host}:{port}@{port + _BUS_PORT_OFFSET} {flags} {master} 0 0 "
             f"{term} {link}{slots}\n"
         )
     return Verbatim(b"txt", "".join(lines).encode())
+
+
+def _runs(shards: list[_Shard]) -> list[tuple[int, int]]:
+    return sorted(run for shard in shards for run in shard.slots)
 
 
 @session_command("CLUSTER|HELP", "Returns helpful text about the different subcommands.")

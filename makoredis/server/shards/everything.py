@@ -1,12 +1,15 @@
 """Commands on all keys, over all shards: at one moment for all of them, except SCAN, which never is.
 
-SCAN's cursor is a place in the order of slots, so it goes through the shards one after the other.
+SCAN's cursor is a place in the order of all keys (`makoredis.data.slot_table`), so it goes from run to run, and it
+makes no difference to it when keys move to another shard on the way.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
 from makoredis.base.record import wire_encode
+from makoredis.data.slot_table import POSITION_MAX, position_of
 from makoredis.server.routes import Route
 from makoredis.server.shards.keys import lock_on_all
 from makoredis.server.shards.operations import Look, Looked, Run, decode_looked, decode_ran
@@ -18,9 +21,6 @@ if TYPE_CHECKING:
     from makoredis.server.session import Session
     from makoredis.server.shards.router import Router
 
-_HASH_BITS = 32
-"""A cursor of SCAN is `slot << 32 | hash of the next key` (`makoredis.commands.scan`)."""
-_SLOT_MAX = 16383
 _NOT_YET = ClientError("ERR SWAPDB is not supported where there are several shards")
 
 
@@ -43,7 +43,8 @@ def _flush(router: "Router", session: "Session", argv: list[bytes]) -> None:
     def finished(result: Finished) -> None:
         router.requests.reply(session, decode_ran(next(iter(result.results.values()))).replies[0])
 
-    router.requests.coordinate(session, parts, finished, is_read_only=False)
+    again = partial(_flush, router, session, argv)
+    router.requests.coordinate(session, parts, finished, again, is_read_only=False)
 
 
 def _look(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
@@ -57,7 +58,8 @@ def _look(router: "Router", session: "Session", route: Route, argv: list[bytes])
     def finished(result: Finished) -> None:
         _reply(router, session, route, [decode_looked(each) for each in result.results.values()])
 
-    router.requests.coordinate(session, parts, finished, is_read_only=True)
+    again = partial(_look, router, session, route, argv)
+    router.requests.coordinate(session, parts, finished, again, is_read_only=True)
 
 
 def _reply(router: "Router", session: "Session", route: Route, parts: list[Looked]) -> None:
@@ -78,9 +80,10 @@ def _reply(router: "Router", session: "Session", route: Route, parts: list[Looke
 
 
 def _scan(router: "Router", session: "Session", argv: list[bytes]) -> None:
-    cursor = int(argv[1]) if argv[1].isdigit() else 0
-    shard = router.slots.shard_of_slot(min(cursor >> _HASH_BITS, _SLOT_MAX))
-    operation = Look(session.database, argv)
+    """Goes on where the cursor is, as far as the run of keys that it is in belongs to one shard."""
+    place = min(int(argv[1]), POSITION_MAX) if argv[1].isdigit() else 0
+    _, last, shard = router.slots.table.run_at(place)
+    operation = Look(session.database, argv, shard, place, last)
 
     def answered(looked: Looked) -> None:
         reply: Any
@@ -88,13 +91,14 @@ def _scan(router: "Router", session: "Session", argv: list[bytes]) -> None:
             reply = router.server.error_reply(ClientError(looked.error))
         else:
             following = looked.number
-            if not following and shard < router.slots.shards[-1]:
-                following = router.slots.slots_of(shard + 1)[0] << _HASH_BITS
-            reply = [b"%d" % following, looked.keys]
+            if not 0 < following <= last:
+                following = last + 1 if last < POSITION_MAX else 0
+            reply = [b"%d" % following, [key for key in looked.keys if position_of(key) <= last]]
         router.requests.reply(session, encode(reply, session.protocol))
 
-    if router.snapshot.may_read(session) and router.snapshot.has_all(shard):
+    if router.snapshot.may_read(session) and router.snapshot.has_all(shard) and router.snapshot.has_run(operation):
         answered(router.snapshot.look(operation, shard)[0])
         return
     part = Part(wire_encode(operation), lock_on_all(is_exclusive=False))
-    router.requests.ask(session, shard, part, lambda results, ts: answered(decode_looked(results)))
+    again = partial(_scan, router, session, argv)
+    router.requests.ask(session, shard, part, lambda results, ts: answered(decode_looked(results)), again)

@@ -11,6 +11,7 @@ from makoredis.commands.registry import WouldBlock
 from makoredis.data.access import Access
 from makoredis.data.encoding import decode_value, encode_moved
 from makoredis.data.values import Value
+from makoredis.txn.handover import moved
 from resp.encode import encode
 
 if TYPE_CHECKING:
@@ -40,10 +41,15 @@ class Fetch(Wire, tag=2):
 
 
 class Look(Wire, tag=3):
-    """A command on all keys of the shard. Results: its reply, encoded as a `Looked`."""
+    """A command on all keys of the shard. Results: its reply, encoded as a `Looked`.
+
+    `owner` given: the keys from `first` to `last` have to be this shard's."""
 
     database: int
     words: list[bytes]
+    owner: int = 0
+    first: int = 0
+    last: int = 0
 
 
 class Expire(Wire, tag=4):
@@ -118,6 +124,9 @@ def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
     if type(operation) is Fetch:
         return wire_encode(fetch(access, operation.keys))
     if type(operation) is Look:
+        table = access.space.slot_table
+        if operation.owner and table is not None and not table.owns(operation.owner, operation.first, operation.last):
+            return moved(table.runs())
         return wire_encode(look(server, access, operation))
     if type(operation) is Expire:
         for number, key in operation.keys:

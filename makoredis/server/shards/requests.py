@@ -1,9 +1,13 @@
 """What clients of this node wait for: one request, or one batch (`direct`), per client at a time, so that a client's
 requests take effect in its order however many shards they go to. What a client has sent behind it waits in its backlog.
+
+Keys may be in another shard than this node believes. Then the shard that was asked says in which, nothing was done, and
+the request begins anew (`again`); the client hears nothing of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from makoredis.base.ids import NodeId, ShardId
@@ -14,6 +18,7 @@ from makoredis.server.session import Held, Request
 from makoredis.server.shards.keys import Name, locks_on
 from makoredis.server.shards.operations import Run, decode_ran
 from makoredis.txn.coordinator import Finished, Verdict
+from makoredis.txn.handover import decode_moved, is_moved
 from makoredis.txn.in_hand import Reply
 from makoredis.txn.messages import Part
 from resp.encode import encode
@@ -31,6 +36,11 @@ NOT_DONE = Error(b"CLUSTERDOWN the shards' leaders did not agree in time; the co
 NO_ANSWER = encode(Error(b"ERR internal error, see the server's log"), 2)
 """Where a shard has fewer answers than commands: running them has failed."""
 
+REDIRECTIONS_MAX = 3
+"""So often in a row a request is sent on at once; then it waits for the next tick."""
+
+Again = Callable[[], None]
+"""Starts a request anew whose keys are in other shards than was thought."""
 Answered = Callable[[bytes, int], None]
 """Results of one shard and their timestamp."""
 Settled = Callable[[Finished], None]
@@ -54,6 +64,7 @@ class Outstanding:
     """Leader and term; None: nobody, or in vain."""
     held: Held | None = None
     """The place of the answer among the session's replies, if that goes on meanwhile; else it is blocked."""
+    again: Again | None = None
 
 
 class Requests:
@@ -65,12 +76,24 @@ class Requests:
         self.waiting: dict[tuple[int, int], Outstanding] = {}
         """By session and sequence."""
         self._leaderships: list[tuple[int, int]] = []
+        self._redirections: dict[int, int] = {}
+        """By session, how often its request was sent on."""
+        self._later: list[tuple[Session, Again]] = []
 
     # -- asking
 
-    def ask(self, session: "Session", shard: int, part: Part, on_answer: Answered) -> None:
+    def ask(
+        self,
+        session: "Session",
+        shard: int,
+        part: Part,
+        on_answer: Answered,
+        again: Again,
+        held: Held | None = None,
+    ) -> None:
         """Has one shard do its part as a transaction of its own."""
-        outstanding = self._hold(session)
+        outstanding = self._hold(session, held)
+        outstanding.again = again
         outstanding.shard, outstanding.part, outstanding.on_answer = shard, part, on_answer
         self._send(outstanding)
 
@@ -80,6 +103,7 @@ class Requests:
         assert request is not None
         part, _ = self._part_of(request, request.commands)
         outstanding = Outstanding(session, request.sequence, False, self.server.now, shard, part, held=held)
+        outstanding.again = partial(self._begin_anew, session, held)
         self.waiting[session.id, request.sequence] = outstanding
         self._send(outstanding)
 
@@ -99,9 +123,9 @@ class Requests:
 
         def finished(result: Finished) -> None:
             replies = {shard: iter(decode_ran(each).replies) for shard, each in result.results.items()}
-            self._fill(outstanding, [next(replies[shard], NO_ANSWER) for shard in shards])
+            self.fill(session, held, [next(replies[shard], NO_ANSWER) for shard in shards])
 
-        outstanding.on_finished = finished
+        outstanding.on_finished, outstanding.again = finished, partial(self._begin_anew, session, held)
         self.waiting[session.id, request.sequence] = outstanding
         self.shards.coordinator.begin(
             self._ticket(outstanding),
@@ -109,21 +133,31 @@ class Requests:
             is_read_only=all(is_read_only for _, is_read_only in parts.values()),
         )
 
+    def _begin_anew(self, session: "Session", held: Held) -> None:
+        """Runs what has its place among the session's replies in whichever shards its keys are by now."""
+        request, router = held.requests[0], self.server.router
+        assert request is not None and router is not None
+        run, names = self._run_of(request, request.commands)
+        router.begin_batch(session, held, run, names)
+
     def _part_of(self, request: Request, commands: list[list[bytes]]) -> tuple[Part, bool]:
         """What a shard has to do, and whether it only reads."""
+        run, names = self._run_of(request, commands)
+        return Part(wire_encode(run), locks_on(names, is_exclusive=not run.is_read_only)), run.is_read_only
+
+    def _run_of(self, request: Request, commands: list[list[bytes]]) -> tuple[Run, list[Name]]:
         names: list[Name] = []
         is_read_only = True
         for argv in commands:
             row = self.server.routes.find(argv).row
             is_read_only = is_read_only and not row.is_write
             names += [(request.database, key) for key in row.keys(argv)]
-        run = Run(request.protocol, [(request.database, argv) for argv in commands], is_read_only)
-        return Part(wire_encode(run), locks_on(names, is_exclusive=not is_read_only)), is_read_only
+        return Run(request.protocol, [(request.database, argv) for argv in commands], is_read_only), names
 
-    def _fill(self, outstanding: Outstanding, replies: list[bytes]) -> None:
+    def fill(self, session: "Session", held: Held, replies: list[bytes]) -> None:
         """Puts replies where they belong."""
-        held, session = outstanding.held, outstanding.session
-        assert held is not None and held.requests[0] is not None and held.gate is not None
+        assert held.requests[0] is not None and held.gate is not None
+        self._redirections.pop(session.id, None)
         missing = len(held.requests[0].commands) - len(replies)
         held.chunks[0] = b"".join(replies) + b"".join(replies[-1:]) * missing
         session.held_bytes += len(held.chunks[0])
@@ -134,18 +168,24 @@ class Requests:
         session: "Session",
         parts: dict[int, Part],
         on_finished: Settled,
+        again: Again,
         *,
         is_read_only: bool,
         combine: object = None,
+        held: Held | None = None,
     ) -> None:
         """Has several shards do theirs, all or none."""
-        outstanding = self._hold(session)
-        outstanding.on_finished = on_finished
+        outstanding = self._hold(session, held)
+        outstanding.on_finished, outstanding.again = on_finished, again
         ticket = self._ticket(outstanding)
         self.shards.coordinator.begin(ticket, parts, is_read_only=is_read_only, combine=combine)  # type: ignore[arg-type]
 
-    def _hold(self, session: "Session") -> Outstanding:
+    def _hold(self, session: "Session", held: Held | None) -> Outstanding:
         session.sequence += 1
+        if held is not None:
+            outstanding = Outstanding(session, session.sequence, False, self.server.now, held=held)
+            self.waiting[session.id, session.sequence] = outstanding
+            return outstanding
         is_silent = session.reply_mode in ("off", "skip")
         earlier = session.blocked
         if isinstance(earlier, Outstanding):
@@ -196,23 +236,44 @@ class Requests:
 
     def _handle(self, outstanding: Outstanding, result: Reply | Finished) -> None:
         session = outstanding.session
-        if isinstance(result, Reply):
+        if isinstance(result, Reply) and is_moved(result.results):
+            self._send_on(outstanding, [result.results])
+        elif isinstance(result, Reply):
             session.seen_ts = max(session.seen_ts, result.ts)
-            if outstanding.held is not None:
-                self._fill(outstanding, decode_ran(result.results).replies)
-                return
-            assert outstanding.on_answer is not None
-            outstanding.on_answer(result.results, result.ts)
-        elif result.verdict is Verdict.UNKNOWN or result.verdict is Verdict.NOT_DONE:
-            error = encode(UNKNOWN if result.verdict is Verdict.UNKNOWN else NOT_DONE, session.protocol)
-            if outstanding.held is not None:
-                self._fill(outstanding, [error])
+            if outstanding.on_answer is not None:
+                outstanding.on_answer(result.results, result.ts)
             else:
-                self.reply(session, error)
+                assert outstanding.held is not None
+                self.fill(session, outstanding.held, decode_ran(result.results).replies)
+        elif result.verdict is Verdict.MOVED:
+            self._send_on(outstanding, result.results.values())
+        elif result.verdict is Verdict.UNKNOWN:
+            self._fail(outstanding, UNKNOWN)
+        elif result.verdict is Verdict.NOT_DONE:
+            self._fail(outstanding, NOT_DONE)
         else:
             session.seen_ts = max(session.seen_ts, result.ts)
             assert outstanding.on_finished is not None
             outstanding.on_finished(result)
+
+    def _fail(self, outstanding: Outstanding, error: Error) -> None:
+        session, data = outstanding.session, encode(error, outstanding.session.protocol)
+        if outstanding.held is not None:
+            self.fill(session, outstanding.held, [data])
+        else:
+            self.reply(session, data)
+
+    def _send_on(self, outstanding: Outstanding, results: Iterable[bytes]) -> None:
+        """Some keys are in another shard."""
+        session, again = outstanding.session, outstanding.again
+        assert again is not None
+        for each in results:
+            self.shards.slots.learn(decode_moved(each))
+        count = self._redirections[session.id] = self._redirections.get(session.id, 0) + 1
+        if count <= REDIRECTIONS_MAX:
+            again()
+        else:
+            self._later.append((session, again))
 
     def reply(self, session: "Session", data: bytes) -> None:
         """Answers a client for good, and goes on with what it has sent meanwhile."""
@@ -222,6 +283,8 @@ class Requests:
         else:
             is_silent = session.reply_mode in ("off", "skip")
         session.blocked = None
+        if self._redirections:
+            self._redirections.pop(session.id, None)
         session.refresh_special()
         if session.closed_reason is None and not is_silent:
             session.send_bytes(data, None)
@@ -243,17 +306,17 @@ class Requests:
 
     def tick(self) -> None:
         """Asks again who was turned away, and gives up on what nobody answers."""
+        later, self._later = self._later, []
+        for session, again in later:
+            if session.closed_reason is None:
+                again()
         latest = self.server.now - ANSWER_SECONDS_MAX
         for key, outstanding in list(self.waiting.items()):
             if outstanding.part is None:
                 continue
             if outstanding.since <= latest:
                 del self.waiting[key]
-                unknown = encode(UNKNOWN, outstanding.session.protocol)
-                if outstanding.held is not None:
-                    self._fill(outstanding, [unknown])
-                else:
-                    self.reply(outstanding.session, unknown)
+                self._fail(outstanding, UNKNOWN)
             elif outstanding.asked is None:
                 self._send(outstanding)
 
@@ -267,4 +330,5 @@ class Requests:
         """A client is gone."""
         for key in [key for key in self.waiting if key[0] == session.id]:
             del self.waiting[key]
+        self._redirections.pop(session.id, None)
         self.shards.session_closed(self.shards.incarnation, session.id)

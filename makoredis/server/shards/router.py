@@ -5,11 +5,13 @@
   locks, the commands run here on a keyspace that holds just those (`scratch`), and the shards get their effects, all or
   none (`makoredis.txn.coordinator`). A run that touches a key which was not fetched changes nothing, and is repeated
   with it.
+* Keys that have moved: who is asked in vain says where they are, and the job begins anew.
 """
 
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError, Fatal
@@ -21,7 +23,7 @@ from makoredis.data.effects import Effect
 from makoredis.data.slots import slot_of
 from makoredis.server.commands.cluster import moved
 from makoredis.server.routes import NO_REPLY, Route
-from makoredis.server.session import ForwardKind
+from makoredis.server.session import ForwardKind, Held
 from makoredis.server.shards import everything
 from makoredis.server.shards.direct import Direct
 from makoredis.server.shards.keys import Name, Reach, divide, locks_on, names_of, reach_of
@@ -74,6 +76,8 @@ class Job:
     runs: int = 0
     ran: Ran | None = None
     missing: list[Name] = field(default_factory=list)
+    held: Held | None = None
+    """The place of the answer among the session's replies, if that goes on meanwhile."""
 
 
 class Router:
@@ -169,6 +173,15 @@ class Router:
         else:
             self._coordinate(job, divided)
 
+    def begin_batch(self, session: "Session", held: Held, run: Run, names: list[Name]) -> None:
+        """Plain commands of one shard (`direct`) of which that has not all keys any more: a job like any other."""
+
+        def finish(ran: Ran | None) -> None:
+            assert ran is not None
+            self.requests.fill(session, held, ran.replies)
+
+        self.begin(Job(session, run, names, finish, held=held))
+
     def _fail(self, job: Job, error: ClientError) -> None:
         self.requests.reply(job.session, encode(self.server.error_reply(error), job.run.protocol))
 
@@ -178,13 +191,20 @@ class Router:
     def _ask(self, job: Job, shard: int, names: list[Name]) -> None:
         locks = locks_on(names, is_exclusive=not job.run.is_read_only)
         part = Part(wire_encode(job.run), locks, self._watched(job, names))
-        self.requests.ask(job.session, shard, part, lambda results, ts: self._answered(job, results))
+        again = partial(self._again, job)
+        self.requests.ask(job.session, shard, part, lambda results, ts: self._answered(job, results), again, job.held)
+
+    def _again(self, job: Job) -> None:
+        """Some keys are in other shards than was thought. Nothing was done."""
+        job.runs -= 1
+        self.begin(job)
 
     def _answered(self, job: Job, results: bytes) -> None:
         job.finish(decode_ran(results) if results else None)
 
     def _coordinate(self, job: Job, divided: dict[int, list[Name]]) -> None:
         is_read_only = job.run.is_read_only
+        shards = {key: shard for shard, names in divided.items() for _, key in names}
         parts = {
             shard: Part(
                 wire_encode(Fetch(names)), locks_on(names, is_exclusive=not is_read_only), self._watched(job, names)
@@ -195,11 +215,15 @@ class Router:
             job.session,
             parts,
             lambda finished: self._finished(job, finished),
+            partial(self._again, job),
             is_read_only=is_read_only,
-            combine=None if is_read_only else lambda results: self._combine(job, results),
+            combine=None if is_read_only else lambda results: self._combine(job, results, shards),
+            held=job.held,
         )
 
-    def _combine(self, job: Job, results: Mapping[int, bytes]) -> dict[int, list[Effect]]:
+    def _combine(
+        self, job: Job, results: Mapping[int, bytes], shards: Mapping[bytes, int]
+    ) -> dict[int, list[Effect]]:
         """Runs the commands on what was fetched. Returns every shard's effects; none if the run was void."""
         rows = [row for encoded in results.values() for row in decoded(decode_fetched(encoded))]
         scratch = Scratch(self.server, [*job.names, *job.watches], rows)
@@ -213,14 +237,14 @@ class Router:
             job.ran = Ran([encode(_INTERNAL, job.run.protocol)] * len(job.run.commands))
             return {}
         job.missing = list(scratch.missing)
-        return {} if job.missing else scratch.effects(self.slots)
+        return {} if job.missing else scratch.effects(shards)
 
     def _finished(self, job: Job, finished: Finished) -> None:
         if finished.verdict is Verdict.WATCH_FAILED:
             job.finish(None)
             return
         if job.run.is_read_only:
-            self._combine(job, finished.results)
+            self._combine(job, finished.results, {})
         self._complete(job)
 
     def _complete(self, job: Job) -> None:
@@ -233,7 +257,7 @@ class Router:
 
     def _run_here(self, job: Job) -> None:
         """Commands that name no keys: whether they get by without is seen by trying."""
-        self._combine(job, {})
+        self._combine(job, {}, {})
         self._complete(job)
 
     def _read_snapshot(self, job: Job) -> None:
@@ -261,8 +285,12 @@ class Router:
             session.watch_marks.update(dict.fromkeys(names, ts))
             self._watch(session, others)
 
+        def again() -> None:
+            left_names = [name for _, each in left for name in each]
+            self._watch(session, list(divide(self.slots, left_names).items()))
+
         part = Part(wire_encode(Nothing()), locks_on(names, is_exclusive=False))
-        self.requests.ask(session, shard, part, answered)
+        self.requests.ask(session, shard, part, answered, again)
 
     def execute(self, session: "Session", queued: list[tuple[Route, list[bytes]]]) -> bool:
         """EXEC. False: it is not about keys at all."""

@@ -5,11 +5,10 @@ not a missing key: touching one makes the run void, and it has to be repeated wi
 Commands on all keys cannot run here, and say so.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
-from makoredis.cluster.slots import SlotMap
 from makoredis.data.access import Access
 from makoredis.data.effects import Effect
 from makoredis.data.keyspace import Database, Keyspace, Slot
@@ -156,10 +155,14 @@ class Scratch:
         except _Undeclared:
             return Ran([])
 
-    def effects(self, slots: SlotMap) -> dict[int, list[Effect]]:
-        """What was changed, by shard."""
+    def effects(self, shards: Mapping[bytes, int]) -> dict[int, list[Effect]]:
+        """What was changed, by shard.
+
+        Args:
+            shards: which one each key was fetched from, whatever is believed of it by now.
+        """
         divided: dict[int, list[Effect]] = {}
         for effect in self.access.effects:
             assert effect.key is not None
-            divided.setdefault(slots.shard_of(effect.key), []).append(effect)
+            divided.setdefault(shards[effect.key], []).append(effect)
         return divided

@@ -32,9 +32,13 @@ class SnapshotReads:
         return session.reads_here and self.shards.snapshot.may_read(session.seen_ts) and not self.is_stale()
 
     def has(self, names: Iterable[Name]) -> bool:
-        """Whether these keys can be read here: a shard that this node leads may be ahead of the snapshot."""
+        """Whether these keys can be read here: a shard that this node leads may be ahead of the snapshot, and where a
+        key is may be known here before the snapshot shows it there."""
+        slots = self.shards.slots
         for number, key in names:
-            shard = self.shards.slots.shard_of(key)
+            shard = slots.shard_of(key)
+            if not slots.claims(shard, self.shards.snapshot.local[shard].space, key):
+                return False
             id = self.shards.snapshot.local[shard].space.databases[number].id
             if not self.shards.snapshot.may_read_key(shard, id, key):
                 return False
@@ -43,6 +47,11 @@ class SnapshotReads:
     def has_all(self, shard: int = 0) -> bool:
         """Whether every key can be read here, of all shards or of one."""
         return self.shards.snapshot.may_read_all(shard)
+
+    def has_run(self, operation: Look) -> bool:
+        """Whether a look at a run of keys can be answered here, as far as it matters whose they are."""
+        table = self.shards.snapshot.local[operation.owner].space.slot_table or self.shards.slots.first_table
+        return table.owns(operation.owner, operation.first, operation.last)
 
     def is_stale(self) -> bool:
         """Whether some shard's leader has not been heard of for longer than `max_staleness_ms`, or what was final then
