@@ -242,10 +242,13 @@ class ShardReplica(LogOwner):
         self.turned += self.in_progress
         self.in_progress.clear()
 
-    def _take_over(self) -> None:
+    def _recover(self) -> Participant:
         wall_us = self.wall_us + self.clock_offset_us
         knowledge = self.snapshot.knowledge
-        participant = recover(self._following(), self.term, (), knowledge, self.program, self.rng, wall_us)
+        return recover(self._following(), self.term, (), knowledge, self.program, self.rng, wall_us)
+
+    def _take_over(self) -> None:
+        participant = self._recover()
         participant.is_synchronous = self.is_synchronous
         participant.held.may_ask = True
         self.participant = self.snapshot.local[self.shard] = participant

@@ -52,20 +52,11 @@ class Replica(ShardReplica):
         super().__init__(*arguments)
         self.machines = machines
 
-    def _take_over(self) -> None:
+    def _recover(self) -> Participant:
         wall_us = self.wall_us + self.clock_offset_us
-        self.participant = self.machines.recover(
-            self._following(),
-            self.term,
-            (),
-            self.snapshot.knowledge,
-            self.program,
-            self.rng,
-            wall_us,
-            self.machines.participant,
-        )
-        self.participant.is_synchronous = self.is_synchronous
-        self.snapshot.local[self.shard] = self.participant
+        machines, knowledge = self.machines, self.snapshot.knowledge
+        leader = machines.participant
+        return machines.recover(self._following(), self.term, (), knowledge, self.program, self.rng, wall_us, leader)
 
 
 class Process:

@@ -12,6 +12,7 @@ FOUND = (
 """Seeds of the model that failed once."""
 FOUND_ON_REAL_CORES = (
     20016,  # who waits less than voting takes never comes to an end: in the calm all have to be patient
+    50002,  # a lease was void for a term after a hand-over that failed, and nothing else answered reads
 )
 """The same of the clusters."""
 
