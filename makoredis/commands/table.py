@@ -8,6 +8,7 @@ on the connection or the server). A name with `|` is a subcommand; its arity cou
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -220,6 +221,13 @@ def _command_row(raw: dict[str, Any]) -> CommandRow:
 def _rows(file: str) -> dict[str, CommandRow]:
     raws = json.loads(files("makoredis.commands").joinpath(file).read_text(encoding="utf-8"))
     return {raw["name"]: _command_row(raw) for raw in raws}
+
+
+@cache
+def documents() -> dict[str, dict[str, Any]]:
+    """By command, what COMMAND DOCS says beyond the table: complexity and arguments (tools/gen_command_docs.py)."""
+    found: dict[str, dict[str, Any]] = json.loads(files("makoredis.commands").joinpath("docs.json").read_text("utf-8"))
+    return found
 
 
 TABLE: dict[str, CommandRow] = {**_rows("table.json"), **_rows("own_table.json")}

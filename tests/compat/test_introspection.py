@@ -3,6 +3,8 @@
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -194,3 +196,35 @@ def test_command_info_is_redis_own(makoredis_server: ServerProcess) -> None:
 def test_subcommands_are_not_commands(makoredis_server: ServerProcess) -> None:
     with pytest.raises(redis.ResponseError, match=r"unknown command 'CONFIG\|GET'"):
         ask(raw(makoredis_server.port), "CONFIG|GET", "port")
+
+
+def documents(connection: "redis.Redis[bytes]", *names: str) -> dict[bytes, Any]:
+    connection.response_callbacks.clear()
+    return dict(connection.execute_command("COMMAND DOCS", *names))
+
+
+def without_texts(arguments: list[dict[bytes, Any]]) -> list[dict[bytes, Any]]:
+    """Arguments as 7.0 tells of them, too."""
+    return [
+        {name: without_texts(item) if name == b"arguments" else item for name, item in each.items()}
+        for each in ({name: item for name, item in each.items() if name != b"display_text"} for each in arguments)
+    ]
+
+
+@pytest.mark.redis
+def test_documents_are_redis_own(makoredis_server: ServerProcess, redis_server: Path) -> None:
+    ours = documents(redis.Redis(port=makoredis_server.port, protocol=3))
+    theirs = documents(redis.Redis(unix_socket_path=str(redis_server), protocol=3))
+    compared = 0
+    for name in ours.keys() & theirs.keys():
+        assert ours[name].get(b"complexity") == theirs[name].get(b"complexity"), name
+        own = theirs[name].get(b"arguments", [])
+        if own:
+            assert without_texts(ours[name][b"arguments"]) == own, name
+            compared += 1
+    assert compared > 150
+
+
+def test_documents_of_later_commands_name_their_arguments(makoredis_server: ServerProcess) -> None:
+    found = documents(redis.Redis(port=makoredis_server.port, protocol=3), "HEXPIRE")
+    assert found[b"hexpire"][b"arguments"][0] == {b"name": b"key", b"type": b"key", b"display_text": b"key"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import SYNTAX_ERROR
 from makoredis.commands.glob import matches
-from makoredis.commands.table import CommandRow, KeySpec
+from makoredis.commands.table import CommandRow, KeySpec, documents
 from makoredis.server.acl_categories import ALL_CATEGORIES, categories_of
 from makoredis.server.commands.help import help_reply
 from makoredis.server.routes import Route, session_command
@@ -223,11 +223,14 @@ def _docs(server: "Server", name: str) -> Any:
         (b"since", row.since.encode()),
         (b"group", row.group.replace("_", "-").encode()),
     ]
+    document = documents().get(name, {})
+    if "complexity" in document:
+        pairs.append((b"complexity", document["complexity"].encode()))
     if "deprecated_since" in row.row:
         pairs.append((b"deprecated_since", row.row["deprecated_since"].encode()))
         if row.row.get("replaced_by"):
             pairs.append((b"replaced_by", row.row["replaced_by"].encode()))
-    arguments = row.row.get("arguments", ())
+    arguments = document.get("arguments") or [_unknown_argument(each) for each in row.row.get("arguments", ())]
     if arguments:
         pairs.append((b"arguments", [_argument(argument) for argument in arguments]))
     subcommands = [sub for sub in sorted(server.routes.by_name) if sub.startswith(name + "|")]
@@ -237,6 +240,24 @@ def _docs(server: "Server", name: str) -> Any:
     return Map(pairs)
 
 
-def _argument(name: str) -> Any:
-    kind = b"key" if name in ("key", "destination", "source") else b"string"
-    return Map([(b"name", name.encode()), (b"type", kind), (b"display_text", name.encode())])
+def _unknown_argument(name: str) -> dict[str, Any]:
+    """An argument of which only the name is known."""
+    return {"name": name, "type": "key" if name in ("key", "destination", "source") else "string"}
+
+
+def _argument(argument: dict[str, Any]) -> Any:
+    name, kind, parts = argument["name"].encode(), argument["type"].encode(), argument.get("arguments")
+    pairs: list[tuple[Any, Any]] = [(b"name", name), (b"type", kind)]
+    if not parts:
+        pairs.append((b"display_text", name))
+    if "key_spec_index" in argument:
+        pairs.append((b"key_spec_index", argument["key_spec_index"]))
+    pairs += [(field.encode(), argument[field].encode()) for field in _ARGUMENT_TEXTS if field in argument]
+    if "flags" in argument:
+        pairs.append((b"flags", SetReply([Simple(flag.encode()) for flag in argument["flags"]])))
+    if parts:
+        pairs.append((b"arguments", [_argument(part) for part in parts]))
+    return Map(pairs)
+
+
+_ARGUMENT_TEXTS = ("token", "since", "deprecated_since")
