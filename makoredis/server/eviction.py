@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MEASURING_SHARE = 50
 """Of the time, one in so many parts at most is spent on measuring."""
+MEASURING_SAVED_SECONDS = 0.02
+"""What was not spent is saved up to this, so that all is exact as long as there is little to do."""
 CHANGE_BYTES_DEFAULT = 200
 """What a change adds until something was measured."""
 SLACK_SHARE = 1024
@@ -85,8 +87,10 @@ class Eviction:
         """Bytes evicted since memory was measured."""
         self._version_measured = 0
         self._used_measured = 0
-        self._measured_at = 0.0
+        self._looked_at = 0.0
         self._measuring_seconds = 0.0
+        """What measuring took the last time."""
+        self._saved_seconds = MEASURING_SAVED_SECONDS
         self._not_final: deque[tuple[Gate, int]] = deque()
         self._not_final_bytes = 0
         self._goes_on = False
@@ -103,6 +107,7 @@ class Eviction:
         for database in server.node.host.space.by_id:
             database.ranks_uses = ranks
         self._measuring_seconds = 0.0  # measure at once
+        self._saved_seconds = MEASURING_SAVED_SECONDS
         self._goes_on = self.limit > 0
         if not self.limit:
             self._within_limit()
@@ -121,8 +126,11 @@ class Eviction:
         """Before each turn, while there is a limit: measures if it is time, and evicts what has to go."""
         self._goes_on = False
         now = time.perf_counter()
-        if now >= self._measured_at + MEASURING_SHARE * self._measuring_seconds:
-            self._measure(now)
+        saved_max = max(MEASURING_SAVED_SECONDS, self._measuring_seconds)
+        self._saved_seconds = min(self._saved_seconds + (now - self._looked_at) / MEASURING_SHARE, saved_max)
+        self._looked_at = now
+        if self._saved_seconds >= self._measuring_seconds:
+            self._measure()
         version = self.server.node.host.executor.version
         changes = version - self._version_run
         self._used += int((version - self._version) * self._change_bytes)
@@ -149,22 +157,23 @@ class Eviction:
             self.is_refusing = refuses
             self.server.refresh_special()
 
-    def _measure(self, now: float) -> None:
+    def _measure(self) -> None:
         """Finds out what is used, and what a change adds on average."""
+        started = time.thread_time()
         while self._not_final and (self._not_final[0][0].is_open or self._not_final[0][0].is_void):
             self._not_final_bytes -= self._not_final.popleft()[1]
         measured = self.server.memory.used() - self.server.node.memory_beside_data()
         version = self.server.node.host.executor.version
         used = measured - self._not_final_bytes
         changes = version - self._version_measured
-        if changes > 0 and self._measured_at:
+        if changes > 0 and self._used_measured:
             grown = max(used - self._used_measured + self._evicted_since, 0) / changes
             self._change_bytes = (self._change_bytes + grown) / 2
         self._used = self._used_measured = used
         self._version = self._version_measured = version
         self._evicted_since = 0
-        ended = time.perf_counter()
-        self._measured_at, self._measuring_seconds = ended, ended - now
+        self._measuring_seconds = time.thread_time() - started
+        self._saved_seconds -= self._measuring_seconds
 
     def _evict(self, started: float, seconds_max: float) -> None:
         """Deletes keys until enough is free, nothing is left that may go, or the time is over."""
