@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from makoredis.admin import backup_tool
+from makoredis.admin import backup_tool, resharding
 from makoredis.admin.wire import Address, Refused
 from makoredis.base.config import DEFAULT_PORT
 from resp.decode import ReplyError, ReplyParser
@@ -80,8 +80,15 @@ class Client:
 
         Raises: NotYet when the time is over.
         """
+        return self.wait_for(lambda: self.call("MAKO", "STATUS"), condition, what)
+
+    def wait_for(self, look: Callable[[], Status], condition: Callable[[Status], bool], what: str) -> Status:
+        """What is seen once a condition holds.
+
+        Raises: NotYet when the time is over.
+        """
         while True:
-            status: Status = self.call("MAKO", "STATUS")
+            status = look()
             if condition(status):
                 return status
             if time.monotonic() > self.deadline:
@@ -146,6 +153,8 @@ def run(client: Client, options: argparse.Namespace) -> Any:
         return with_leaders_view(client, client.call("MAKO", "STATUS"))
     if command == "each":
         return _each(client, options)
+    if command in resharding.COMMANDS:
+        return resharding.run(client, options)
     before: Status = client.call("MAKO", "STATUS")
     words = [command.upper(), *_arguments(options)]
     answer = client.call("MAKO", *words)
@@ -390,6 +399,7 @@ def _parser() -> argparse.ArgumentParser:
     transfer.add_argument("id", type=int)
     transfer.add_argument("--shard", metavar="N|all", help="of one of several shards, or of all, from now on")
     commands.add_parser("spread", help="have the shards led by different nodes again")
+    resharding.add_parsers(commands)
     commands.add_parser("snapshot", help="write a checkpoint of the node that is asked, now")
     each = commands.add_parser("each", help="send a command to every node: what is each node's own, users for example")
     each.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
