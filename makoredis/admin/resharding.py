@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from makoredis.admin.wire import Refused
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.base.record import record
 
@@ -58,7 +59,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def run(client: Caller, options: argparse.Namespace) -> Facts:
     """Does what the command line says. Returns what is to be shown.
 
-    Raises: Failure.
+    Raises: Failure, Refused.
     """
     facts: Facts = client.call("MAKO", "SLOTS")
     if options.command == "slots":
@@ -78,17 +79,13 @@ def run(client: Caller, options: argparse.Namespace) -> Facts:
     for each in words:
         client.call("MAKO", "MOVE", *each)
     if not options.no_wait:
-        facts = _wait(client, is_shown=not options.json)
+        facts = _wait(client, sum(move.count for move in moves), is_shown=not options.json)
     return {**facts, "text": text(facts)}
 
 
-def _wait(client: Caller, *, is_shown: bool) -> Facts:
-    total = 0
-
+def _wait(client: Caller, total: int, *, is_shown: bool) -> Facts:
     def is_done(facts: Facts) -> bool:
-        nonlocal total
-        left = sum(move["slots_left"] for move in facts["moves"])
-        total = max(total, left)
+        left = min(total, sum(move["slots_left"] for move in facts["moves"]))
         if is_shown and total:
             print("\r" + bar(total - left, total), end="\n" if not facts["moves"] else "", file=sys.stderr, flush=True)
         return not facts["moves"]
@@ -111,7 +108,11 @@ def _chosen(facts: Facts, only: str | None) -> list[int]:
     known = [shard["id"] for shard in facts["shards"]]
     if only is None:
         return known
-    return [shard for shard in known if str(shard) in only.split(",")] or known
+    named = only.split(",")
+    unknown = [word for word in named if word not in map(str, known)]
+    if unknown:
+        raise Refused(f"there is no shard {unknown[0]}; there are {', '.join(map(str, known))}")
+    return [shard for shard in known if str(shard) in named]
 
 
 def plan_of(current: Iterable[Run], first: int, last: int, target: int) -> list[Move]:

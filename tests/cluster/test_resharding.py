@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from makoredis.admin import makoctl
 from tests.cluster.cluster_process import ClusterProcess, wait_until
 
 SETTINGS: dict[str, Any] = {"shards": 4, "first_shards": 3, "disk_free_bytes_min": 0, "disk_ballast_bytes": 0}
@@ -33,7 +34,7 @@ def wait_for_moves(client: Any) -> dict[bytes, Any]:
     return slots(client)
 
 
-def test_slots_go_to_an_empty_shard_and_back(cluster: ClusterProcess) -> None:
+def test_slots_go_to_an_empty_shard_and_back(cluster: ClusterProcess, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = cluster.client("n1"), cluster.client("n2")
     keys = {f"key:{number}": f"value {number}" for number in range(2000)}
     one.mset(keys)
@@ -51,6 +52,12 @@ def test_slots_go_to_an_empty_shard_and_back(cluster: ClusterProcess) -> None:
     assert two.execute_command("MAKO MOVE SLOTS", 1000, 9000, "TO", 2) == b"OK"
     assert wait_for_moves(one)[b"runs"] == [[0, 999, 4], [1000, 9000, 2], [9001, 16383, 4]]
     assert one.dbsize() == 2005 and one.mget(keys) == [value.encode() for value in keys.values()]
+    assert makoctl.main(["-p", str(cluster.ports["n3"]), "rebalance", "--only", "1,3", "--dry-run"]) == 0
+    assert "slots 8192-9000 (809): shard 2 -> shard 1" in capsys.readouterr().out
+    assert makoctl.main(["-p", str(cluster.ports["n3"]), "rebalance", "--only", "1,3"]) == 0
+    assert "] 16384 of 16384 slots" in capsys.readouterr().err
+    assert [each[b"slots"] for each in slots(one)[b"shards"]] == [8192, 0, 8192, 0]
+    assert one.mget(keys) == [value.encode() for value in keys.values()]
 
 
 COUNTERS = [f"counter:{number}" for number in range(40)]
