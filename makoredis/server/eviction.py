@@ -230,6 +230,8 @@ class Eviction:
         if gate is not None:
             self._not_final.append((gate, freed))
             self._not_final_bytes += freed
+        else:
+            server.announce()  # ahead of the replies to what comes now, as in Redis
         if server.observes_effects:
             server.after_commit(effects)
             server.blocking.serve()

@@ -128,7 +128,7 @@ class Server:
 
     def end_turn(self) -> None:
         """Proposes what was executed, and tells the world what has become final."""
-        self._end_node_turn()
+        self.announce()
         if self.node.is_replicated:
             self._end_replicated_turn()
         if self.router is not None:
@@ -140,7 +140,8 @@ class Server:
         if self.pubsub.interests.changed:
             self.pubsub.interests.end_turn()
 
-    def _end_node_turn(self) -> None:
+    def announce(self) -> None:
+        """Proposes what was executed, and tells what has become final to those who want to know."""
         for announcement in self.node.end_turn():
             self.pubsub.announce(announcement)
             if self.tracking.sessions:
@@ -156,7 +157,7 @@ class Server:
             self.forwarding.end_turn()
             if not host.may_propose() and not host.core.has_ready():
                 return
-            self._end_node_turn()
+            self.announce()
 
     def after_commit(self, effects: Sequence[Effect]) -> None:
         """A transaction has changed something that somebody here watches or waits for. Who waits is served by

@@ -226,3 +226,22 @@ def test_what_was_evicted_stays_away_after_a_crash(new_server: ServerFactory) ->
     server.start()
     with server.client() as client:
         assert sorted(client.keys()) == keys
+
+
+def test_clients_hear_of_it_before_the_next_reply(server: ServerProcess, client: Client) -> None:
+    """Of a key that they track, when nothing has to become final first."""
+    with server.connect() as connection:
+        connection.sendall(b"HELLO 3\r\nCLIENT TRACKING on\r\nSET volatile x EX 1000\r\nGET volatile\r\n")
+        heard = b""
+        while not heard.endswith(b"$1\r\nx\r\n"):
+            heard += connection.recv(65536)
+        limit(client, "volatile-random", 100_000)
+        connection.sendall(b"SETBIT large 1600000 0\r\n")
+        assert connection.recv(100).startswith(b":0\r\n")
+        heard = b""
+        connection.sendall(b"PING\r\n")
+        while not heard.endswith(b"+PONG\r\n"):
+            data = connection.recv(65536)
+            assert data, "the connection is closed"
+            heard += data
+        assert heard == b">2\r\n$10\r\ninvalidate\r\n*1\r\n$8\r\nvolatile\r\n+PONG\r\n"
