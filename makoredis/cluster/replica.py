@@ -17,13 +17,15 @@ from makoredis.cluster.shard_loading import ShardLoader
 from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
 from makoredis.consensus.messages import Message
 from makoredis.consensus.types import EntryKind, Role, SnapshotMetadata
+from makoredis.data.effects import Effect, FlushDatabase
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.log import ShardLog
-from makoredis.txn.entries import decode_payload
+from makoredis.txn.entries import TransactionRecord, decode_payload
 from makoredis.txn.follower import Snapshot
 from makoredis.txn.gate import Gate
 from makoredis.txn.handover import with_handovers
 from makoredis.txn.participant import Participant, Program
+from makoredis.txn.pending import PendingTransaction
 from makoredis.txn.recovery import recover
 from makoredis.txn.replica import Replica
 
@@ -72,6 +74,8 @@ class ShardReplica(LogOwner):
         """Tickets that the participant owes an answer."""
         self.serving: Participant | None = None
         """The participant, while it is known that transactions may run in place: until anything happens."""
+        self.final: list[PendingTransaction] = []
+        """What became final with the end of the leadership, if anybody wants to hear of it."""
         self.voided: list[Gate] = []
         """Gates that never open, because the leadership is lost."""
         self.turned: list[Hashable] = []
@@ -97,6 +101,10 @@ class ShardReplica(LogOwner):
         old = self._following()
         new = loader.replica(self.snapshot.knowledge)
         new.reports = old.reports
+        if new.reports:
+            # Whoever keeps copies of keys has to forget them all.
+            flushes: list[Effect] = [FlushDatabase(database.id) for database in new.space.by_id]
+            new.applied.append(TransactionRecord(new.ts, flushes))
         new.note_keys(old.notes_keys)
         self.snapshot.local[self.shard] = new
         self.applied_index = metadata.index
@@ -236,7 +244,9 @@ class ShardReplica(LogOwner):
         """What was executed and not chosen is forgotten; whether it is chosen after all, the next leader finds out."""
         if self.participant is not None:
             self.snapshot.local[self.shard], _ = self.participant.step_down()
-            self.voided += self.participant.take_output().voided
+            output = self.participant.take_output()
+            self.voided += output.voided
+            self.final += output.final
         self.participant = None
         self._payload = None
         self.turned += self.in_progress
@@ -251,6 +261,7 @@ class ShardReplica(LogOwner):
         participant = self._recover()
         participant.is_synchronous = self.is_synchronous
         participant.held.may_ask = True
+        participant.reports = participant.replica.reports
         self.participant = self.snapshot.local[self.shard] = participant
 
     def _following(self) -> Replica:

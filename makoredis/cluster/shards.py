@@ -10,7 +10,7 @@ The pure machines in `makoredis.txn` say what to do; here it is done. Invariants
   announced again every `ANNOUNCE_SECONDS`, because frames may be lost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -32,6 +32,7 @@ from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.slots import SlotMap
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.coordinator import Coordinator, Finished
+from makoredis.txn.entries import TransactionRecord
 from makoredis.txn.follower import Snapshot
 from makoredis.txn.gate import Gate
 from makoredis.txn.in_hand import Output, Reply
@@ -50,6 +51,7 @@ from makoredis.txn.messages import (
     Refused,
 )
 from makoredis.txn.participant import RESOLVE_AFTER_US, Participant
+from makoredis.txn.pending import PendingTransaction
 from makoredis.txn.replica import Replica
 from makoredis.txn.requests import RequestRecord
 
@@ -76,6 +78,15 @@ class Ticket:
 
     def __hash__(self) -> int:
         return hash((self.node, self.incarnation, self.session, self.sequence))
+
+
+@record
+class Final:
+    """A transaction that nothing can undo any more."""
+
+    record: TransactionRecord
+    origin: int
+    """The client of this node that had it run in place; 0: another's."""
 
 
 class Shards:
@@ -128,6 +139,7 @@ class Shards:
         self._results: list[Reply | Finished] = []
         self._turned: list[Ticket] = []
         self._voided: list[Gate] = []
+        self._reported: list[Final] = []
         self.tick_due = 0.0
         """When the cores have to be told of the time again, monotonic seconds."""
 
@@ -234,6 +246,25 @@ class Shards:
         voided, self._voided = self._voided, []
         return voided
 
+    def set_reports(self, is_wanted: bool) -> None:
+        """Whether `take_final` is of interest."""
+        for local in self.snapshot.local.values():
+            local.reports = is_wanted
+            if isinstance(local, Participant):
+                local.replica.reports = is_wanted  # as it will be again
+
+    def take_final(self) -> list[Final]:
+        """What has become final since the last call, of each shard in its order: at once where this node leads it, and
+        where another does, when the snapshot here shows it."""
+        final, self._reported = self._reported, []
+        for local in self.snapshot.local.values():
+            replica = local.replica if isinstance(local, Participant) else local
+            assert isinstance(replica, Replica)
+            if replica.applied:
+                final += [Final(each, 0) for each in replica.applied]
+                replica.applied = []
+        return final
+
     def submit_own(self, shard: ShardId, part: Part) -> None:
         """A transaction of the node itself, which nobody waits for."""
         replica = self.replicas[shard]
@@ -333,6 +364,9 @@ class Shards:
             if replica.voided:
                 self._voided += replica.voided
                 replica.voided = []
+            if replica.final:
+                self._note_final(replica.final)
+                replica.final = []
             turned, replica.turned = replica.turned, []
             for ticket in turned:
                 self._turn_away(ticket)  # type: ignore[arg-type]  # every ticket in progress is one of ours
@@ -359,12 +393,16 @@ class Shards:
         has_done |= self.mover.proceed()
         return has_done or bool(messages)
 
+    def _note_final(self, items: Iterable[PendingTransaction]) -> None:
+        self._reported += [Final(item.record, item.origin) for item in items]
+
     def _forget_latest(self, shard: int) -> None:
         for origin in [origin for origin in self._latest if origin[0] == shard]:
             del self._latest[origin]
 
     def _route(self, shard: ShardId, replica: ShardReplica, output: Output) -> bool:
         self._voided += output.voided
+        self._note_final(output.final)
         for node, answer in output.to_nodes:
             if node == self.node:
                 self.coordinator.step(answer)

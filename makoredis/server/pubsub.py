@@ -145,6 +145,10 @@ class PubSub:
             if entry.matches(channel):
                 _push(entry.subscribers, (b"pmessage", pattern, channel, text), origin)
 
+    def messages_of(self, notices: Notices) -> list[Message]:
+        """Notices as what is published."""
+        return list(self._notices_as_messages(notices))
+
     def _in_order(self, notices: Notices, messages: Messages) -> Iterator[Message]:
         """Notices as messages, between the messages that the transaction published."""
         if not notices:

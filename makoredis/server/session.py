@@ -97,6 +97,7 @@ class Session:
         "laddress",
         "last_active",
         "last_command",
+        "late_pushes",
         "library_name",
         "library_version",
         "multi",
@@ -205,6 +206,8 @@ class Session:
         """"" on; "off"; "skip" this request's; "skip_next" the next one's (CLIENT REPLY)."""
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
+        self.late_pushes: list[bytes] | None = None
+        """Where there are several shards: what goes behind a reply that is not known yet; None: it need not."""
         self.shard_channels: dict[bytes, None] = {}
         self.tracking: Any = None
         self.blocked: Any = None
@@ -298,7 +301,9 @@ class Session:
         A message must not overtake the confirmation of its subscription, nor an invalidation the value it is about.
         Only a reply that may never come (BLPOP asked elsewhere) keeps nothing waiting.
         """
-        if self.held and not self._awaits_blocking():
+        if self.late_pushes is not None:
+            self.late_pushes.append(data)
+        elif self.held and not self._awaits_blocking():
             self.held.append(Held(None, data, None))
             self.held_bytes += len(data)
         else:

@@ -42,6 +42,7 @@ class Tracking:
         "opts_out",
         "own",
         "prefixes",
+        "reading",
         "redirect",
     )
 
@@ -56,6 +57,8 @@ class Tracking:
         self.is_broken = False
         """The client to be told instead is gone."""
         self.prefixes: dict[bytes, None] = {}
+        self.reading: list[bytes] = []
+        """Keys of the request that is being asked, where there are several shards."""
         self.own: list[bytes | None] = []
         """Keys that the request being executed has invalidated for its own client; None = all."""
 
@@ -125,7 +128,7 @@ class TrackingTable:
         A script that has read anything counts as having read all keys that it declares.
         """
         if route.row.group == "scripting":
-            reads = self.server.node.host.access.script_reads
+            reads = self.server.router is not None or self.server.node.host.access.script_reads
         else:
             reads = "readonly" in route.row.flags
         if reads:
@@ -139,12 +142,25 @@ class TrackingTable:
         if tracking.opts_out and tracking.is_caching:
             return
         version = self.server.node.host.executor.version
+        if self.server.router is not None:
+            version = 0  # until the answer says as of when it is; a change that is announced before goes behind it
+            tracking.reading += keys
+            keys = tracking.reading
         for key in keys:
             readers = self.keys.get(key)
             if readers is None:
                 readers = self.keys[key] = {}
             self.item_count += session.id not in readers
             readers[session.id] = version
+
+    def answered(self, session: Session, ts: int) -> None:
+        """Where there are several shards: what the session asked for is as of this timestamp."""
+        tracking: Tracking = session.tracking
+        for key in tracking.reading:
+            readers = self.keys.get(key)
+            if readers is not None and session.id in readers:
+                readers[session.id] = ts
+        tracking.reading.clear()
 
     # -- what changes
 

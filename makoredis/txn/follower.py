@@ -22,6 +22,8 @@ from makoredis.txn.replica import Replica
 class Local(Protocol):
     """What the snapshot needs of a shard on this node: a `Replica`, or the `Participant` that leads."""
 
+    reports: bool
+
     @property
     def space(self) -> Keyspace: ...
 

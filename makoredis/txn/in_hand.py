@@ -81,6 +81,8 @@ class PreparedTransaction:
     vector: Vector
     results: bytes
     effects: list[Effect]
+    notices: list[tuple[int, bytes, bytes, int]]
+    """Of its own effects (`Access.notices`)."""
     deadline_us: int
     inquiry: Inquiry | None = None
     """Set when the vote is frozen."""

@@ -280,7 +280,7 @@ class Participant:
             if gate is not None and not gate.is_open:
                 gate.open()
         if self.reports:
-            self._output.final += done
+            self._output.final += [item for item in done if not item.is_told]
         if self.replica.notes_keys:
             for item in done:
                 self.replica.note_touched(item.record)
@@ -335,7 +335,8 @@ class Participant:
         replica = self.replica
         replica.ts = self.pending.kept_ts
         replica.clock_ts = max(replica.clock_ts, self.clock.last)
-        replica.undecided.extend(LoggedTransaction(item.index, item.record) for item in later)
+        for item in later:
+            replica.undecided.append(LoggedTransaction(item.index, item.record, item.is_final or item.is_told))
         return replica, tickets
 
     # -- for snapshots and checkpoints
@@ -590,15 +591,14 @@ class Participant:
         seen = self.pending.seen_by(part.locks)
         access = self._access()
         results = self.program(access, part.operation)
-        effects = list(access.effects)
+        effects, notices = list(access.effects), access.notices
         access.rollback()
         if not any(lock.is_exclusive for lock in part.locks):
-            effects = []  # deletions of what has expired: for whoever holds the key exclusively
+            effects, notices = [], []  # deletions of what has expired: for whoever holds the key exclusively
         vector = vector_of(seen, self.knowledge)
         depend_on(vector, self.shard, self.epoch, latest_ts(seen))
-        transaction = PreparedTransaction(
-            message, self.clock.tick(self.now_us), vector, results, effects, self.now_us + self.resolve_after_us
-        )
+        proposal_ts, deadline_us = self.clock.tick(self.now_us), self.now_us + self.resolve_after_us
+        transaction = PreparedTransaction(message, proposal_ts, vector, results, effects, notices, deadline_us)
         self.prepared[message.id] = transaction
         if self.is_synchronous and not message.is_read_only:
             transaction.may_vote = False
@@ -673,7 +673,8 @@ class Participant:
         self.want(decision.ts)
         by_shard = dict(decision.effects)
         effects = by_shard.get(self.shard, []) if by_shard else transaction.effects
-        record_ = TransactionRecord(decision.ts, effects, cross=CrossShard(id, decision.vector, decision.effects))
+        cross = CrossShard(id, decision.vector, decision.effects)
+        record_ = TransactionRecord(decision.ts, effects, None, [] if by_shard else transaction.notices, [], cross)
         item = self._append(PendingTransaction(record_, vector))
         self.shared_ts = max(self.shared_ts, decision.ts)
         self.outcomes[id] = Outcome(decision.ts, vector, decision.effects)

@@ -40,6 +40,8 @@ class PendingTransaction:
     """Opens when it is final; made when somebody waits there."""
     origin: int = 0
     """The client of this node whose transaction it was."""
+    is_told: bool = False
+    """Whether this node has reported it as final, in a leadership before this one."""
     lock_owner: Hashable = None
     """Synchronous execution: who holds its locks until it is durable."""
 

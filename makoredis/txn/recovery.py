@@ -60,7 +60,7 @@ def recover(
     participant.clock.observe(replica.clock_ts)
     last_closed_ts = replica.closed_ts
     for item in replica.undecided:
-        _replay(participant, item.index, item.record, knowledge)
+        _replay(participant, item.index, item.record, knowledge, item.is_told)
     for entry in rest:
         for transaction in entry.payload.transactions:
             _replay(participant, entry.index, transaction, knowledge)
@@ -82,13 +82,15 @@ def closing_fact(shard: int, epoch: int, final_ts: int, facts: Iterable[ClosedEp
     return ClosedEpochs(shard, first, epoch - 1, final_ts) if first < epoch else None
 
 
-def _replay(participant: Participant, index: int, transaction: TransactionRecord, knowledge: Knowledge) -> None:
+def _replay(
+    participant: Participant, index: int, transaction: TransactionRecord, knowledge: Knowledge, is_told: bool = False
+) -> None:
     participant.clock.observe(transaction.ts)
     vector = vector_of_record(transaction)
     cross = transaction.cross
     if cross is not None and cross.id is not None:  # somebody may ask about it
         participant.outcomes[cross.id] = Outcome(transaction.ts, vector, cross.effects)
     if not knowledge.is_broken(vector):
-        item = PendingTransaction(transaction, vector, index)
+        item = PendingTransaction(transaction, vector, index, is_told=is_told)
         participant.pending.execute(item)
         participant.note_written(item)

@@ -42,6 +42,8 @@ class LoggedTransaction:
 
     index: int
     record: TransactionRecord
+    is_told: bool = False
+    """Whether this node has reported it as final, when it led the shard."""
 
 
 class ShardCheckpoint(Wire):
@@ -143,6 +145,8 @@ class Replica:
                 later.append(transaction)
             elif transaction.record.cross is None or not knowledge.is_broken(vector_of_record(transaction.record)):
                 self._apply(transaction.record)
+                if self.reports and not transaction.is_told:
+                    self.applied.append(transaction.record)
         self.undecided = later
         self.ts = ts
         self.forget_committed(ts)
@@ -164,8 +168,6 @@ class Replica:
             self.committed[transaction.cross.id] = ts
         if transaction.request is not None:
             self.requests.record(transaction.request)
-        if self.reports:
-            self.applied.append(transaction)
         if self.notes_keys:
             self.note_touched(transaction)
 

@@ -252,7 +252,6 @@ def test_a_session_on_a_replica_reads_its_own_writes(cluster: ClusterProcess) ->
 def test_what_is_not_supported_says_so(clients: list[Any]) -> None:
     one = clients[0]
     for words, text in (
-        (["CLIENT", "TRACKING", "ON"], "client tracking is not supported"),
         (["WAIT", "2", "10"], "WAIT is supported for up to 1 replicas"),
     ):
         with pytest.raises(redis.ResponseError, match=text):

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 def client_tracking(server: "Server", session: Session, mode: bytes, *options: bytes) -> Any:
     wanted, prefixes = _parse(server, options)
     word = mode.lower()
-    if word == b"on" and server.router is not None:
-        raise ClientError("ERR client tracking is not supported where there are several shards")
     if word == b"on":
         _check(session, wanted, prefixes)
         if wanted.is_broadcast:

@@ -243,6 +243,7 @@ class Direct:
         access.database = access.space.databases[session.database]
         access.protocol = session.protocol
         access.origin = session.id
+        access.notes_new = self.server.node.host.access.notes_new
         return access
 
     def _finish(
@@ -264,6 +265,7 @@ class Direct:
             )
             gate = participant.in_place.commit(names, record)
         else:
+            access.notices = []
             gate = participant.in_place.gate_of(names) if participant.pending else None
             if gate is not None:
                 session.sequence += 1

@@ -118,7 +118,7 @@ def decode_ran(results: bytes) -> Ran:
 def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
     """Does what an operation says, on the keyspace of its shard."""
     operation = _decode(encoded)
-    access.notes_misses = access.notes_new = False
+    access.notes_misses = False
     if type(operation) is Run:
         return wire_encode(run(server, access, operation))
     if type(operation) is Fetch:
@@ -152,6 +152,8 @@ def run(server: "Server", access: Access, operation: Run) -> Ran:
             reply = None
         replies.append(encode(reply, operation.protocol))
     messages = [(channel, message, is_sharded) for channel, message, is_sharded, _ in access.messages]
+    if access.notices and not access.effects:
+        messages += server.pubsub.messages_of(access.notices)  # nothing is logged that could say it
     return Ran(replies, messages, blocked)
 
 

@@ -193,6 +193,8 @@ class Requests:
         outstanding = Outstanding(session, session.sequence, is_silent, self.server.now)
         session.blocked = outstanding
         session.refresh_special()
+        if session.tracking is not None and session.late_pushes is None:
+            session.late_pushes = []  # an invalidation must not overtake the value that it is about
         self.waiting[session.id, session.sequence] = outstanding
         return outstanding
 
@@ -239,7 +241,7 @@ class Requests:
         if isinstance(result, Reply) and is_moved(result.results):
             self._send_on(outstanding, [result.results])
         elif isinstance(result, Reply):
-            session.seen_ts = max(session.seen_ts, result.ts)
+            self.note_ts(session, result.ts)
             if outstanding.on_answer is not None:
                 outstanding.on_answer(result.results, result.ts)
             else:
@@ -252,7 +254,7 @@ class Requests:
         elif result.verdict is Verdict.NOT_DONE:
             self._fail(outstanding, NOT_DONE)
         else:
-            session.seen_ts = max(session.seen_ts, result.ts)
+            self.note_ts(session, result.ts)
             assert outstanding.on_finished is not None
             outstanding.on_finished(result)
 
@@ -275,6 +277,19 @@ class Requests:
         else:
             self._later.append((session, again))
 
+    def note_ts(self, session: "Session", ts: int) -> None:
+        """What a session is answered is as of this timestamp."""
+        session.seen_ts = max(session.seen_ts, ts)
+        if session.tracking is not None:
+            self.server.tracking.answered(session, ts)
+
+    @staticmethod
+    def flush_late(session: "Session") -> None:
+        """Nothing goes behind a reply any more."""
+        late, session.late_pushes = session.late_pushes, None
+        for data in late or ():
+            session.push(data)
+
     def reply(self, session: "Session", data: bytes) -> None:
         """Answers a client for good, and goes on with what it has sent meanwhile."""
         outstanding = session.blocked
@@ -289,6 +304,8 @@ class Requests:
         if session.closed_reason is None and not is_silent:
             session.send_bytes(data, None)
             session.want_flush()
+        if session.late_pushes is not None:
+            self.flush_late(session)
         if session.backlog:
             self.server.reactor.resume(session)
 

@@ -43,6 +43,7 @@ from makoredis.server.shards.scratch import NOT_IN_PART, Scratch
 from makoredis.server.shards.snapshot_reads import SnapshotReads
 from makoredis.server.shards.waiting import Waiting
 from makoredis.txn.coordinator import Finished, Verdict
+from makoredis.txn.executor import Announcement
 from makoredis.txn.messages import Part, WatchedKey
 from resp.encode import encode
 from resp.replies import NULL_ARRAY, OK, Error
@@ -113,6 +114,8 @@ class Router:
             if stale is not None:
                 session.send_reply(self.server.error_reply(stale))
                 return
+        if session.tracking is not None:
+            self.server.tracking.remember(session, route, argv)
         if self.reaches[route.name] is Reach.EVERYTHING:
             everything.start(self, session, route, argv)
             return
@@ -265,7 +268,7 @@ class Router:
         self.server.dispatcher.session = job.session
         job.ran = scratch.run(job.run)
         job.missing = list(scratch.missing)
-        job.session.seen_ts = max(job.session.seen_ts, self.shards.snapshot.ts)
+        self.requests.note_ts(job.session, self.shards.snapshot.ts)
         self._complete(job)
 
     # -- transactions
@@ -304,6 +307,10 @@ class Router:
             text = f"EXECABORT Transaction discarded because of: {error.text}"
             session.send_reply(self.server.error_reply(ClientError(text)))
             return True
+        if session.tracking is not None:
+            for route, argv in queued:
+                if self.takes(route):
+                    self.server.tracking.remember(session, route, argv)
         commands = transaction.commands
         run = Run(session.protocol, commands, transaction.is_read_only, no_touch=session.no_touch)
         job = Job(session, run, transaction.names, transaction.finish, transaction.is_open, watches)
@@ -327,7 +334,20 @@ class Router:
     # -- the turn
 
     def end_turn(self) -> None:
-        """Hands out answers and asks anew, until nothing is left to do."""
+        """Hands out answers and asks anew, until nothing is left to do; then tells the world what has become final."""
+        tracking, pubsub = self.server.tracking, self.server.pubsub
+        self.shards.set_reports(bool(tracking.sessions or pubsub.channels or pubsub.patterns))
+        self._end_turn()
+        for final in self.shards.take_final():
+            record = final.record
+            announcement = Announcement(
+                record.effects, record.notices, [], final.origin, record.ts, record.request
+            )
+            pubsub.announce(announcement)
+            if tracking.sessions:
+                tracking.announce(announcement)
+
+    def _end_turn(self) -> None:
         self.requests.end_turn()
         while True:
             self.shards.end_turn()

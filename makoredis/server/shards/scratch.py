@@ -151,7 +151,11 @@ class Scratch:
     def run(self, operation: Run) -> Ran:
         """Runs the commands. The results are of use only if nothing is `missing`."""
         try:
-            return run(self.server, self.access, operation)
+            ran = run(self.server, self.access, operation)
+            if self.access.effects:
+                # What the shards log are the effects, so whoever asked says what else there is to hear.
+                ran.messages.extend(self.server.pubsub.messages_of(self.access.notices))
+            return ran
         except _Undeclared:
             return Ran([])
 

@@ -77,6 +77,7 @@ class Waiting:
         waiter.is_trying = False
         session, blocked = waiter.session, ran.blocked
         if blocked is None or waiter.session.id not in self.waiters:
+            self.router.publish(session, ran)
             self._end(waiter, ran.replies[0])
             return
         if waiter.deadline_ms < 0:
@@ -91,6 +92,7 @@ class Waiting:
             return
         session.blocked = waiter
         session.refresh_special()
+        self.router.requests.flush_late(session)
 
     def _end(self, waiter: Waiter, reply: bytes) -> None:
         self._forget(waiter.session.id)
