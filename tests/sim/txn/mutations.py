@@ -267,13 +267,6 @@ class ReadsPendingInPlace(InPlace):
         return None
 
 
-class LosesVectorsInPlace(InPlace):
-    """What is run in place does not inherit what the pending writers of its keys depend on."""
-
-    def commit(self, names: Any, request: Any = None) -> Any:
-        return super().commit([], request)
-
-
 def in_place(kind: type[InPlace]) -> Machines:
     """Participants with a broken way of running in place."""
 
@@ -331,7 +324,6 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "in-place-shown-at-once": lambda: in_place(ShowsInPlaceAtOnce),
     "in-place-pending-read": lambda: in_place(ReadsPendingInPlace),
     "in-place-shared-gate": lambda: Machines(participant=SharesGates),
-    "in-place-without-vector": lambda: in_place(LosesVectorsInPlace),
     "checkpoint-too-early": lambda: Machines(is_checkpoint_early=True),
 }
 
