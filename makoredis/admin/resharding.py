@@ -126,10 +126,12 @@ def plan_of(current: Iterable[Run], first: int, last: int, target: int) -> list[
 
 def plan(current: Sequence[Run], shards: Sequence[int]) -> list[Move]:
     """The moves after which these shards have equally many slots and no others have any. No slot goes in vain."""
-    wanted = {shard: SLOT_COUNT // len(shards) + (at < SLOT_COUNT % len(shards)) for at, shard in enumerate(shards)}
-    have = dict.fromkeys(wanted, 0)
+    have = dict.fromkeys(shards, 0)
     for first, last, shard in current:
         have[shard] = have.get(shard, 0) + last - first + 1
+    # What is left over of an equal division stays with those that have most.
+    fullest = sorted(shards, key=have.__getitem__, reverse=True)
+    wanted = {shard: SLOT_COUNT // len(shards) + (at < SLOT_COUNT % len(shards)) for at, shard in enumerate(fullest)}
     surplus = {shard: count - wanted.get(shard, 0) for shard, count in have.items()}
     missing = [[shard, -count] for shard, count in sorted(surplus.items()) if count < 0]
     moves: list[Move] = []

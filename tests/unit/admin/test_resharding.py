@@ -1,5 +1,6 @@
 """Plans of which slots go where."""
 
+from itertools import combinations
 from random import Random
 
 import pytest
@@ -27,6 +28,7 @@ def test_a_shard_that_is_to_have_none_gives_all() -> None:
 
 def test_what_is_balanced_stays() -> None:
     assert plan([(0, 8191, 1), (8192, 16383, 2)], [1, 2]) == []
+    assert plan(THREE, [1, 2, 3]) == []
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -40,18 +42,21 @@ def test_every_plan_balances_with_as_few_slots_as_possible(seed: int) -> None:
     chosen = sorted(rng.sample(range(1, shards + 1), rng.randint(1, shards)))
     counts = _counts(table, shards)
     moves = plan(table.slot_runs(), chosen)
-    assert sum(move.count for move in moves) == sum(
-        max(0, counts[shard] - _share(shard, chosen)) for shard in range(1, shards + 1)
-    )
+    assert sum(move.count for move in moves) == _fewest(counts, chosen)
     for move in moves:
         table = table.assign(move.first << HASH_BITS, (move.last + 1 << HASH_BITS) - 1, move.target)
-    assert _counts(table, shards) == {shard: _share(shard, chosen) for shard in range(1, shards + 1)}
+    counts = _counts(table, shards)
+    assert {counts[shard] for shard in chosen} <= {SLOT_COUNT // len(chosen), -(-SLOT_COUNT // len(chosen))}
+    assert sum(counts[shard] for shard in chosen) == SLOT_COUNT
 
 
-def _share(shard: int, chosen: list[int]) -> int:
-    if shard not in chosen:
-        return 0
-    return SLOT_COUNT // len(chosen) + (chosen.index(shard) < SLOT_COUNT % len(chosen))
+def _fewest(counts: dict[int, int], chosen: list[int]) -> int:
+    """How many slots have to move, whichever shards have those that are left over of an equal division."""
+    share, left = divmod(SLOT_COUNT, len(chosen))
+    return min(
+        sum(max(0, count - (share + (shard in more) if shard in chosen else 0)) for shard, count in counts.items())
+        for more in combinations(chosen, left)
+    )
 
 
 def _counts(table: SlotTable, shards: int) -> dict[int, int]:
