@@ -44,11 +44,9 @@ class Mover:
 
     def __init__(
         self,
-        coordinator: Coordinator,
         replicas: dict[ShardId, ShardReplica],
         submit_own: Callable[[ShardId, Part], None],
     ) -> None:
-        self.coordinator = coordinator
         self.replicas = replicas
         self.submit_own = submit_own
         self.batches = 0
@@ -61,7 +59,7 @@ class Mover:
         """Time has passed: goals may have come, or leaderships; and what failed is tried again."""
         self._is_due = True
 
-    def proceed(self) -> bool:
+    def proceed(self, coordinator: Coordinator) -> bool:
         """Begins the next batch of each shard that has something to move. Returns whether there was anything."""
         if not self._is_due:
             return False
@@ -70,27 +68,27 @@ class Mover:
         for shard, replica in self.replicas.items():
             participant = replica.participant
             if participant is not None and replica.is_serving() and shard not in self._under_way:
-                has_begun |= self._begin(shard, participant)
+                has_begun |= self._begin(coordinator, shard, participant)
         return has_begun
 
-    def _begin(self, shard: ShardId, participant: Participant) -> bool:
+    def _begin(self, coordinator: Coordinator, shard: ShardId, participant: Participant) -> bool:
         space = participant.space
         goals = space.slot_table.goals if space.slot_table is not None else ()
         for goal in goals:
             run = next_run(space, shard, goal)
             if run is not None:
-                self._move(shard, space, goal, run)
+                self._move(coordinator, shard, space, goal, run)
                 return True
         if goals:
             self.submit_own(shard, reach(shard))
         return bool(goals)
 
-    def _move(self, shard: ShardId, space: Keyspace, goal: Goal, run: Run) -> None:
+    def _move(self, coordinator: Coordinator, shard: ShardId, space: Keyspace, goal: Goal, run: Run) -> None:
         first = run[0]
         last, keys = plan(space, first, run[1])
         self.batches += 1
         ticket = self._under_way[shard] = MoveTicket(shard, goal.shard, keys, self.batches)
-        self.coordinator.begin(
+        coordinator.begin(
             ticket,
             batch(shard, goal.shard, first, last),
             is_read_only=False,

@@ -114,7 +114,7 @@ class Shards:
         self.snapshot = Snapshot([Replica(shard, make_space()) for shard in slots.shards], self.knowledge)
         self.coordinator = Coordinator(node, incarnation, self.knowledge, GIVE_UP_AFTER_US)
         self.replicas: dict[ShardId, ShardReplica] = {}
-        self.mover = Mover(self.coordinator, self.replicas, self.submit_own)
+        self.mover = Mover(self.replicas, self.submit_own)
         self.peers: Callable[[], list[NodeId]] = list
         """Who else is connected."""
         self.wall_us = 0
@@ -390,7 +390,7 @@ class Shards:
         self.snapshot.advance()
         for shard in self.slots.shards:
             self.slots.follow(shard, self.snapshot.local[shard].space)
-        has_done |= self.mover.proceed()
+        has_done |= self.mover.proceed(self.coordinator)
         return has_done or bool(messages)
 
     def _note_final(self, items: Iterable[PendingTransaction]) -> None:

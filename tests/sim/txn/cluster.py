@@ -86,7 +86,8 @@ class Process:
         self.disk = SimulatedDisk(self)  # type: ignore[arg-type]  # it needs what a Process has here too
         self.core_ticked_us = world.now_us
         slots = SlotMap(world.options.shards)
-        slots.first_table = None  # type: ignore[assignment]  # names of keys say their shard, whatever their slot
+        if not world.options.moves_slots:
+            slots.first_table = None  # type: ignore[assignment]  # names of keys say their shard, whatever their slot
         incarnation = self.incarnation * 100 + self.id
         self.shards = Shards(NodeId(self.id), incarnation, slots, Keyspace, self._send, Random(0))
         self._use(world.machines)

@@ -58,6 +58,8 @@ class Options:
     slow_us: int = 0
     resolve_after_us: int = 300_000
     """When participants ask each other for want of a decision; if soon, while the coordinator is still at it."""
+    moves_slots: bool = False
+    """Whether keys belong to shards by their slots, which may move."""
     is_synchronous: bool = False
     """Whether locks are held until what they are for is durable."""
     reconfigure_every_us: int = 0
