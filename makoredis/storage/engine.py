@@ -100,7 +100,7 @@ class Engine(Reader, Protocol):
         """About how many bytes of table files the range takes; what is only in memory does not count."""
 
     def memory_bytes(self) -> int:
-        """How much memory it takes by itself: what is not in a table yet, and blocks it has read."""
+        """How much memory it takes beyond an empty one: what is not in a table yet, and blocks it has read."""
 
     def close(self) -> None:
         """Releases the files. Further calls fail."""
@@ -134,6 +134,10 @@ def _text(error: plyvel.Error) -> str:
     """LevelDB's own words, which plyvel hands over as bytes."""
     detail = error.args[0] if error.args else error
     return detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
+
+
+EMPTY_BYTES = 4104
+"""What LevelDB says it takes when nothing was written."""
 
 
 class _LevelDbReader:
@@ -265,7 +269,7 @@ class LevelDbEngine(_LevelDbReader):
 
     def memory_bytes(self) -> int:
         with _mapped_errors(self.place):
-            return int(self._db.get_property(b"leveldb.approximate-memory-usage") or 0)
+            return max(int(self._db.get_property(b"leveldb.approximate-memory-usage") or 0) - EMPTY_BYTES, 0)
 
     def close(self) -> None:
         self._db.close()

@@ -92,6 +92,12 @@ def test_opening_a_missing_database_is_refused_and_makes_nothing(tmp_path: Path)
     assert not (tmp_path / "db").exists()
 
 
+def test_memory_is_what_was_written(engine: LevelDbEngine) -> None:
+    assert engine.memory_bytes() == 0
+    engine.write([engine.batch([(b"key", b"x" * 100_000)])], sync=False)
+    assert 100_000 < engine.memory_bytes() < 120_000
+
+
 def test_a_closed_engine_says_so(engine: LevelDbEngine) -> None:
     engine.close()
     with pytest.raises(StorageError, match="closed"):
