@@ -193,8 +193,9 @@ class Membership(GroupMembership):
             for node in each.peers:
                 if node not in wanted and node in self._dialled:
                     wanted[node] = self._dialled[node]  # is leaving, and has to hear of it
-        if self.node not in status.configuration.members():
-            wanted = {**self.known, **wanted}  # waits to be added, or was removed: others know who leads
+        if self.node not in status.configuration.members() or self.group.leader is None:
+            # It waits to be added, or was removed, perhaps without having heard of it: others know who leads.
+            wanted = {**self.known, **wanted}
         wanted.pop(self.node, None)
         if wanted != self._dialled:
             self._dialled = wanted

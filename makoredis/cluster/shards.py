@@ -57,6 +57,8 @@ from makoredis.txn.requests import RequestRecord
 
 ANNOUNCE_SECONDS = 0.1
 """How often a watermark is announced that has not moved."""
+ANNOUNCER_SECONDS = 1.0
+"""Who has announced a watermark since then leads the shard, for all that a node knows that hears of no leader."""
 ANNOUNCE_PAUSE_SECONDS = 0.01
 """How often one is announced that moves all the time, and that nobody waits for but readers of snapshots."""
 GIVE_UP_AFTER_US = 30_000_000
@@ -207,8 +209,10 @@ class Shards:
         """
         replica = self.replicas[shard]
         announced = self._announcers.get(shard, (0, 0))
-        if announced[1] > replica.term or (announced[1] == replica.term and replica.leader is None):
+        if announced[1] > replica.term:
             return announced
+        if replica.leader is None and self._now - self.heard_at.get(shard, 0.0) < ANNOUNCER_SECONDS:
+            return announced  # a node that was removed may have stood for election once more, in a term of its own
         return replica.leader or 0, replica.term
 
     def submit(self, shard: ShardId, ticket: Ticket, part: Part) -> bool:

@@ -1,8 +1,11 @@
 """Members come and go, and leaderships move, by command and under load, where there are several shards."""
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -174,3 +177,52 @@ def test_makoctl(trio_of_nodes: Cluster, capsys: pytest.CaptureFixture[str]) -> 
         assert shard["answered_by"] == shard["leader"], "the leader says how its shard is"
         assert [replica["lag"] is not None for replica in shard["replicas"]] == [True] * 3
         assert shard["watermark_us"] > 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_changes_go_on_whoever_is_killed_meanwhile(tmp_path: Path, seed: int) -> None:
+    """Nodes are replaced one after the other by makoctl, while some member is killed and started again all the time."""
+    rng = Random(seed)
+    with Cluster(tmp_path, joining=3, settings=SETTINGS).start() as cluster, Load([cluster[1]]) as load:
+        wait_for_load(load, 100)
+        load.nodes += [cluster[4], cluster[5]]
+        members = [1, 2, 3]
+        for old, new in ((2, 4), (3, 5), (1, 6)):
+            cluster[new].start()
+            stop = threading.Event()
+            with ThreadPoolExecutor(1) as pool:
+                killing = pool.submit(kill_one_after_the_other, cluster, [*members, new], rng, stop)
+                try:
+                    words = ["replace", str(old), f"{new}={address(cluster[new])}"]
+                    wait_for(lambda words=words, new=new: ask_anybody(cluster, words, new), f"{words} is done", 300)
+                finally:
+                    stop.set()
+                killing.result()
+            members = [*(member for member in members if member != old), new]
+            wait_for_voters(cluster[new], *members)
+            cluster[old].kill()
+        wait_for_load(load, 50)
+        load.stop()
+        assert load.acknowledged.items() <= cluster.wait_equal(members).items()
+
+
+def kill_one_after_the_other(cluster: Cluster, ids: list[int], rng: Random, stop: threading.Event) -> None:
+    """A majority is always there: the next one is killed when the last one is back."""
+    while not stop.wait(rng.uniform(0.2, 3)):
+        node = cluster[rng.choice(ids)]
+        node.kill()
+        stop.wait(rng.uniform(0, 1.5))
+        node.start()
+        wait_for(lambda node=node: leaders_known(node), f"{node.name} is back")  # removed or not
+
+
+def leaders_known(node: Node) -> bool:
+    with node.client(socket_timeout=2) as client:
+        status = plain(client.execute_command("MAKO", "STATUS", "LOCAL"))
+        return all(plain(shard)["leader"] is not None for shard in status["shards"])
+
+
+def ask_anybody(cluster: Cluster, words: list[str], new: int) -> bool:
+    """Gives the command to the new node, or to another, if that is what it takes; again until it is done."""
+    return any(main(["--port", str(cluster[id].port), "--timeout", "5", *words]) == 0 for id in (new, 1, 4, 5))
