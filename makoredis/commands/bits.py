@@ -109,9 +109,10 @@ def bitpos(access: Access, key: bytes, bit: bytes, *limits: bytes) -> int:
         raise SYNTAX_ERROR
     in_bits = _is_in_bits(limits[2:])
     length = 8 * len(value) if in_bits else len(value)
-    first = int64(limits[0]) if limits else 0
-    last = int64(limits[1]) if len(limits) > 1 else -1
-    places = resolve_range(max(first, -length) if first < 0 else first, last, length)
+    # Unlike elsewhere, what lies before the string is its beginning, at either end.
+    first = max(int64(limits[0]), -length) if limits else 0
+    last = max(int64(limits[1]), -length) if len(limits) > 1 else -1
+    places = resolve_range(first, last, length)
     if not places:
         return -1
     bits = places if in_bits else range(8 * places.start, 8 * places.stop)
