@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.processes import Cluster, Node, wait_for
 from tests.cluster.test_repair import damage, run
 from tests.cluster.test_shard_members import voters
 
 
-def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loses_another", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path, loses_another: bool) -> None:
     # Little log is kept, so that only snapshots have everything.
     settings = {"shards": 3, "checkpoint_log_bytes": 20_000, "log_keep_bytes": 20_000, "disk_ballast_bytes": 0}
     with Cluster(tmp_path, settings=settings).start() as cluster:
@@ -31,11 +34,12 @@ def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path) -> None:
         assert list(tmp_path.glob(f"{broken.name}.damaged-*"))
         assert "took a snapshot of its leader" in broken.log_path.read_text()
 
-        cluster[2].kill()  # now every write needs the repaired one
+        if loses_another:
+            cluster[2].kill()  # now every write needs the repaired one
         with cluster[1].client() as client:
             wait_for(lambda: client.mset({"after": "repaired", "b": 1, "c": 1}), "two of three are enough")
-        cluster[1].kill()
-        broken.kill()
+        for node in cluster.nodes.values():
+            node.kill()
         cluster.start([1, 2, 3])  # as ever
         assert len(cluster.wait_equal()) == 404
 
