@@ -302,11 +302,13 @@ def test_a_node_that_was_away_gets_what_the_logs_have_lost(tmp_path: Path) -> No
         client.hset("hash", mapping={f"field:{number}": number for number in range(50)})
         cluster.kill("n3")
         wait_until(lambda: client.mset({A: 0, B: 0, C: 0}), "the shards have leaders again")
+        known = client.info("mako")["shard1"]["last"]
         values = {f"key:{number}": b"%d" % number * 200 for number in range(300)}
         for at in range(0, 300, 30):
             client.mset({key: values[key] for key in list(values)[at : at + 30]})
         client.rpush("list", *range(100))
-        client.bgsave()
+        for node in (cluster.client("n1"), cluster.client("n2")):
+            wait_until(lambda node=node: node.save() and node.info("mako")["shard1"]["first"] > known, "the log is cut")
         cluster.start("n3")
         reader = cluster.client("n3", single_connection_client=True)
         reader.execute_command("READONLY")

@@ -141,7 +141,9 @@ def test_no_write_is_lost_meanwhile_and_nobody_waits(tmp_path: Path) -> None:
                 answer = ask(here.client(), "MIGRATE", "127.0.0.1", there.port, "counter", 0, 5000, "REPLACE")
                 assert answer == b"OK" or answer.startswith("TryAgainError"), answer
                 if answer == b"OK":
+                    before = counted[0]
                     moves[0] += 1
+                    wait_for(lambda before=before: counted[0] > before, "it is counted up where it is now")
         finally:
             stop.set()
             thread.join()
