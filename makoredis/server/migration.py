@@ -38,6 +38,7 @@ NO_CONNECTION = Error(b"IOERR error or timeout connecting to the client")
 NOT_WRITTEN = Error(b"IOERR error or timeout writing to target instance")
 NOT_READ = Error(b"IOERR error or timeout reading to target instance")
 NO_KEY = Simple(b"NOKEY")
+NO_ANSWER_HERE = Error(b"ERR this server did not answer in time; the keys may be at both servers")
 CHANGED = Error(
     b"TRYAGAIN a key was written whenever it had been sent; it is here as it is now, and the target has it as it was"
 )
@@ -170,9 +171,6 @@ class Migration:
         if keys:
             self._ours.difference_update(keys)
             there.ask([(b"DEL", *keys)])
-
-
-NO_ANSWER_HERE = Error(b"ERR this server did not answer in time; the keys may be at both servers")
 
 
 class _Connection:

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from makoredis.admin.makoctl import main
 from tests.cluster.processes import Cluster, Node
 
 LIBRARY = "#!lua name=tools\nredis.register_function('twice', function(keys, args) return args[1] * 2 end)"
+
+Makoctl = Callable[..., str]
 
 
 def fill(client: "redis.Redis[bytes]", strings: int = 500) -> None:
@@ -82,15 +84,20 @@ def writing(node: Node) -> Iterator[None]:
         thread.join()
 
 
-def test_a_restored_cluster_equals_the_one_that_was_backed_up(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "all.backup"
+@pytest.fixture
+def makoctl(capsys: pytest.CaptureFixture[str]) -> Makoctl:
+    """The command, run on one node; what it prints, or its error if its status is to be another one."""
 
-    def makoctl(node: Node, *words: str, status: int = 0) -> str:
+    def run(node: Node, *words: str, status: int = 0) -> str:
         assert main(["--port", str(node.port), *words]) == status, capsys.readouterr()
         captured = capsys.readouterr()
         return captured.out if status == 0 else captured.err
+
+    return run
+
+
+def test_a_restored_cluster_equals_the_one_that_was_backed_up(tmp_path: Path, makoctl: Makoctl) -> None:
+    file = tmp_path / "all.backup"
 
     with Cluster(tmp_path / "a", settings={"cluster": "first"}).start() as first:
         leader, follower = first.leader(), first.followers()[0]

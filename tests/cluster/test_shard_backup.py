@@ -7,21 +7,15 @@ from typing import Any
 import pytest
 
 from makoredis.admin.makoctl import main
-from tests.cluster.processes import Cluster, Node
-from tests.cluster.test_backup import contents, fill, writing
+from tests.cluster.processes import Cluster
+from tests.cluster.test_backup import Makoctl, contents, fill, writing
+from tests.cluster.test_backup import makoctl as makoctl
 
 SETTINGS = {"shards": 3, "disk_ballast_bytes": 0}
 
 
-def test_a_restored_cluster_equals_the_one_that_was_backed_up(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_restored_cluster_equals_the_one_that_was_backed_up(tmp_path: Path, makoctl: Makoctl) -> None:
     file = tmp_path / "all.backup"
-
-    def makoctl(node: Node, *words: str, status: int = 0) -> str:
-        assert main(["--port", str(node.port), *words]) == status, capsys.readouterr()
-        captured = capsys.readouterr()
-        return captured.out if status == 0 else captured.err
 
     with Cluster(tmp_path / "a", settings=SETTINGS).start() as first:
         leader, follower = first.leader(), first.followers()[0]

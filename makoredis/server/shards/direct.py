@@ -104,15 +104,7 @@ class Direct:
                     self._drain(session, requests[at:])
                     return
                 assert route is not None
-                participant = shards.serving(ShardId(shard))
-                if end - at > 1 and (participant is None or route.is_write):
-                    count = self._run_wide(session, shard, requests, at)
-                else:
-                    count = 0
-                if count == 0 and participant is None:
-                    count = self._forward(session, shard, requests, at)
-                elif count == 0 and participant is not None:
-                    count = self._run_batch(session, participant, shard, requests, at)
+                count = self._run_plain(session, ShardId(shard), route, requests, at)
                 if count:
                     at += count
                     continue
@@ -135,43 +127,43 @@ class Direct:
         shards = {slots.shard_of(key) for key in row.keys(argv)}
         return shards.pop() if len(shards) == 1 else 0
 
-    def _run_wide(self, session: Session, shard: int, requests: Sequence[list[bytes]], at: int) -> int:
-        """Runs consecutive requests, if they are for several shards, as one transaction: they take effect in order, and
-        no shard's are waited for before the next one's. Returns how many; 0: they are all for one shard."""
-        if self.server.node.settings.redirects:
-            return 0
+    def _run_plain(
+        self, session: Session, shard: ShardId, route: Route, requests: Sequence[list[bytes]], at: int
+    ) -> int:
+        """Runs plain requests, of which the first is for this shard, as far as they can be one transaction: they take
+        effect in order, and no shard's are waited for before the next one's. Returns how many; 0: it is not to be done
+        here."""
+        participant = self.shards.serving(shard)
+        redirects = self.server.node.settings.redirects
+        if not redirects and (participant is None or (route.is_write and len(requests) - at > 1)):
+            batch, shards = self._gather(requests, at)
+            if len(set(shards)) > 1:
+                held = self._hold(session, batch, WIDE)
+                self.router.requests.coordinate_batch(session, held, shards)
+                return len(batch)
+            if participant is None:
+                self.router.requests.ask_batch(session, self._hold(session, batch, shard), shard)
+                return len(batch)
+        if participant is None:
+            return 0  # the client is to be told where to go
+        return self._run_batch(session, participant, shard, requests, at)
+
+    def _gather(self, requests: Sequence[list[bytes]], at: int) -> tuple[list[list[bytes]], list[int]]:
+        """The consecutive plain requests that may be sent as one, at least the first; and the shard of each."""
         batch: list[list[bytes]] = []
         shards: list[int] = []
         size = 0
         for argv in requests[at : at + BATCH_REQUESTS_MAX]:
             route = self.routes.get(argv[0])
             size += sum(map(len, argv))
-            if route is None or size > BATCH_BYTES_MAX or not route.row.accepts(len(argv)):
+            if route is None or (batch and size > BATCH_BYTES_MAX) or not route.row.accepts(len(argv)):
                 break
             shard = self.shard_of(route, argv)
             if not shard:
                 break
             batch.append(argv)
             shards.append(shard)
-        if len(set(shards)) < 2:
-            return 0
-        held = self._hold(session, batch, WIDE)
-        self.router.requests.coordinate_batch(session, held, shards)
-        return len(batch)
-
-    def batch_from(self, requests: Sequence[list[bytes]], at: int, shard: int) -> list[list[bytes]]:
-        """The consecutive requests for a shard that another node leads, to be sent as one."""
-        batch = [requests[at]]
-        size = sum(map(len, batch[0]))
-        for argv in requests[at + 1 : at + BATCH_REQUESTS_MAX]:
-            route = self.routes.get(argv[0])
-            size += sum(map(len, argv))
-            if route is None or size > BATCH_BYTES_MAX or not route.row.accepts(len(argv)):
-                break
-            if self.shard_of(route, argv) != shard:
-                break
-            batch.append(argv)
-        return batch
+        return batch, shards
 
     # -- in place
 
@@ -260,9 +252,7 @@ class Direct:
         gate: Gate | None
         if access.effects:
             session.sequence += 1
-            record = RequestRecord(
-                self.shards.incarnation, session.id, session.sequence, session.sequence - 1, data
-            )
+            record = RequestRecord(self.shards.incarnation, session.id, session.sequence, session.sequence - 1, data)
             gate = participant.in_place.commit(names, record)
         else:
             access.notices = []
@@ -278,15 +268,6 @@ class Direct:
             session.held_shard = shard
             request = Request(session.sequence, 0, session.database, session.protocol, list(requests))
             session.send_bytes(data, gate, request)
-
-    def _forward(self, session: Session, shard: int, requests: Sequence[list[bytes]], at: int) -> int:
-        """Asks another node. Returns how many requests that are; 0: none, the client is to be told where to go."""
-        server = self.server
-        if server.node.settings.redirects:
-            return 0
-        batch = self.batch_from(requests, at, shard)
-        self.router.requests.ask_batch(session, self._hold(session, batch, shard), shard)
-        return len(batch)
 
     def _hold(self, session: Session, batch: list[list[bytes]], shard: int) -> Held:
         """The place for the replies of a batch."""
