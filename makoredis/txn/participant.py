@@ -32,7 +32,7 @@ from makoredis.base.clock import HybridClock
 from makoredis.data.access import Access
 from makoredis.data.effects import PutSlotTable, Undo
 from makoredis.data.slot_table import SlotTable
-from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord, encode_payload
+from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord
 from makoredis.txn.gate import Gate, void
 from makoredis.txn.handover import elsewhere
 from makoredis.txn.held import Held
@@ -40,7 +40,6 @@ from makoredis.txn.in_hand import (
     Outcome,
     Output,
     PreparedTransaction,
-    Proposed,
     Refusals,
     Submission,
     Turned,
@@ -67,8 +66,9 @@ from makoredis.txn.messages import (
     WatchedKey,
 )
 from makoredis.txn.pending import PendingList, PendingTransaction, depend_on, latest_ts, vector_of
+from makoredis.txn.proposals import Proposals
 from makoredis.txn.replica import LoggedTransaction, Replica, ShardCheckpoint
-from makoredis.txn.requests import Origin, RequestRecord
+from makoredis.txn.requests import RequestRecord
 from makoredis.txn.resolution import Inquiry
 from makoredis.txn.vectors import from_wire, to_wire
 
@@ -119,24 +119,13 @@ class Participant:
         self.voided_count = 0
         self.written = replica.written
         """When keys were last written or rolled back."""
-        self.facts: list[ClosedEpochs] = []
-        """For the next entry."""
-        self.closed_sessions: list[Origin] = []
-        """Clients that are gone since the last entry."""
-        self._logged: set[tuple[int, int]] = set()
-        """Shard and first epoch of the facts that are in the log or in `facts`."""
+        self.proposals = Proposals(epoch)
         self._own: list[ClosedEpochs] = []
         """How this shard's earlier epochs ended; true once the first entry is chosen."""
         self._refused = Refusals()
         self._queued: dict[TransactionId, Prepare] = {}
-        self._turn: list[PendingTransaction] = []
         self._locked: deque[PendingTransaction] = deque()
         """Synchronous execution: what holds its locks until its entry is chosen."""
-        self._votes: list[TransactionId] = []
-        """Synchronous execution: for the next entry."""
-        self._entries: deque[Proposed] = deque()
-        self._taken: Proposed | None = None
-        self._proposing: list[PendingTransaction] = []
         self.held = Held()
         self.shared_ts = 0
         """Of the last transaction over several shards: others wait for the watermark to get there."""
@@ -197,7 +186,7 @@ class Participant:
 
     def has_entry(self) -> bool:
         """Whether there is something to be proposed."""
-        if self._turn or self.facts or self.closed_sessions or self._votes:
+        if self.proposals.has_content():
             return True
         return self.is_serving and self._wanted_ts > self.closed_ts < self._closable_ts()
 
@@ -207,44 +196,26 @@ class Participant:
             return None
         self.closed_ts = self._closable_ts()
         self._last_entry_us = self.now_us
-        self._proposing, self._turn = self._turn, []
         self.in_place.entry_gate = None
-        taken = self._taken = Proposed(0, self.closed_ts, self.facts, self.closed_sessions, self._votes)
-        self.facts, self.closed_sessions, self._votes = [], [], []
-        records = [item.record for item in self._proposing]
-        return encode_payload(
-            EntryPayload(self.epoch, taken.closed_ts, records, taken.closed_sessions, taken.facts, taken.prepared)
-        )
+        return self.proposals.take(self.closed_ts)
 
     def proposed(self, index: int) -> None:
         """The entry just taken has its place in the log."""
-        taken, self._taken = self._taken, None
-        assert taken is not None
-        for item in self._proposing:
-            item.index = index
+        transactions = self.proposals.proposed(index)
         if self.is_synchronous:
-            self._locked += [item for item in self._proposing if item.lock_owner is not None]
-        self._proposing = []
-        self._entries.append(Proposed(index, taken.closed_ts, taken.facts, taken.closed_sessions, taken.prepared))
+            self._locked += [item for item in transactions if item.lock_owner is not None]
         if not self.opening_index:
             self.opening_index = index
 
     def refused(self) -> None:
         """The entry just taken could not be proposed; what is in it goes into the next."""
-        taken, self._taken = self._taken, None
-        assert taken is not None
-        self._turn = self._proposing + self._turn
-        self._proposing = []
-        self.facts = taken.facts + self.facts
-        self.closed_sessions = taken.closed_sessions + self.closed_sessions
-        self._votes = taken.prepared + self._votes
+        self.proposals.refused()
 
     def chosen(self, index: int) -> None:
         """Everything up to `index` is on a majority."""
         self.chosen_index = max(self.chosen_index, index)
         watermark = 0
-        while self._entries and self._entries[0].index <= index:
-            entry = self._entries.popleft()
+        while (entry := self.proposals.take_chosen(index)) is not None:
             watermark = entry.closed_ts
             self.replica.note_entry(entry.index, entry.closed_ts, entry.facts, self.knowledge)
             for origin in entry.closed_sessions:
@@ -272,7 +243,7 @@ class Participant:
         has_voided = False
         if knowledge.facts_version != self._facts_seen:
             self._facts_seen = knowledge.facts_version
-            self._note_facts()
+            self.proposals.note_facts(knowledge)
             has_voided = self._void()
         done = self.pending.settle(knowledge, self.chosen_index)
         for item in done:
@@ -303,7 +274,7 @@ class Participant:
 
     def turn_count(self) -> int:
         """Transactions that wait to be proposed."""
-        return len(self._turn)
+        return len(self.proposals.turn)
 
     def owes_answers(self) -> bool:
         """Whether somebody waits here, for locks or for what is not final."""
@@ -311,7 +282,7 @@ class Participant:
 
     def is_busy(self) -> bool:
         """Whether the watermark will move again soon, for there is more to be chosen."""
-        return bool(self._entries or self._turn)
+        return self.proposals.is_under_way()
 
     # -- the end of a leadership
 
@@ -394,13 +365,12 @@ class Participant:
     def open_with(self, facts: Iterable[ClosedEpochs], logged: Iterable[ClosedEpochs]) -> None:
         """Sets what the first entry says, and what the log says already (see `recovery`)."""
         known = [*logged, *facts]
-        self.facts = list(facts)
-        self._logged.update((fact.shard, fact.first) for fact in known)
+        self.proposals.open_with(facts, logged)
         self._own = [fact for fact in known if fact.shard == self.shard]
 
     def inherit(self, index: int, entry: EntryPayload) -> None:
         """An entry of the log from before this leadership that may not be chosen yet."""
-        self._entries.append(Proposed(index, entry.closed_ts, entry.facts, entry.closed_sessions))
+        self.proposals.inherit(index, entry)
         self.clock.observe(entry.closed_ts)
         self.closed_ts = entry.closed_ts
 
@@ -512,7 +482,7 @@ class Participant:
     def _append(self, item: PendingTransaction, undo: list[Undo] | None = None) -> PendingTransaction:
         """Executes a transaction, unless that was done (`undo` given), and has it logged."""
         self.pending.execute(item, undo)
-        self._turn.append(item)
+        self.proposals.turn.append(item)
         self._wanted_ts = max(self._wanted_ts, item.record.ts)  # or no snapshot would ever show it
         self.note_written(item)
         return item
@@ -530,13 +500,6 @@ class Participant:
 
     # -- voiding
 
-    def _note_facts(self) -> None:
-        for known in self.knowledge.closed.values():
-            for fact in known:
-                if (fact.shard, fact.first) not in self._logged:
-                    self._logged.add((fact.shard, fact.first))
-                    self.facts.append(fact)
-
     def _void(self) -> bool:
         """Takes back what depends on something lost. Returns whether anything does."""
         for transaction in [item for item in self.prepared.values() if self.knowledge.is_broken(item.vector)]:
@@ -550,7 +513,7 @@ class Participant:
             self.written.note(item.record.effects, ts)
             self._unlock_item(item)
             self._output.voided += void(item.gate) if item.gate is not None else []
-        self._turn = [item for item in self._turn if not item.is_void]
+        self.proposals.drop_void()
         return True
 
     # -- several shards
@@ -602,7 +565,7 @@ class Participant:
         self.prepared[message.id] = transaction
         if self.is_synchronous and not message.is_read_only:
             transaction.may_vote = False
-            self._votes.append(message.id)
+            self.proposals.votes.append(message.id)
         else:
             self._vote(transaction)
 

@@ -291,9 +291,10 @@ class SharesGates(Participant):
 def final_too_high(*arguments: Any) -> Participant:
     """Closes earlier epochs at a timestamp above what was promised."""
     participant = recover(*arguments)
-    own = participant.facts[0]
-    participant.facts[0] = ClosedEpochs(own.shard, own.first, own.last, own.final_ts + 50_000 * bool(own.final_ts))
-    participant._own = [participant.facts[0] if fact is own else fact for fact in participant._own]
+    facts = participant.proposals.facts
+    own = facts[0]
+    facts[0] = ClosedEpochs(own.shard, own.first, own.last, own.final_ts + 50_000 * bool(own.final_ts))
+    participant._own = [facts[0] if fact is own else fact for fact in participant._own]
     return participant
 
 
