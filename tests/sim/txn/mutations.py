@@ -7,6 +7,8 @@ from makoredis.base.errors import Fatal
 from makoredis.txn.coordinator import Coordinator
 from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.gate import Gate
+from makoredis.txn.held import Held
+from makoredis.txn.in_hand import Waiting
 from makoredis.txn.in_place import InPlace
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.locks import LockTable
@@ -17,19 +19,30 @@ from makoredis.txn.recovery import recover
 from tests.sim.txn.world import Machines
 
 
-class AnswersBeforeChosen(Participant):
+class AnswersBeforeChosen(Held):
     """Answers before the watermark: a write is shown when it is executed."""
 
-    def _may_show(self, waiting: Any) -> bool:
+    def _may_show(self, waiting: Waiting) -> bool:
         return True
 
 
-class ReleasesPendingReads(Participant):
+class ReleasesPendingReads(Held):
     """A read of a pending key is not held back."""
 
-    def _may_show(self, waiting: Any) -> bool:
-        is_read = all(waiting.results and b'"append"' not in waiting.results for _ in [0])
+    def _may_show(self, waiting: Waiting) -> bool:
+        is_read = bool(waiting.results) and b'"append"' not in waiting.results
         return is_read or super()._may_show(waiting)
+
+
+def holding(kind: type[Held]) -> Machines:
+    """Participants that hold back less than they should."""
+
+    class Broken(Participant):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.held = kind()
+
+    return Machines(participant=Broken)
 
 
 class CoordinatorAnswersAtOnce(Coordinator):
@@ -299,9 +312,9 @@ def final_too_high(*arguments: Any) -> Participant:
 
 
 MUTATIONS: dict[str, Callable[[], Machines]] = {
-    "answer-before-chosen": lambda: Machines(participant=AnswersBeforeChosen),
+    "answer-before-chosen": lambda: holding(AnswersBeforeChosen),
     "answer-before-watermark": lambda: Machines(coordinator=CoordinatorAnswersAtOnce),
-    "release-pending-read": lambda: Machines(participant=ReleasesPendingReads),
+    "release-pending-read": lambda: holding(ReleasesPendingReads),
     "pass-undecided": lambda: Machines(participant=PassesUndecided),
     "max-for-min": lambda: Machines(knowledge=MaximumForMinimum),
     "regress-watermark": lambda: Machines(knowledge=RegressingWatermark),
