@@ -150,6 +150,8 @@ class Membership(GroupMembership):
         self.report = report
         self.shards: dict[ShardId, ShardMembership] = {}
         """Those of the shards with keys, where there are several."""
+        self.statuses: dict[ShardId, Status] = {}
+        """Of every group, as of the last tick; the group that commands change has number 0."""
         self._dialled: dict[NodeId, Address] = {}
         self._followed: dict[ShardId, int] = {}
         """By shard, the number of the last configuration that it has followed to its goal."""
@@ -158,6 +160,7 @@ class Membership(GroupMembership):
         """Does what is due."""
         status = self.group.core.status()
         statuses = {shard: membership.group.core.status() for shard, membership in self.shards.items()}
+        self.statuses = {ShardId(0): status, **statuses}
         self._dial_members(status, statuses.values())
         for shard, membership in self.shards.items():
             number = membership.tick(statuses[shard], status)

@@ -17,6 +17,7 @@ from makoredis.cluster.members import preferred_leader, with_notes
 from makoredis.cluster.membership import Group, Membership, ShardMembership
 from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Followed, Hello, PeerMessage, ShardPeerMessage
 from makoredis.cluster.replica import ShardReplica
+from makoredis.cluster.reports import GroupReports
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
 from makoredis.cluster.shard_loading import load_replica
 from makoredis.cluster.shards import Shards
@@ -140,6 +141,7 @@ class Node:
         self.is_replicated = settings.is_replicated
         self.incarnation = SystemRandom().getrandbits(62)
         self.transport: Transport | None = None
+        self.reports = GroupReports()
         self.clocks = PeerClocks(settings.max_clock_offset_ms, _wall_us, time.monotonic)
         self.forwarding: Forwarding | None = None
         self.now = time.monotonic
@@ -563,6 +565,9 @@ class Node:
         if self.transport is not None:
             self.membership.tick()
             self.transport.tick()
+            connected = [node for node in self.transport.links if self.transport.is_up(node)]
+            for level, text in self.reports.look(self.membership.statuses, connected, self.now()):
+                self.log(level, text)
         self._look_at_disk()
         if self.write_refusal is not None and self.is_replicated:
             self._hand_over()

@@ -29,7 +29,8 @@ def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path, loses_another: boo
             wait_for(lambda: client.set("meanwhile", "written"), "the others go on")
 
         broken.start("--repair")
-        wait_for(lambda: is_voter_everywhere(cluster[1]), "it is a voter of every group again")
+        wait_for(lambda: is_voter_everywhere(broken, cluster[1]), "it is a voter of every group again")
+        wait_for(lambda: "this node is a voter of every group now" in broken.log_path.read_text(), "it says so")
         assert len(cluster.wait_equal()) == 401
         assert list(tmp_path.glob(f"{broken.name}.damaged-*"))
         assert "took a snapshot of its leader" in broken.log_path.read_text()
@@ -44,5 +45,8 @@ def test_a_damaged_replica_gets_its_data_anew(tmp_path: Path, loses_another: boo
         assert len(cluster.wait_equal()) == 404
 
 
-def is_voter_everywhere(node: Node) -> bool:
-    return voters(node) == [{1, 2, 3}] * 4
+def is_voter_everywhere(repaired: Node, node: Node) -> bool:
+    """Whether every group counts on the repaired node, as another one knows. Until it runs, the others may not yet have
+    removed what it was before: it is empty behind its removal, and answers behind that."""
+    with repaired.client() as client:
+        return bool(client.ping()) and voters(node) == [{1, 2, 3}] * 4

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 ANSWER_SECONDS_MAX = 30.0
 """After this long without an answer a request is answered with an error."""
 UNKNOWN = Error(b"CLUSTERDOWN no leader answered in time; whether the command took place is not known")
-NOT_DONE = Error(b"CLUSTERDOWN the shards' leaders did not agree in time; the command did not take place")
 
 NO_ANSWER = encode(Error(b"ERR internal error, see the server's log"), 2)
 """Where a shard has fewer answers than commands: running them has failed."""
@@ -252,11 +251,20 @@ class Requests:
         elif result.verdict is Verdict.UNKNOWN:
             self._fail(outstanding, UNKNOWN)
         elif result.verdict is Verdict.NOT_DONE:
-            self._fail(outstanding, NOT_DONE)
+            self._fail(outstanding, self._not_done())
         else:
             self.note_ts(session, result.ts)
             assert outstanding.on_finished is not None
             outstanding.on_finished(result)
+
+    def _not_done(self) -> Error:
+        shards = self.shards
+        leaderless = [str(shard) for shard in shards.slots.shards if not shards.leader_of(shard)[0]]
+        if leaderless:
+            reason = f"no leader was elected in time for shard {', '.join(leaderless)}"
+        else:
+            reason = "the shards' leaders did not agree in time"
+        return Error(f"CLUSTERDOWN {reason}; the command did not take place".encode())
 
     def _fail(self, outstanding: Outstanding, error: Error) -> None:
         session, data = outstanding.session, encode(error, outstanding.session.protocol)
