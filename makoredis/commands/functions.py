@@ -63,7 +63,7 @@ def function_delete(access: Access, name: bytes) -> Reply:
 @command("FUNCTION|FLUSH", "Deletes all libraries and functions.")
 def function_flush(access: Access, *mode: bytes) -> Reply:
     if len(mode) > 1:
-        raise _wrong_arguments("flush")
+        raise _wrong_arguments("FLUSH")
     if mode and mode[0].upper() not in (b"SYNC", b"ASYNC"):
         raise _BAD_FLUSH
     _delete_all(access)
@@ -87,7 +87,7 @@ def function_dump(access: Access) -> Reply:
 @command("FUNCTION|RESTORE", "Restores all libraries from a payload.")
 def function_restore(access: Access, payload: bytes, *rest: bytes) -> Reply:
     if len(rest) > 1:
-        raise _wrong_arguments("restore")
+        raise _wrong_arguments("RESTORE")
     policy = rest[0].upper() if rest else b"APPEND"
     if policy not in (b"APPEND", b"REPLACE", b"FLUSH"):
         raise _BAD_POLICY

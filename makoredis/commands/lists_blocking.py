@@ -36,8 +36,8 @@ def _pop_or_wait(access: Access, arguments: tuple[bytes, ...], left: bool) -> Re
 
 @command("BLMPOP", "Pops elements from the first list that has some. Blocks until an element is available otherwise.")
 def blmpop(access: Access, timeout: bytes, *arguments: bytes) -> Reply | WouldBlock:
-    timeout_in_ms = timeout_ms(timeout)
     keys, left, count = lmpop_arguments(arguments)
+    timeout_in_ms = timeout_ms(timeout)
     reply = pop_first(access, keys, left, count)
     if reply is NULL_ARRAY and access.may_block:
         return WouldBlock(keys, timeout_in_ms, NULL_ARRAY, None, _LISTS)

@@ -77,8 +77,8 @@ def entry_reply(entry: Entry) -> Reply:
 
 
 def printable(raw: bytes) -> str:
-    """A client's bytes inside an error text."""
-    return raw.decode(errors="surrogateescape")
+    """A client's bytes inside an error text: up to the first zero byte, where C's strings end."""
+    return raw.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
 def no_group(key: bytes, group: bytes, where: str = "") -> ClientError:
@@ -101,8 +101,9 @@ def sorted_consumers(group: Group) -> list[tuple[bytes, Consumer]]:
 
 
 def subcommand_syntax_error(container: str, subcommand: str) -> ClientError:
-    """What options that do not fit are answered with."""
-    return ClientError(f"ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP.")
+    """What options that do not fit are answered with. Redis repeats the word as it was sent: mostly in capitals."""
+    word = subcommand.upper()
+    return ClientError(f"ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP.")
 
 
 def help_reply(container: str, lines: Sequence[str]) -> Reply:

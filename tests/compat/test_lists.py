@@ -1,5 +1,6 @@
 """Lists, compared with a real redis-server."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,3 +42,10 @@ list_requests = sequences(
 @given(requests=list_requests)
 def test_random_sequences(differential: Differential, requests: list[list[bytes]]) -> None:
     differential.check(requests)
+
+
+@pytest.mark.parametrize("name", ["BLMPOP", "BZMPOP"])
+def test_which_of_several_wrong_arguments_is_named(differential: Differential, name: str) -> None:
+    side = "LEFT" if name == "BLMPOP" else "MAX"
+    wrong = ["-1 a k {}", "x 0 k {}", "-1 2 k {}", "x 1 k {} COUNT -2", "-1 1 k {} COUNT 1 0", "-1 1 k {}", "x 1 k {}"]
+    differential.check([f"{name} {each.format(side)}" for each in wrong])

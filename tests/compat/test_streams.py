@@ -199,15 +199,15 @@ def test_errors(differential: Differential) -> None:
             XGROUP SETID s g +
             XGROUP SETID s h 0
             XGROUP SETID none h 0
-            XGROUP create s g2 0 ENTRIESREAD -2
-            XGROUP create s g2 0 ENTRIESREAD
+            XGROUP CREATE s g2 0 ENTRIESREAD -2
+            XGROUP CREATE s g2 0 ENTRIESREAD
             XGROUP DESTROY none g
             XGROUP DESTROY s none
             XGROUP DELCONSUMER s none c
             XGROUP CREATECONSUMER s none c
-            XINFO stream s FOO
-            XINFO stream s FULL COUNT
-            XINFO stream s FULL COUNT -1
+            XINFO STREAM s FOO
+            XINFO STREAM s FULL COUNT
+            XINFO STREAM s FULL COUNT -1
             XINFO stream none
             XINFO groups none
             XINFO consumers none g
