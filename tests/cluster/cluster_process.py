@@ -175,4 +175,4 @@ class ClusterProcess:
         for name in self.processes:
             client = self.client(name, single_connection_client=True)
             client.execute_command("READONLY")
-            wait_until(lambda client=client: read(client) == expected, f"{name} has what was acknowledged", 20)  # type: ignore[misc]
+            wait_until(lambda client=client: read(client) == expected, f"{name} has what was acknowledged")  # type: ignore[misc]

@@ -119,10 +119,11 @@ class Node:
             found: dict[str, Any] = client.info(section)
             return found
 
-    def contents(self) -> dict[bytes, bytes]:
-        """All strings of database 0 as this replica has them, without asking the leader."""
+    def contents(self, *, is_replica: bool = True) -> dict[bytes, bytes]:
+        """All strings of database 0 as this replica has them, without asking the leader; or else as the leaders do."""
         with self.client(single_connection_client=True) as client:
-            client.execute_command("READONLY")
+            if is_replica:
+                client.execute_command("READONLY")
             keys = list(client.scan_iter(count=1000))
             values: list[Any] = []
             for at in range(0, len(keys), 500):
@@ -201,17 +202,21 @@ class Cluster:
                 continue
         return None
 
-    def followers(self) -> list[Node]:
-        leader = self.leader()
+    def followers(self, leader: Node | None = None) -> list[Node]:
+        """The running nodes beside the leader: beside that one, if it was asked for already and may be another by now."""
+        leader = leader or self.leader()
         return [node for node in self.nodes.values() if node is not leader and node.process is not None]
 
     def wait_equal(self, ids: Iterable[int] | None = None) -> dict[bytes, bytes]:
-        """Waits until every running replica holds the same strings, and returns them."""
+        """Waits until every running replica holds the strings that the leaders answer with, and returns them.
+
+        That replicas equal each other is not enough: after a start all of them may lack the end of the log as yet.
+        """
         nodes = [self.nodes[id] for id in ids] if ids else [node for node in self.nodes.values() if node.process]
 
         def equal() -> list[dict[bytes, bytes]] | None:
-            found = [node.contents() for node in nodes]
-            return found if all(each == found[0] for each in found) else None
+            expected = nodes[0].contents(is_replica=False)
+            return [expected] if all(node.contents() == expected for node in nodes) else None
 
         contents: list[dict[bytes, bytes]] = wait_for(equal, "all replicas are equal")
         return contents[0]

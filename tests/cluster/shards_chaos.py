@@ -171,6 +171,7 @@ def run(
             if not is_quiet:
                 print(f"{time.strftime('%H:%M:%S')} {what}; {work.done}", flush=True)
             assert not work.wrong, work.wrong[:3]
+        wait_until(lambda: work.wrong or has_done_enough(work), "there is something to be checked", ANSWER_SECONDS)
         work.stop()
         check_end(cluster, work)
         if history is not None:
@@ -225,4 +226,9 @@ def check_history(work: Workload) -> None:
     assert not work.wrong, work.wrong[:3]
     problems = check(work.history.events)
     assert not problems, problems[:3]
-    assert work.done["append"] > 20 and work.done["transfer"] > 5 and work.done["snapshot"] > 5, work.done
+    assert has_done_enough(work), work.done
+
+
+def has_done_enough(work: Workload) -> bool:
+    least = {"append": 20, "transfer": 5, "snapshot": 5}
+    return all(work.done.get(what, 0) > count for what, count in least.items())

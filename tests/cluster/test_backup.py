@@ -100,7 +100,8 @@ def test_a_restored_cluster_equals_the_one_that_was_backed_up(tmp_path: Path, ma
     file = tmp_path / "all.backup"
 
     with Cluster(tmp_path / "a", settings={"cluster": "first"}).start() as first:
-        leader, follower = first.leader(), first.followers()[0]
+        leader = first.leader()
+        follower = first.followers(leader)[0]
         with leader.client(single_connection_client=True) as client:
             fill(client)
             client.swapdb(3, 5)
@@ -142,7 +143,8 @@ def test_a_backup_is_of_one_moment_and_has_what_was_acknowledged(
 ) -> None:
     settings = {"checkpoint_log_bytes": 200_000}  # checkpoints all the time
     with Cluster(tmp_path / "a", settings=settings).start() as cluster, Cluster(tmp_path / "b", 1).start() as other:
-        nodes = [cluster.leader(), *cluster.followers()]
+        leader = cluster.leader()
+        nodes = [leader, *cluster.followers(leader)]
         with writing(nodes[1]):
             for number, node in enumerate(nodes * 2):
                 with nodes[0].client() as client:

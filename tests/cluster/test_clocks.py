@@ -14,7 +14,8 @@ from tests.cluster.processes import Cluster, Node, wait_for
 
 def test_a_peer_with_a_clock_ahead_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Cluster(tmp_path).start() as cluster:
-        leader, follower = cluster.leader(), cluster.followers()[0]
+        leader = cluster.leader()
+        follower = cluster.followers(leader)[0]
         follower.kill()
         with _call(leader, follower, 60_000) as ahead:
             assert ahead.recv(1) == b"", "hung up on"

@@ -30,7 +30,8 @@ def keys_here(node: Node) -> list[bytes]:
 
 def test_all_replicas_evict_the_same(tmp_path: Path) -> None:
     with Cluster(tmp_path, settings=PATIENT).start() as cluster:
-        leader, followers = cluster.leader(), cluster.followers()
+        leader = cluster.leader()
+        followers = cluster.followers(leader)
         limit_everywhere(cluster, "allkeys-lru", 5 << 20)
         with followers[0].client() as client:
             for number in range(KEYS):

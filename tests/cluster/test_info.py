@@ -12,6 +12,7 @@ import redis
 
 from makoredis.admin.makoctl import main
 from tests.cluster.processes import Cluster, Node, wait_for
+from tests.cluster.test_membership import hand_over
 
 
 def everything(node: Node) -> dict[str, Any]:
@@ -21,7 +22,8 @@ def everything(node: Node) -> dict[str, Any]:
 def test_every_figure_moves(tmp_path: Path) -> None:
     patient = {"heartbeat_ms": 200, "election_ms": 2000}  # a busy machine must not make for another leader
     with Cluster(tmp_path, settings={"checkpoint_log_bytes": 50_000, **patient}).start() as cluster:
-        leader, follower = cluster.leader(), cluster.followers()[0]
+        leader = cluster.leader()
+        follower = cluster.followers(leader)[0]
         before, follower_before = everything(leader), everything(follower)
         with follower.client() as client:
             for number in range(300):
@@ -38,8 +40,8 @@ def test_every_figure_moves(tmp_path: Path) -> None:
         assert after["log_disk_bytes"] > 100_000
         assert follower_after["forwarded_requests"] >= follower_before["forwarded_requests"] + 300
         wait_for(lambda: everything(leader)["connected_slaves"] == 2, "both followers answer")
-        assert after["connected_peers"] == 2
-        assert after["slave0"]["lag"] == after[f"raft_peer{follower.id}"]["lag"] == 0
+        wait_for(lambda: everything(leader)["connected_peers"] == 2, "both are connected")
+        wait_for(lambda: _lags(everything(leader), follower) == [0, 0], "both have everything")
         assert (after["role"], follower_after["role"]) == ("leader", "follower")
 
         _lag_shows(leader, follower)
@@ -57,13 +59,23 @@ def test_several_shards_show_themselves(tmp_path: Path, capsys: pytest.CaptureFi
             assert before["shards"] == 3
             client.mset({f"key{number}": number for number in range(100)})
             wait_for(lambda: node.info("mako")["watermark_us"] > before["watermark_us"], "the watermark moves")
-            after = node.info("mako")
-            for shard in range(1, 4):
-                assert after[f"shard{shard}"]["commit"] > before[f"shard{shard}"]["commit"]
-            assert main(["--port", str(node.port), "status"]) == 0
-            shown = capsys.readouterr().out
-            for shard, slots in ((1, "0-5460"), (2, "5461-10921"), (3, "10922-16383")):
-                assert re.search(rf"^{shard} +{slots} +[123] ", shown, re.MULTILINE), shown
+            for shard in (f"shard{number}" for number in range(1, 4)):
+                wait_for(
+                    lambda shard=shard: node.info("mako")[shard]["commit"] > before[shard]["commit"],
+                    f"entries of {shard} are chosen, and known to be",
+                )
+
+            def shows_leaders() -> bool:
+                assert main(["--port", str(node.port), "status"]) == 0
+                shown = capsys.readouterr().out
+                runs = ((1, "0-5460"), (2, "5461-10921"), (3, "10922-16383"))
+                return all(re.search(rf"^{shard} +{slots} +[123] ", shown, re.MULTILINE) for shard, slots in runs)
+
+            wait_for(shows_leaders, "status shows every shard with its leader")
+
+
+def _lags(found: dict[str, Any], follower: Node) -> list[int]:
+    return [found["slave0"]["lag"], found[f"raft_peer{follower.id}"]["lag"]]
 
 
 def _lag_shows(leader: Node, follower: Node) -> None:
@@ -76,7 +88,7 @@ def _lag_shows(leader: Node, follower: Node) -> None:
                 client.set(f"more{number}", "x")
         assert everything(leader)[f"raft_peer{follower.id}"]["lag"] > 0
         wait_for(lambda: everything(leader)[f"raft_peer{follower.id}"]["live"] == 0, "it is missed")
-        assert everything(leader)["connected_slaves"] == 1
+        wait_for(lambda: everything(leader)["connected_slaves"] == 1, "the other one is not missed")
     finally:
         follower.process.send_signal(signal.SIGCONT)
     wait_for(lambda: everything(leader)[f"raft_peer{follower.id}"]["lag"] == 0, "it has caught up")
@@ -108,9 +120,7 @@ def _undone_transactions_show(cluster: Cluster, leader: Node) -> None:
     with new_leader.client() as client:
         assert client.get("pending") == b"1"
     if new_leader is leader:  # it may win again; what follows is about another one
-        with new_leader.client() as client:
-            client.execute_command("MAKO", "TRANSFER", others[0].id)
-        wait_for(lambda: cluster.leader() is not leader, "another one leads")
+        hand_over(cluster, leader, others[0].id)
 
 
 def _pending(leader: Node) -> dict[str, Any] | None:

@@ -18,7 +18,8 @@ def test_a_restored_cluster_equals_the_one_that_was_backed_up(tmp_path: Path, ma
     file = tmp_path / "all.backup"
 
     with Cluster(tmp_path / "a", settings=SETTINGS).start() as first:
-        leader, follower = first.leader(), first.followers()[0]
+        leader = first.leader()
+        follower = first.followers(leader)[0]
         with leader.client(single_connection_client=True) as client:
             fill(client, 50)
         makoctl(follower, "snapshot")

@@ -14,7 +14,8 @@ CHECKED = "return {redis.acl_check_cmd('GET', 'mine:1'), redis.acl_check_cmd('GE
 
 def test_scripts_of_a_restricted_user_run_with_its_permissions_on_any_leader(tmp_path: Path) -> None:
     with Cluster(tmp_path).start() as cluster:
-        follower, leader = cluster.followers()[0], cluster.leader()
+        leader = cluster.leader()
+        follower = cluster.followers(leader)[0]
         rules = ("on", ">word", "+@all", "-sadd", "~mine:*", "resetchannels", "(%R~read:* +get)")
         with follower.client() as admin:
             admin.execute_command("ACL", "SETUSER", "carl", *rules)
