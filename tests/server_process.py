@@ -146,13 +146,13 @@ class ServerProcess:
 
     # -- clients
 
-    def connect(self, timeout: float = 20.0) -> socket.socket:
+    def connect(self, timeout: float = 60.0) -> socket.socket:
         """A plain connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
     def client(self, **options: object) -> "redis.Redis[bytes]":
         """A redis-py client with a connection of its own; it does not retry."""
-        settings: dict[str, object] = {"socket_timeout": 20, "retry": None, "single_connection_client": True, **options}
+        settings: dict[str, object] = {"socket_timeout": 60, "retry": None, "single_connection_client": True, **options}
         return redis.Redis(host="127.0.0.1", port=self.port, **settings)  # type: ignore[arg-type]
 
     def memory_bytes(self) -> int:

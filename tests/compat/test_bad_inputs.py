@@ -19,7 +19,7 @@ from makoredis.commands.table import TABLE
 
 SAMPLES: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data" / "bad_inputs.json").read_text())
 FIXTURES = {"plain": "makoredis_server", "auth": "makoredis_auth_server"}
-TIMEOUT_S = 5
+TIMEOUT_S = 60
 PING = b"*1\r\n$4\r\nPING\r\n"
 
 Connect = Callable[[], socket.socket]

@@ -116,8 +116,9 @@ def test_no_touch(makoredis_server: ServerProcess) -> None:
     time.sleep(1.1)
     assert client.get("untouched")
     assert other.object("idletime", "untouched") >= 1
-    client.touch("untouched")
-    assert other.object("idletime", "untouched") == 0
+    deadline = time.monotonic() + 60
+    while client.touch("untouched") and other.object("idletime", "untouched"):  # a second may pass between the two
+        assert time.monotonic() < deadline, "TOUCH changes nothing"
 
 
 def test_client_list_shows_what_clients_are_in(makoredis_server: ServerProcess) -> None:

@@ -42,7 +42,7 @@ def test_events(server: redis.Redis, name: str) -> None:
     ours.space.config.notify_events = events.ALL | events.NEW
     with server.pubsub() as listener:
         listener.psubscribe("__keyevent@0__:*")
-        assert listener.get_message(timeout=5) is not None
+        assert listener.get_message(timeout=60) is not None
         for line in SCENARIOS[name].split("|"):
             argv = line.encode().split()
             ours.notices.clear()
@@ -56,7 +56,7 @@ def _received_until_marker(server: redis.Redis, listener: object) -> list[tuple[
     server.publish("__keyevent@0__:marker", b"")
     received = []
     while True:
-        message = listener.get_message(timeout=5)  # type: ignore[attr-defined]
+        message = listener.get_message(timeout=60)  # type: ignore[attr-defined]
         assert message is not None
         event = message["channel"].split(b":", 1)[1]
         if event == b"marker":

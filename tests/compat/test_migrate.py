@@ -58,7 +58,7 @@ def story(client: Any, target: int, guarded: int, silent: int) -> list[Any]:
     there = redis.Redis(port=target)
     there.flushall()
 
-    def migrate(key: object, *options: object, port: object = target, db: object = 0, timeout: object = 5000) -> Any:
+    def migrate(key: object, *options: object, port: object = target, db: object = 0, timeout: object = 60_000) -> Any:
         return ask(client, "MIGRATE", "127.0.0.1", port, key, db, timeout, *options)
 
     answers = [
@@ -110,7 +110,7 @@ def test_replies_are_those_of_redis(tmp_path: Path) -> None:
         Cluster(tmp_path / "three", settings={"shards": 3}).start() as three,
         socket.create_server(("127.0.0.1", 0)) as silent,
     ):
-        sources = [redis.Redis(port=source), one[1].client(), three[2].client()]
+        sources = [redis.Redis(port=source, socket_timeout=60), one[1].client(), three[2].client()]
         stories = []
         for client in sources:
             redis.Redis(port=guarded, password="secret").flushall()
@@ -138,7 +138,7 @@ def test_no_write_is_lost_meanwhile_and_nobody_waits(tmp_path: Path) -> None:
         try:
             while moves[0] < 4:
                 here, there = nodes[moves[0] % 2], nodes[1 - moves[0] % 2]
-                answer = ask(here.client(), "MIGRATE", "127.0.0.1", there.port, "counter", 0, 5000, "REPLACE")
+                answer = ask(here.client(), "MIGRATE", "127.0.0.1", there.port, "counter", 0, 60_000, "REPLACE")
                 assert answer == b"OK" or answer.startswith("TryAgainError"), answer
                 if answer == b"OK":
                     before = counted[0]

@@ -134,7 +134,7 @@ STORIES = {
         B: CONFIG SET notify-keyspace-events Ex
         A: PSUBSCRIBE *
         B: SET x 1 PX 30
-        sleep: 0.4
+        sleep: 1.5
         B: GET x
         B: SETEX y 100 x
         B: EXPIRE y -1

@@ -104,9 +104,9 @@ STORIES = {
     "expired keys": """
         ~A: HELLO 3
         A: CLIENT TRACKING ON
-        B: SET k 1 PX 700
+        B: SET k 1 PX 4000
         A: GET k
-        sleep: 1.2
+        sleep: 4.6
         A: GET k
         B: SET k 1
         B: EXPIRE k 100

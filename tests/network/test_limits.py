@@ -13,7 +13,7 @@ from tests.server_process import ServerProcess
 from tools.ports import free_ports
 
 MIB = 1 << 20
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -48,25 +48,30 @@ def test_one_client_too_many_is_told_so(new_server: ServerFactory) -> None:
         assert refused.recv(1000) == b"-ERR max number of clients reached\r\n"
         assert refused.recv(1000) == b""
     connections.pop().close()
-    wait_for(lambda: _pings(server), "a place that is free again is not given away")
+    wait_for(lambda: _does(server.client().ping), "a place that is free again is not given away")
     for connection in connections:
         connection.close()
 
 
-def _pings(server: ServerProcess) -> bool:
+def _does(request: Callable[[], object]) -> bool:
+    """False if the server hangs up instead."""
     try:
-        return bool(server.client().ping())
+        return bool(request())
     except redis.ConnectionError:
         return False
 
 
 def test_idle_clients_are_closed_and_waiting_ones_are_not(new_server: ServerFactory) -> None:
-    server = new_server(parameters={"timeout": 1}).start()
-    idle, blocked, subscribed = server.connect(), server.connect(), server.connect()
+    server = new_server().start()
+    blocked, subscribed = server.connect(60), server.connect(60)
     blocked.sendall(b"BLPOP nothing 0\r\n")
     subscribed.sendall(b"SUBSCRIBE c\r\n")
     assert subscribed.recv(100)
+    wait_for(lambda: server.client().info("clients")["blocked_clients"] == 1, "it does not block")
+    idle = server.connect(60)
+    server.client().config_set("timeout", 1)
     assert idle.recv(100) == b""
+    wait_for(lambda: _does(lambda: server.client().config_set("timeout", 0)), "nothing is answered any more")
     client = server.client()
     client.rpush("nothing", "x")
     assert b"nothing" in blocked.recv(100)
@@ -134,7 +139,7 @@ def test_a_slow_reader_of_a_large_value_holds_nobody_up(new_server: ServerFactor
             chunk = slow.recv(MIB)
             assert chunk
             rest = rest[-10:] + chunk
-    assert slowest < 5, "the others had to wait"
+    assert slowest < 15, "the others had to wait"
 
 
 def test_pipelining_all_before_reading_works(makoredis_server: ServerProcess) -> None:
@@ -235,10 +240,10 @@ def test_beyond_loopback_without_a_password(new_server: ServerFactory) -> None:
     if address is None:
         pytest.skip("this machine has no address beside the loopback")
     server = new_server(port=free_ports(1, "0.0.0.0")[0], arguments=["--bind", f"127.0.0.1 {address}"]).start()
-    with socket.create_connection((address, server.port), 5) as stranger:
+    with socket.create_connection((address, server.port), 30) as stranger:
         assert stranger.recv(2000).startswith(b"-DENIED Redis is running in protected mode")
     server.client().config_set("protected-mode", "no")
-    with socket.create_connection((address, server.port), 5) as stranger:
+    with socket.create_connection((address, server.port), 30) as stranger:
         stranger.sendall(b"PING\r\n")
         assert stranger.recv(100) == b"+PONG\r\n"
 

@@ -111,7 +111,7 @@ def test_benchmark_quiet(makoredis_server: ServerProcess) -> None:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_redis_py(filled: ServerProcess, protocol: int) -> None:
-    client = redis.Redis(port=filled.port, protocol=protocol, decode_responses=True)
+    client = redis.Redis(port=filled.port, protocol=protocol, decode_responses=True, socket_timeout=60)
     with client.pipeline() as pipeline:
         pipeline.set("a", "ä").hgetall("hash").smembers("set").zrange("zset", 0, -1, withscores=True)
         replies = pipeline.execute()
@@ -122,11 +122,11 @@ def test_redis_py(filled: ServerProcess, protocol: int) -> None:
     assert client.get("a") == "ä"
     assert client.info()["redis_version"].startswith("7.")
     assert client.config_get("maxmemory")
-    with client.lock("lock", timeout=5):
+    with client.lock("lock", timeout=100):
         assert client.exists("lock") == 1
     with client.pubsub() as pubsub:
         pubsub.subscribe("channel")
-        assert pubsub.get_message(timeout=5)["type"] == "subscribe"
+        assert pubsub.get_message(timeout=30)["type"] == "subscribe"
         client.publish("channel", "hello")
-        assert pubsub.get_message(timeout=5)["data"] == "hello"
+        assert pubsub.get_message(timeout=30)["data"] == "hello"
     client.close()
