@@ -203,7 +203,7 @@ class Cluster:
         return None
 
     def followers(self, leader: Node | None = None) -> list[Node]:
-        """The running nodes beside the leader: beside that one, if it was asked for already and may be another by now."""
+        """The running nodes beside the leader; or beside that one, which may have led a moment ago."""
         leader = leader or self.leader()
         return [node for node in self.nodes.values() if node is not leader and node.process is not None]
 

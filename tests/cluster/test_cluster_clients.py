@@ -17,7 +17,8 @@ from tests.compat.client_programs import node_packages, write
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
-    with ClusterProcess(tmp_path, redirect="moved") as running:
+    """Patient: a busy machine must not make for another leader than the one that a test knows."""
+    with ClusterProcess(tmp_path, redirect="moved", heartbeat_ms=200, election_ms=2000) as running:
         for name in running.names:
             client = running.client(name)
             wait_until(lambda client=client: b"state:ok" in info(client), f"{name} knows the leader")  # type: ignore[misc]
@@ -47,7 +48,7 @@ def test_a_follower_names_the_leader(cluster: ClusterProcess) -> None:
 def test_redis_py_finds_the_leader_and_follows_it(cluster: ClusterProcess) -> None:
     client = RedisCluster(
         startup_nodes=[ClusterNode("127.0.0.1", cluster.ports[follower(cluster)])],
-        socket_timeout=5,
+        socket_timeout=20,
         retry=Retry(ExponentialBackoff(cap=1, base=0.05), 20),
     )
     assert len(client.get_nodes()) == 3

@@ -23,7 +23,8 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def cluster(tmp_path: Path, network: Network) -> Iterator[NetworkedCluster]:
-    with NetworkedCluster(tmp_path, network) as running:
+    # Patient: a term is compared below, and a busy machine must not make for more elections.
+    with NetworkedCluster(tmp_path, network, heartbeat_ms=200, election_ms=2000) as running:
         running.start()
         yield running
 

@@ -58,7 +58,7 @@ def story(client: Any, target: int, guarded: int, silent: int) -> list[Any]:
     there = redis.Redis(port=target)
     there.flushall()
 
-    def migrate(key: object, *options: object, port: object = target, db: object = 0, timeout: object = 60_000) -> Any:
+    def migrate(key: object, *options: object, port: object = target, db: object = 0, timeout: object = 30_000) -> Any:
         return ask(client, "MIGRATE", "127.0.0.1", port, key, db, timeout, *options)
 
     answers = [
@@ -138,7 +138,7 @@ def test_no_write_is_lost_meanwhile_and_nobody_waits(tmp_path: Path) -> None:
         try:
             while moves[0] < 4:
                 here, there = nodes[moves[0] % 2], nodes[1 - moves[0] % 2]
-                answer = ask(here.client(), "MIGRATE", "127.0.0.1", there.port, "counter", 0, 60_000, "REPLACE")
+                answer = ask(here.client(), "MIGRATE", "127.0.0.1", there.port, "counter", 0, 30_000, "REPLACE")
                 assert answer == b"OK" or answer.startswith("TryAgainError"), answer
                 if answer == b"OK":
                     before = counted[0]
