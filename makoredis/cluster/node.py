@@ -278,6 +278,7 @@ class Node:
         slots = SlotMap(settings.shards, settings.first_shards)
         self.shards = shards = Shards(settings.id, self.incarnation, slots, self._make_space, self._send_one, rng)
         shards.peers = self._peers
+        shards.is_connected = self.is_connected
         heartbeat_us = int(settings.tick_seconds * 1e6)
         shards.set_patience(heartbeat_us, settings.election_ticks * heartbeat_us)
         for shard in slots.shards:

@@ -61,6 +61,8 @@ ANNOUNCER_SECONDS = 1.0
 """Who has announced a watermark since then leads the shard, for all that a node knows that hears of no leader."""
 ANNOUNCE_PAUSE_SECONDS = 0.01
 """How often one is announced that moves all the time, and that nobody waits for but readers of snapshots."""
+SILENT_SECONDS_MIN = 0.3
+"""A leader that has not announced its watermark since then does not answer either, perhaps."""
 GIVE_UP_AFTER_US = 30_000_000
 """A transaction over several shards that has no outcome by then is answered with an error: about as long as a command
 for one shard is tried."""
@@ -119,11 +121,14 @@ class Shards:
         self.mover = Mover(self.replicas, self.submit_own)
         self.peers: Callable[[], list[NodeId]] = list
         """Who else is connected."""
+        self.is_connected: Callable[[NodeId], bool] = lambda node: True
+        """Whether a message to another node would leave."""
         self.wall_us = 0
         self.heard_at: dict[int, float] = {}
         """When the leader of a shard was last heard of, monotonic seconds."""
         self.resolve_after_us = RESOLVE_AFTER_US
         """For the participants of this node."""
+        self.silent_seconds = SILENT_SECONDS_MIN
         self.fresh_at = 0.0
         """Everything that was known to be final then is in the snapshot; monotonic seconds."""
         self._final = (0, 0.0)
@@ -152,6 +157,7 @@ class Shards:
         self.coordinator.resend_after_us = heartbeat_us
         self.coordinator.prepare_timeout_us = election_us // 2
         self.resolve_after_us = election_us * 3 // 5
+        self.silent_seconds = max(SILENT_SECONDS_MIN, 4e-6 * heartbeat_us)
 
     def set_time(self, wall_us: int, now: float) -> None:
         """A turn begins."""
@@ -186,6 +192,7 @@ class Shards:
             if replica.participant is not None:
                 self._refresh(replica)
                 replica.participant.tick(self.wall_us)
+        self.coordinator.suspect(frozenset(shard for shard in self.replicas if not self._hears(shard)))
         self.coordinator.tick(self.wall_us)
         self.mover.tick()
         self.knowledge.forget()
@@ -199,6 +206,13 @@ class Shards:
                     self._announce(watermark)
                 else:
                     del self._watermarks[shard]
+
+    def _hears(self, shard: ShardId) -> bool:
+        """Whether a shard's leader is likely to answer."""
+        leader, _ = self.leader_of(shard)
+        if leader in (0, self.node):
+            return leader != 0
+        return self.is_connected(NodeId(leader)) and self._now - self.heard_at.get(shard, 0.0) < self.silent_seconds
 
     # -- requests of clients
 

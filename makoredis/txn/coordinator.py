@@ -9,6 +9,10 @@ that timestamp. Nothing has been replicated up to here. The answer waits until
   `closed_ts` has passed the timestamp, so each has decided, and they decide alike;
 * reading only: every participant confirms that it held the locks until the release, and what was read is final.
 
+Who is prepared holds back its shard's watermark, and with it everybody who depends on another shard's. So an attempt
+does not wait for a leader that is not heard (`suspect`) while others are prepared: it asks that one first, alone, and
+the others once it has voted.
+
 A broken vector or an `Aborted` means that the attempt has no effect and never will: the whole transaction starts again
 as a new attempt. Without either, after the time limit, the outcome is unknown and said to be so.
 """
@@ -90,6 +94,8 @@ class _Transaction:
     id: TransactionId = (0, 0)
     started_ts: int = 0
     is_ordered: bool = False
+    asked_first: frozenset[int] = frozenset()
+    """Shards that were silent when this attempt began: nobody else is asked before they have voted."""
     phase: _Phase = _Phase.PAUSING
     phase_ends_us: int = 0
     resend_us: int = 0
@@ -123,6 +129,10 @@ class Coordinator:
         self._by_id: dict[TransactionId, _Transaction] = {}
         self._epochs: dict[int, int] = {}
         """The latest epoch by shard that a refusal has named."""
+        self._silent: frozenset[int] = frozenset()
+        """Shards that the driver does not hear, and that have not answered since it said so."""
+        self._suspected: frozenset[int] = frozenset()
+        """Those it has named last."""
         self._settled = -1
         """The version of what was known when `settle` was called last."""
         self._messages: list[tuple[int, Prepare | Commit | Abort]] = []
@@ -139,6 +149,19 @@ class Coordinator:
         self.begun += 1
         self._attempt(transaction)
 
+    def suspect(self, silent: frozenset[int]) -> None:
+        """Names all shards whose leader is unknown, or not heard. To be wrong about that costs a round trip."""
+        if silent == self._suspected:
+            return
+        lost = silent - self._suspected
+        self._suspected = silent
+        self._silent = (self._silent & silent) | lost
+        for transaction in list(self._by_id.values()) if lost else []:
+            missing = transaction.parts.keys() - transaction.votes.keys()
+            if transaction.phase is _Phase.PREPARING and not lost.isdisjoint(missing):
+                self._abort(transaction)
+                self._attempt(transaction)
+
     def tick(self, now_us: int) -> None:
         """Time has passed: resends, retries, gives up."""
         self.now_us = now_us
@@ -147,6 +170,8 @@ class Coordinator:
 
     def step(self, message: Prepared | Refused | Committed | Aborted) -> None:
         """A participant answers. Answers to past attempts are ignored."""
+        if message.shard in self._silent and (type(message) is not Refused or message.reason != Refusal.NOT_SERVING):
+            self._silent -= {message.shard}
         transaction = self._by_id.get(message.id)
         if transaction is None:
             return
@@ -185,7 +210,8 @@ class Coordinator:
         self._by_id[transaction.id] = transaction
         transaction.started_ts = self.now_us
         transaction.phase = _Phase.PREPARING
-        patience = ORDERED_PATIENCE if transaction.is_ordered else 1
+        transaction.asked_first = self._silent.intersection(transaction.parts)
+        patience = ORDERED_PATIENCE if self._waits_in_queues(transaction) else 1
         transaction.phase_ends_us = self.now_us + self.prepare_timeout_us * patience
         transaction.votes, transaction.committed = {}, set()
         transaction.epochs = {
@@ -196,8 +222,18 @@ class Coordinator:
     def _send_prepares(self, transaction: _Transaction) -> None:
         transaction.resend_us = self.now_us + self.resend_after_us
         missing = [shard for shard in sorted(transaction.parts) if shard not in transaction.votes]
-        for shard in missing[:1] if transaction.is_ordered else missing:
+        first = [shard for shard in missing if shard in transaction.asked_first]
+        if first:
+            missing = first
+        elif self._waits_in_queues(transaction):
+            missing = missing[:1]
+        for shard in missing:
             self._send_prepare(transaction, shard)
+
+    @staticmethod
+    def _waits_in_queues(transaction: _Transaction) -> bool:
+        """Whether locks are taken in shard order; nobody else may wait for any."""
+        return transaction.is_ordered and not transaction.asked_first
 
     def _send_prepare(self, transaction: _Transaction, shard: int) -> None:
         prepare = Prepare(
@@ -207,7 +243,7 @@ class Coordinator:
             transaction.started_ts,
             transaction.parts[shard],
             transaction.is_read_only,
-            transaction.is_ordered,
+            self._waits_in_queues(transaction),
         )
         self._messages.append((shard, prepare))
 
@@ -217,7 +253,7 @@ class Coordinator:
         transaction.votes[vote.shard] = vote
         if len(transaction.votes) == len(transaction.parts):
             self._commit(transaction)
-        elif transaction.is_ordered:
+        elif self._waits_in_queues(transaction) or vote.shard in transaction.asked_first:
             self._send_prepares(transaction)
 
     def _on_refused(self, transaction: _Transaction, refusal: Refused) -> None:

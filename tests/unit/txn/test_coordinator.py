@@ -48,3 +48,50 @@ def test_who_met_a_lock_asks_one_shard_after_the_other_and_tells_those_who_voted
     assert sent(coordinator) == [(2, Prepare), (1, Prepare)]
     coordinator.tick(1_000_000 + 2 * coordinator.prepare_timeout_us)
     assert Abort not in [kind for _, kind in sent(coordinator)]
+
+
+def test_nobody_is_prepared_while_a_silent_shard_is_waited_for() -> None:
+    coordinator = begun(is_read_only=False)
+    assert sent(coordinator) == [(1, Prepare), (2, Prepare)]
+    prepared(coordinator, 1)
+    coordinator.suspect(frozenset({2}))
+    assert sent(coordinator) == [(1, Abort), (2, Abort), (2, Prepare)], "the first one is let go"
+    coordinator.suspect(frozenset({2}))
+    coordinator.tick(1_000_000 + coordinator.resend_after_us)
+    assert sent(coordinator) == [(2, Prepare)]
+    coordinator.tick(1_000_000 + coordinator.prepare_timeout_us)
+    assert sent(coordinator) == [(1, Abort), (2, Abort), (2, Prepare)]
+    prepared(coordinator, 2)
+    assert sent(coordinator) == [(1, Prepare)]
+    prepared(coordinator, 1)
+    assert sent(coordinator) == [(1, Commit), (2, Commit)]
+
+
+def test_a_shard_that_has_voted_is_not_silent_until_it_is_lost_again() -> None:
+    coordinator = begun(is_read_only=False)
+    coordinator.suspect(frozenset({2}))
+    coordinator.take_output()
+    coordinator.step(Refused(next(iter(coordinator._by_id)), 2, 0, Refusal.NOT_SERVING))
+    coordinator.tick(1_000_000 + RETRY_AFTER_US)
+    assert sent(coordinator)[-1:] == [(2, Prepare)], "who does not serve yet is still asked first"
+    prepared(coordinator, 2)
+    coordinator.suspect(frozenset({2}))
+    coordinator.take_output()
+    coordinator.begin("another", PARTS, is_read_only=False)
+    assert sent(coordinator) == [(1, Prepare), (2, Prepare)]
+    coordinator.suspect(frozenset())
+    coordinator.suspect(frozenset({2}))
+    assert sent(coordinator) == [(1, Abort), (2, Abort), (2, Prepare)], "the other one has its vote"
+
+
+def test_who_met_a_lock_does_not_wait_in_a_queue_out_of_turn() -> None:
+    coordinator = begun(is_read_only=False)
+    coordinator.suspect(frozenset({2}))
+    coordinator.step(Refused(next(iter(coordinator._by_id)), 1, 0, Refusal.CONFLICT))
+    messages, _ = coordinator.take_output()
+    last = messages[-1]
+    assert last[0] == 2 and isinstance(last[1], Prepare) and not last[1].may_wait
+    coordinator.step(Refused(next(iter(coordinator._by_id)), 2, 0, Refusal.CONFLICT))
+    messages, _ = coordinator.take_output()
+    last = messages[-1]
+    assert last[0] == 1 and isinstance(last[1], Prepare) and last[1].may_wait, "it has answered"
