@@ -124,7 +124,7 @@ UNORDERED_PAIRS = {b"HGETALL"}
 TIMES = {b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"}
 """Integer replies that depend on when exactly the request ran."""
 _TIME_TOLERANCE_MS = 10_000
-_IDLE_TOLERANCE_SECONDS = 60
+_IDLE_TOLERANCE_SECONDS = 10
 """OBJECT IDLETIME counts whole seconds, one of which may end between two requests."""
 
 
