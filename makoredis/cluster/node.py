@@ -435,7 +435,10 @@ class Node:
         checkpoint writes take. They have limits of their own, and evicting keys would not make them smaller."""
         cores = [self.host.core] if self.shards is None else [each.core for each in self.shards.replicas.values()]
         log_bytes = sum(core.status().log_bytes for core in cores) + self.disk.queued_bytes
-        return log_bytes + self.store.engine.memory_bytes() + DIRTY_BYTES * sum(map(len, self.host.executor.dirty))
+        changed = sum(map(len, self.host.executor.dirty))
+        if self.shards is not None:
+            changed += sum(local.written.changed_count() for local in self.shards.snapshot.local.values())
+        return log_bytes + self.store.engine.memory_bytes() + DIRTY_BYTES * changed
 
     def spaces(self) -> list[Keyspace]:
         """Where this node has keys: one for each shard."""

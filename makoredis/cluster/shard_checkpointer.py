@@ -1,21 +1,28 @@
 """Checkpoints where there are several shards. What they are made of, and why it is right: `makoredis.txn.replica`.
 
-All keys are written, a bounded time per tick, while transactions go on; each row says up to which timestamp it goes.
-The last batch, which makes the checkpoint valid, waits until the global watermark has reached the highest of them,
-because until then something in a row could turn out to be void. If a leader takes something back, or a leadership
-begins or ends, meanwhile, all begins anew.
+Keys are captured, a bounded time per tick, while transactions go on; each row says up to which timestamp it goes. Until
+the global watermark has reached the highest of them, something in a row could turn out to be void. If a leader takes
+something back, or a leadership begins or ends, meanwhile, all begins anew.
 
-Left out: writing only what has changed. Each checkpoint is a whole new state beside the one before.
+* A *full* checkpoint writes all keys as a new state beside the one before. The last batch, which makes it valid, waits
+  for the watermark. It is the first one after a start or a snapshot, the one after a shard was emptied, after one that
+  was given up, and when more keys have changed than are remembered.
+* An *incremental* one writes the keys that have changed since the last one began, over their rows. So every batch
+  waits for the watermark, and the first one takes the record of the checkpoint before along, which says from then on
+  how new a row may be, and why it is not void (`finish`). After a crash in the middle that checkpoint still counts:
+  replay goes on where it says and skips what the newer rows have.
 """
 
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 from makoredis.base.ids import Index, Slot
-from makoredis.base.record import wire_encode
+from makoredis.base.record import wire_decoder, wire_encode
 from makoredis.cluster.checkpointer import (
     CAPTURE_KEYS_BETWEEN_LOOKS,
     CAPTURE_SECONDS_PER_TICK,
+    CAPTURED_BATCHES_MAX,
     QUEUE_BYTES_MAX,
     Cleaner,
     Written,
@@ -27,6 +34,7 @@ from makoredis.data.effects import Effect
 from makoredis.data.encoding import encode_value
 from makoredis.data.slot_table import SLOT_TABLE_DB, SLOT_TABLE_KEY
 from makoredis.data.slots import slot_of
+from makoredis.storage.engine import Ops
 from makoredis.storage.state import CheckpointWriter, StateTable
 from makoredis.storage.store import Store
 from makoredis.txn.participant import Participant
@@ -35,45 +43,60 @@ from makoredis.txn.replica import Replica, ShardCheckpoint, finish
 SLOT_TABLE_TAG = 1
 """The type in the row of the table of slots; which one it is, its database says."""
 
+_decode_checkpoint = wire_decoder(ShardCheckpoint)
+
 
 class _Capture:
     """One checkpoint under way."""
 
-    def __init__(self, local: Replica | Participant, metadata: SnapshotMetadata, writer: CheckpointWriter) -> None:
+    def __init__(
+        self,
+        local: Replica | Participant,
+        metadata: SnapshotMetadata,
+        writer: CheckpointWriter,
+        names: Iterator[tuple[int, bytes]],
+        before: ShardCheckpoint | None,
+    ) -> None:
+        """
+        Args:
+            names: databases and keys to be written.
+            before: the checkpoint whose rows these are written over; None: they are all.
+        """
         self.local = local
         self.voided_count = _voided_count(local)
         self.saved: ShardCheckpoint = local.checkpoint()
-        self.rows_ts = self.saved.rows_ts
+        self.rows_ts = self.saved.rows_ts if before is None else max(self.saved.rows_ts, before.rows_ts)
         self.metadata = metadata
         self.writer = writer
-        space = local.space
-        self.left = [dict.fromkeys(database.keys()) for database in space.by_id]
-        for effect in _executed_ahead(local):
-            assert effect.key is not None
-            if effect.db != SLOT_TABLE_DB:
-                self.left[effect.db][effect.key] = None
-        self.has_table = False
+        self.before = before
+        self.said_ts = 0 if before is None else before.rows_ts
+        """How new rows may be, as the checkpoint on the disk says."""
+        self.batches: deque[Ops] = deque()
+        """Not handed to the disk yet."""
+        self.is_done = False
+        """Whether all keys are captured."""
+        self._names = names
+        self._has_table = False
 
     def is_void(self, local: object) -> bool:
         """Whether what was written may not be so any more."""
         return local is not self.local or _voided_count(self.local) != self.voided_count
 
-    def write_some(self, until: float) -> bool:
-        """Writes keys until the time is over. Returns whether all are done."""
-        if not self.has_table:
+    def capture(self, until: float) -> None:
+        """Captures keys until the time is over or all are done."""
+        if not self._has_table:
             self._write_table()
-        count = 0
-        for db, left in enumerate(self.left):
-            while left:
-                self._write(db, left.popitem()[0])
-                count += 1
-                if count % CAPTURE_KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
-                    return False
-        return True
+        for count, (db, key) in enumerate(self._names, 1):
+            self._write(db, key)
+            if count % CAPTURE_KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
+                break
+        else:
+            self.is_done = True
+        self.batches += self.writer.take_batches()
 
     def _write_table(self) -> None:
         """Whose slots are whose, as a row like any other."""
-        self.has_table = True
+        self._has_table = True
         ts = self.local.row_ts(SLOT_TABLE_DB, SLOT_TABLE_KEY)
         table = self.local.space.slot_table
         if table is not None:
@@ -117,7 +140,7 @@ class ShardCheckpointer:
         until = time.monotonic() + CAPTURE_SECONDS_PER_TICK
         local = self.replica.snapshot.local[self.replica.shard]
         if self._capture is not None and self._capture.is_void(local):
-            self._stop()
+            self._stop(self._capture)
             self.is_requested = True
         if not self.is_running and (self.is_requested or self.replica.log_bytes > log_bytes_max):
             assert isinstance(local, Replica | Participant)
@@ -142,41 +165,63 @@ class ShardCheckpointer:
         # The core may not know the entry any more. Then it gives later members, who are chosen as well.
         term = replica.log.terms.term_at(index)
         metadata = SnapshotMetadata(Index(index), term, replica.core.configuration_at(Index(index)))
-        self._capture = _Capture(local, metadata, self.table.replacement_writer())
+        self._capture = self._new_capture(local, metadata)
+
+    def _new_capture(self, local: Replica | Participant, metadata: SnapshotMetadata) -> _Capture:
+        changed, blob = local.written.take_changed(), self.table.checkpoint.blob
+        if changed is None or not blob:
+            return _Capture(local, metadata, self.table.replacement_writer(), _all_keys(local), None)
+        before = _decode_checkpoint(blob)
+        names = ((db, key) for db, key in changed if db != SLOT_TABLE_DB)
+        return _Capture(local, metadata, self.table.writer(before.ts), names, before)
 
     def _proceed(self, capture: _Capture, until: float) -> None:
-        if self.replica.disk.queued_bytes > QUEUE_BYTES_MAX:
-            return
-        is_done = capture.write_some(until)
-        for ops in capture.writer.take_batches():
-            self.replica.disk.submit(ops, Written(nothing))
+        if not capture.is_done and len(capture.batches) < CAPTURED_BATCHES_MAX:
+            capture.capture(until)
         knowledge = self.replica.snapshot.knowledge
-        if not is_done or knowledge.global_ts < capture.rows_ts:
+        is_final = knowledge.global_ts >= capture.rows_ts
+        if capture.before is None or is_final:
+            self._hand_over(capture)
+        if not (capture.is_done and is_final) or capture.batches:
             return
         saved = finish(capture.saved, capture.rows_ts, knowledge)
         ops = capture.writer.finish(capture.metadata, wire_encode(saved))
         self._capture = None
-        index = capture.metadata.index
-        self.replica.disk.submit(ops, Written(lambda: self._done(index)))
+        index, is_full = capture.metadata.index, capture.before is None
+        self.replica.disk.submit(ops, Written(lambda: self._done(index, is_full=is_full)))
 
-    def _stop(self) -> None:
+    def _hand_over(self, capture: _Capture) -> None:
+        """Hands batches to the disk, as much as it can take now. Rows of an incremental one can't be void any more."""
+        disk, before = self.replica.disk, capture.before
+        while capture.batches and disk.queued_bytes <= QUEUE_BYTES_MAX:
+            ops = capture.batches.popleft()
+            if before is not None and capture.said_ts < capture.rows_ts:
+                said = finish(before, capture.rows_ts, self.replica.snapshot.knowledge)
+                ops = self.table.restate(wire_encode(said)) + ops
+                capture.said_ts = capture.rows_ts
+            disk.submit(ops, Written(nothing))
+
+    def _stop(self, capture: _Capture) -> None:
+        """What was captured is of no use, so the next one has to write everything."""
+        capture.local.written.lose_changed()
         self._capture = None
         self.is_running = False
         self.cleaner.restart()
 
-    def _done(self, index: Index) -> None:
+    def _done(self, index: Index, *, is_full: bool) -> None:
         """The checkpoint counts: the log before it may go."""
         self.is_running = False
         self.count += 1
         self.cleaner.cut(self.replica.log.truncate_prefix_ops(index))
-        self.cleaner.restart()
+        if is_full:
+            self.cleaner.restart()
 
     # -- when a snapshot of the leader takes the state's place
 
     def stop_for_snapshot(self) -> None:
         """What was written of the old state is of no use."""
         if self._capture is not None:
-            self._stop()
+            self._stop(self._capture)
         self.is_requested = False
         for ops in self.table.garbage_ops(self.store.engine):
             self.replica.disk.submit(ops, Written(nothing))
@@ -195,3 +240,14 @@ def _executed_ahead(local: Replica | Participant) -> Iterable[Effect]:
     if isinstance(local, Participant):
         for item in local.pending.items:
             yield from item.record.effects
+
+
+def _all_keys(local: Replica | Participant) -> Iterator[tuple[int, bytes]]:
+    """Those that are there now, and those that were deleted ahead of the timestamp that a checkpoint begins from: or
+    replay would apply to nothing what was meant for the value of before."""
+    keys = [dict.fromkeys(database.keys()) for database in local.space.by_id]
+    for effect in _executed_ahead(local):
+        assert effect.key is not None
+        if effect.db != SLOT_TABLE_DB:
+            keys[effect.db][effect.key] = None
+    return ((db, key) for db, names in enumerate(keys) for key in names)

@@ -143,10 +143,24 @@ class StateTable:
             raise Damaged(f"{reader.place}, {describe_key(row_key)}", f"{len(value)} bytes of {length} are there")
         return value
 
-    def writer(self) -> "CheckpointWriter":
-        """Begins a checkpoint on top of the rows that are there."""
+    def writer(self, replay_after: int | None = None) -> "CheckpointWriter":
+        """Begins a checkpoint on top of the rows that are there.
+
+        Args:
+            replay_after: what replay of the checkpoint before begins behind, where rows do not carry indexes.
+        """
         assert self._is_loaded or self.checkpoint.metadata is None, "rows must have been read before they are changed"
-        return CheckpointWriter(self, self.checkpoint.generation, self._large, self._tombstones)
+        writer = CheckpointWriter(self, self.checkpoint.generation, self._large, self._tombstones)
+        writer.purge_tombstones(self.checkpoint.index if replay_after is None else replay_after)
+        return writer
+
+    def restate(self, blob: bytes) -> Ops:
+        """The checkpoint that is there with another blob, because rows are about to be newer than the old one says."""
+        checkpoint = self.checkpoint
+        assert checkpoint.metadata is not None, "there has to be one"
+        self.checkpoint = Checkpoint(checkpoint.metadata, blob, checkpoint.generation)
+        key = checkpoint_key(self.shard)
+        return [(key, seal(key, wire_encode(self.checkpoint)))]
 
     def replacement_writer(self) -> "CheckpointWriter":
         """Begins a whole new state beside the one that is there. One begun before and not finished is given up.
@@ -221,7 +235,6 @@ class CheckpointWriter:
         self._full: list[Ops] = []
         self._ops: Ops = []
         self._size = 0
-        self._purge_tombstones()
 
     def put(self, row: Row) -> None:
         """Writes a row over the one that is there."""
@@ -283,9 +296,8 @@ class CheckpointWriter:
         self._add_row(key, header, _LENGTH.pack(len(value)))
         self._add(note, None)
 
-    def _purge_tombstones(self) -> None:
+    def purge_tombstones(self, replay_after: int) -> None:
         """Deletes the tombstones that replay cannot meet any more, because it begins after them."""
-        replay_after = self._table.checkpoint.index
         purged = [key_id for key_id, index in self.tombstones.items() if index <= replay_after]
         for db, slot, key in purged:
             del self.tombstones[db, slot, key]

@@ -17,12 +17,14 @@ from typing import Protocol
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.replica import Replica
+from makoredis.txn.write_times import WriteTimes
 
 
 class Local(Protocol):
     """What the snapshot needs of a shard on this node: a `Replica`, or the `Participant` that leads."""
 
     reports: bool
+    written: WriteTimes
 
     @property
     def space(self) -> Keyspace: ...

@@ -9,9 +9,10 @@ A checkpoint is `ShardCheckpoint` and the rows of the keyspace. Rows are written
 be newer; each says up to which timestamp it goes. To write one:
 
 1. `checkpoint(...)` of the replica or of the leader: the state it begins from, and the answers to requests by then.
-2. Every key that has changed since the last one, with `row_ts`. Nothing of it may be on disk before `W` has reached
-   `rows_ts`, the highest timestamp that can show in a row: until then it may be void. If the leader takes anything
-   back in between (`voided_count`, stepping down), begin anew.
+2. Every key that has changed since the last one (`written.take_changed`), with `row_ts`. Nothing of it may be on disk
+   before `W` has reached `rows_ts`, the highest timestamp that can show in a row: until then it may be void. If the
+   leader takes anything back in between (`voided_count`, stepping down), begin anew. Where rows are written over those
+   of the last one, before this one is complete, `finish` the last one again with the new `rows_ts` first.
 3. `finish(...)` sets `rows_ts` and what is known of other shards by then. The log up to `index` may go.
 
 Loaded, it is no state that ever was before the log has been taken in to `rows_ts` (`is_whole`).

@@ -1,4 +1,7 @@
-"""Checkpoints of simulated nodes: written key by key while transactions go on, and all that survives a crash."""
+"""Checkpoints of simulated nodes: written key by key while transactions go on, and all that survives a crash.
+
+As in `makoredis.cluster.shard_checkpointer` there are full ones and incremental ones.
+"""
 
 from dataclasses import dataclass, field
 from random import Random
@@ -40,7 +43,7 @@ class Saved:
 class Capture:
     """A checkpoint that is being written."""
 
-    def __init__(self, shard: int, local: Any, keys: list[bytes]) -> None:
+    def __init__(self, shard: int, local: Any, saved: Saved) -> None:
         self.shard = shard
         self.local = local
         """The replica or the leader; if another takes its place, this is over."""
@@ -48,10 +51,28 @@ class Capture:
         self.voided_count = getattr(local, "voided_count", 0)
         self.rows: Rows = {}
         self.rows_ts = self.base.rows_ts
-        self._keys = keys
+        changed = local.written.take_changed()
+        self.before = decode_checkpoint(saved.checkpoint) if changed is not None and saved.checkpoint else None
+        """The one that this goes on from; None: all keys are written."""
+        if self.before is None:
+            keys = {*local.space.by_id[0].keys(), *saved.rows}
+        else:
+            self.rows_ts = max(self.rows_ts, self.before.rows_ts)
+            keys = {key for db, key in changed if db == 0}
+        self._keys = sorted(keys)
 
     def is_over(self, local: Any) -> bool:
-        return local is not self.local or getattr(local, "voided_count", 0) != self.voided_count
+        if local is self.local and getattr(local, "voided_count", 0) == self.voided_count:
+            return False
+        self.local.written.lose_changed()
+        return True
+
+    def write_some(self, saved: Saved, knowledge: Knowledge) -> None:
+        """An incremental one may write what it has before it is done, if nothing of that can be void any more."""
+        if self.before is not None and self.rows and knowledge.global_ts >= self.rows_ts:
+            saved.checkpoint = wire_encode(finish(self.before, self.rows_ts, knowledge))
+            saved.rows.update(self.rows)
+            self.rows = {}
 
     def proceed(self, rng: Random) -> bool:
         """Captures some keys. Returns whether all are done."""
@@ -70,5 +91,6 @@ class Capture:
         if knowledge.global_ts < self.rows_ts:
             return False
         done = finish(self.base, self.rows_ts, knowledge)
-        saved.checkpoint, saved.rows = wire_encode(done), self.rows
+        saved.checkpoint = wire_encode(done)
+        saved.rows = self.rows if self.before is None else saved.rows | self.rows
         return True

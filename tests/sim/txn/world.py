@@ -194,21 +194,27 @@ class Node:
             capture = self.captures.get(shard)
             if capture is None:
                 if rng.random() < self.world.options.checkpoints and self.snapshot.is_whole:
-                    known = {*local.space.by_id[0].keys(), *self.disk[shard].rows}
-                    self.captures[shard] = Capture(shard, local, sorted(known))
+                    self.captures[shard] = Capture(shard, local, self.disk[shard])
             elif capture.is_over(local):
                 del self.captures[shard]
-            elif capture.proceed(rng) and self._write(capture):
-                self.world.count("checkpoint")
+            elif self._proceed(capture):
+                self.world.count("checkpoint" if capture.before is None else "increment")
                 del self.captures[shard]
 
-    def _write(self, capture: Capture) -> bool:
+    def _proceed(self, capture: Capture) -> bool:
+        is_done = capture.proceed(self.world.rng)
+        if not is_done and self.world.rng.random() < 0.3:
+            capture.write_some(self.disk[capture.shard], self._known(capture))
+        return is_done and capture.write(self.disk[capture.shard], self._known(capture))
+
+    def _known(self, capture: Capture) -> Knowledge:
+        """What a checkpoint may count as known."""
         knowledge = self.knowledge
         if self.world.machines.is_checkpoint_early:
             knowledge = Knowledge(self.world.shards)
             knowledge.closed = self.knowledge.closed
             knowledge.raise_global(capture.rows_ts)
-        return capture.write(self.disk[capture.shard], knowledge)
+        return knowledge
 
     def flush(self) -> None:
         """Performs what the machines want until none wants anything."""
