@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from makoredis.data.keyspace import Database
 from makoredis.server.info_cluster import mako, raft, replication
@@ -111,18 +111,42 @@ def _memory(server: "Server") -> Lines:
         "active_defrag_running": 0,
         "lazyfree_pending_objects": 0,
         "lazyfreed_objects": 0,
+        "mem_total_replication_buffers": 0,
         "mem_clients_slaves": 0,
         "mem_clients_normal": sum(each.output_bytes() for each in server.by_id.values()),
         "mem_cluster_links": 0,
         "mem_aof_buffer": server.node.disk.queued_bytes,
         "mem_replication_backlog": 0,
         "mem_not_counted_for_evict": server.node.memory_beside_data(),
+        "mem_fragmentation_bytes": resident - used,
+        "allocator_allocated": used,
+        "allocator_active": used,
+        "allocator_resident": used,
         "allocator_frag_ratio": "1.00",
+        "allocator_frag_bytes": 0,
         "allocator_rss_ratio": "1.00",
-        "rss_overhead_ratio": "1.00",
+        "allocator_rss_bytes": 0,
+        "rss_overhead_ratio": f"{resident / used:.2f}",
+        "rss_overhead_bytes": resident - used,
     }
     lines.update(server.script_memory())
+    lines.update(_script_memory_as_shown(server.script_memory()))
     return lines
+
+
+def _script_memory_as_shown(known: Lines) -> Lines:
+    """The further names that Redis has for it: one interpreter runs scripts and functions, and keeps their text too."""
+    used = cast(int, known["used_memory_vm_eval"])
+    return {
+        "used_memory_lua_human": human_bytes(used),
+        "used_memory_vm_functions": 0,
+        "used_memory_vm_total": used,
+        "used_memory_vm_total_human": human_bytes(used),
+        "used_memory_scripts_eval": 0,
+        "used_memory_functions": 0,
+        "used_memory_scripts": 0,
+        "used_memory_scripts_human": human_bytes(0),
+    }
 
 
 def _persistence(server: "Server") -> Lines:
@@ -132,7 +156,12 @@ def _persistence(server: "Server") -> Lines:
     return {
         "loading": 0,
         "async_loading": 0,
+        "current_cow_peak": 0,
         "current_cow_size": 0,
+        "current_cow_size_age": 0,
+        "current_fork_perc": "0.00",
+        "current_save_keys_processed": 0,
+        "current_save_keys_total": 0,
         "rdb_changes_since_last_save": server.changes_since_save(),
         "rdb_bgsave_in_progress": int(checkpointer.is_running),
         "rdb_last_save_time": int(checkpointer.last_success_at or server.started),
@@ -151,7 +180,10 @@ def _persistence(server: "Server") -> Lines:
         "aof_last_bgrewrite_status": "ok",
         "aof_last_write_status": "err" if failed else "ok",
         "aof_last_cow_size": 0,
+        "aof_rewrites": 0,
+        "aof_rewrites_consecutive_failures": 0,
         "module_fork_in_progress": 0,
+        "module_fork_last_cow_size": 0,
         "durability": node.durability.value,
         "disk_queue_bytes": node.disk.queued_bytes,
         "disk_writes": node.disk.write_count,
@@ -183,6 +215,8 @@ def _stats(server: "Server") -> Lines:
         "total_net_repl_output_bytes": 0,
         "instantaneous_input_kbps": f"{input_kbps:.2f}",
         "instantaneous_output_kbps": f"{output_kbps:.2f}",
+        "instantaneous_input_repl_kbps": "0.00",
+        "instantaneous_output_repl_kbps": "0.00",
         "rejected_connections": stats.rejected_connections,
         "sync_full": 0,
         "sync_partial_ok": 0,
@@ -190,6 +224,7 @@ def _stats(server: "Server") -> Lines:
         "expired_keys": sum(space.expired_count for space in server.node.spaces()),
         "expired_stale_perc": "0.00",
         "expired_time_cap_reached_count": 0,
+        "expire_cycle_cpu_milliseconds": 0,
         "evicted_keys": eviction.evicted_count,
         "evicted_clients": 0,
         "total_eviction_exceeded_time": int(1000 * (eviction.exceeded_seconds + exceeding)),
@@ -205,6 +240,10 @@ def _stats(server: "Server") -> Lines:
         "slave_expires_tracked_keys": 0,
         "active_defrag_hits": 0,
         "active_defrag_misses": 0,
+        "active_defrag_key_hits": 0,
+        "active_defrag_key_misses": 0,
+        "total_active_defrag_time": 0,
+        "current_active_defrag_time": 0,
         "tracking_total_keys": server.tracking_counts()[0],
         "tracking_total_items": server.tracking_counts()[1],
         "tracking_total_prefixes": server.tracking_counts()[2],
@@ -213,6 +252,10 @@ def _stats(server: "Server") -> Lines:
         "dump_payload_sanitizations": 0,
         "total_reads_processed": stats.turns,
         "total_writes_processed": stats.turns,
+        "io_threaded_reads_processed": 0,
+        "io_threaded_writes_processed": 0,
+        "reply_buffer_shrinks": 0,
+        "reply_buffer_expands": 0,
         "turns": stats.turns,
     }
 

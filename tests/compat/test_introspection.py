@@ -229,3 +229,9 @@ def test_documents_are_redis_own(makoredis_server: ServerProcess, redis_server: 
 def test_documents_of_later_commands_name_their_arguments(makoredis_server: ServerProcess) -> None:
     found = documents(redis.Redis(port=makoredis_server.port, protocol=3), "HEXPIRE")
     assert found[b"hexpire"][b"arguments"][0] == {b"name": b"key", b"type": b"key", b"display_text": b"key"}
+
+
+@pytest.mark.parametrize("section", ["server", "clients", "memory", "persistence", "stats", "replication", "cpu"])
+def test_info_has_every_field_of_redis(client: redis.Redis, redis_server: Path, section: str) -> None:
+    theirs = redis.Redis(unix_socket_path=str(redis_server)).info(section)
+    assert theirs.keys() - client.info(section).keys() == set()
