@@ -4,7 +4,7 @@ from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import SYNTAX_ERROR, parse_int64
 from makoredis.commands.registry import command
 from makoredis.data.access import Access
-from makoredis.data.effects import FlushDatabase, SwapDatabases
+from makoredis.data.effects import FlushDatabase
 from resp.replies import OK, Reply
 
 DATABASE_OUT_OF_RANGE = ClientError("ERR DB index is out of range")
@@ -43,8 +43,7 @@ def swapdb(access: Access, first: bytes, second: bytes) -> Reply:
     if not all(0 <= number < len(access.space.databases) for number in numbers):
         raise DATABASE_OUT_OF_RANGE
     if numbers[0] != numbers[1]:
-        access.apply(SwapDatabases(*numbers))
-        access.select(access.number)
+        access.swap(*numbers)
     return OK
 
 

@@ -31,13 +31,14 @@ _SCAN_TAKES = frozenset((b"TYPE",))
 def scan(access: Access, cursor: bytes, *options: bytes) -> list[Any]:
     start = parse_cursor(cursor)
     chosen = parse_scan_options(options, _SCAN_TAKES)
+    access.walk(chosen.pattern)
     following, keys = _scan_slots(access, start, chosen)
     if chosen.matches is not None:
         keys = list(filter(chosen.matches, keys))
     if chosen.type_name is not None:
         keys = [key for key in keys if _type_name(access, key) == chosen.type_name]
     if access.database.expires:
-        keys = [key for key in keys if access.peek(key) is not None]
+        keys = [key for key in keys if access.is_live(key)]
     return [b"%d" % following, keys]
 
 
@@ -86,6 +87,7 @@ def _scan_slot(slot: Slot, start: int, count: int) -> tuple[int, list[bytes]]:
 
 @command("KEYS", "Returns all key names that match a pattern.")
 def keys(access: Access, pattern: bytes) -> list[bytes]:
+    access.walk(None if pattern == b"*" else pattern)
     database = access.database
     only = None if pattern == b"*" else slot_of_pattern(pattern)
     found = list(database.keys() if only is None else database.slots[only])
@@ -104,6 +106,6 @@ def randomkey(access: Access) -> bytes | None:
         if not database.size:
             break
         key = database.key_at(access.rng.randrange(database.size))
-        if access.peek(key) is not None:
+        if access.is_live(key):
             return key
     return None

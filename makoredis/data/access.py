@@ -13,7 +13,7 @@ from random import Random
 from makoredis.base.errors import ClientError
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.data import events
-from makoredis.data.effects import Delete, Effect, HashDelete, Undo
+from makoredis.data.effects import Delete, Effect, ExchangeDatabases, HashDelete, SwapDatabases, Undo
 from makoredis.data.effects.base import Forget
 from makoredis.data.keyspace import Database, Keyspace
 from makoredis.data.slots import slot_of
@@ -185,6 +185,13 @@ class Access:
         """When a key expires, Unix milliseconds; 0 = never."""
         return self.database.expires.get(key, 0)
 
+    def walk(self, pattern: bytes | None) -> None:
+        """A walk over all keys of the database begins or goes on, or over those that match. Not every view has them."""
+
+    def is_live(self, key: bytes) -> bool:
+        """Whether a key that was met on such a walk is not past its deadline."""
+        return self.peek(key) is not None
+
     # -- changing
 
     def apply(self, effect: Effect) -> None:
@@ -215,6 +222,12 @@ class Access:
             self.database.forget_use(key)
             self.space.expired_count += 1
             self.notify(events.EXPIRED, b"expired", key)
+
+    def swap(self, first: int, second: int) -> None:
+        """Exchanges two databases (SWAPDB)."""
+        is_shard = self.space.slot_table is not None
+        self.apply(ExchangeDatabases(first, second) if is_shard else SwapDatabases(first, second))
+        self.select(self.number)
 
     def select(self, number: int) -> None:
         """Goes to another database for the commands that follow in this transaction."""

@@ -340,7 +340,16 @@ class Database:
 class Keyspace:
     """All databases of one shard."""
 
-    __slots__ = ("by_id", "config", "databases", "expired_count", "libraries", "scripting", "slot_table")
+    __slots__ = (
+        "by_id",
+        "config",
+        "databases",
+        "exchanged_count",
+        "expired_count",
+        "libraries",
+        "scripting",
+        "slot_table",
+    )
 
     def __init__(self, database_count: int = DATABASE_COUNT_DEFAULT, config: DataConfig | None = None) -> None:
         self.by_id: list[Database] = [Database(id) for id in range(database_count)]
@@ -349,6 +358,8 @@ class Keyspace:
         self.databases: list[Database] = list(self.by_id)
         """By number, as clients say it."""
         self.config = DataConfig() if config is None else config
+        self.exchanged_count = 0
+        """How often databases have exchanged their content, or that was taken back: who reads them bit by bit looks at it."""
         self.expired_count = 0
         """Keys that were deleted here because their deadline had passed: a statistic."""
         self.libraries: dict[bytes, bytes] = {}

@@ -126,9 +126,95 @@ def test_transactions(clients: list[Any]) -> None:
         watching.incr(A)
         watching.incr(C)
         assert watching.execute() == [2, 2]
-    with pytest.raises(redis.ResponseError, match="a command on all keys cannot be part of a transaction"):
-        one.pipeline(transaction=True).incr(A).dbsize().execute()
     assert one.get(A) == "2"
+
+
+def test_commands_on_all_keys_in_transactions(clients: list[Any]) -> None:
+    one, two, three = clients
+    one.mset({A: 1, B: 2, C: 3})
+    pipe = two.pipeline(transaction=True)
+    answers = pipe.dbsize().incr(A).set("new", 1).dbsize().keys("*").delete(B, C).dbsize().randomkey().execute()
+    assert answers[:4] == [3, 2, True, 4] and sorted(answers[4]) == sorted([A, B, C, "new"])
+    assert answers[5:7] == [2, 2] and answers[7] in (A, "new")
+    assert sorted(three.keys("*")) == sorted([A, "new"])
+    pipe = three.pipeline(transaction=True)
+    answers = pipe.get(A).flushdb().get(A).dbsize().set(B, "x").mget(A, B, C).dbsize().scan(0).execute()
+    assert answers == ["2", True, None, 0, True, [None, "x", None], 1, (0, [B])]
+    assert one.keys("*") == [B] and two.dbsize() == 1
+    one.rpush(A, 1)
+    one.set(C, 1, px=1)
+    pipe = one.pipeline(transaction=True)
+    pipe.execute_command("SCAN", 0, "TYPE", "list").select(1).set(C, 1).dbsize().flushall().dbsize().select(0)
+    assert pipe.execute() == [(0, [A]), True, True, 1, True, 0, True] and two.dbsize() == 0
+    with three.pipeline(transaction=True) as watching:
+        watching.watch(A)
+        one.set(A, 1)
+        watching.multi()
+        with pytest.raises(redis.WatchError):
+            watching.flushall().execute()
+        assert one.get(A) == "1"
+        watching.watch(A)
+        watching.multi()
+        assert watching.flushall().keys("*").execute() == [True, []]
+    two.execute_command("READONLY")
+    assert two.pipeline(transaction=True).dbsize().keys("*").get(A).execute() == [0, [], None]
+
+
+def test_commands_on_all_keys_in_scripts(clients: list[Any]) -> None:
+    one, two, three = clients
+    one.mset({f"key:{number}": number for number in range(200)} | {A: 1, B: 2, C: 3})
+    assert two.eval("return {redis.call('DBSIZE'), redis.call('INCR', KEYS[1]), redis.call('DBSIZE')}", 1, A) == [
+        203,
+        2,
+        203,
+    ]
+    delete_all = """
+        for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end
+        return redis.call('DBSIZE')"""
+    assert three.eval(delete_all, 0, "key:1??") == 103 and one.dbsize() == 103
+    walk = """
+        local cursor, sum = '0', 0
+        repeat
+            local found = redis.call('SCAN', cursor, 'MATCH', ARGV[1], 'COUNT', 5)
+            cursor = found[1]
+            for _, key in ipairs(found[2]) do sum = sum + redis.call('GET', key) end
+        until cursor == '0'
+        return sum"""
+    assert two.eval(walk, 0, "key:*") == sum(range(100))
+    picked = one.eval("local key = redis.call('RANDOMKEY') return {key, redis.call('GETDEL', key)}", 0)
+    assert picked[1] is not None and three.get(picked[0]) is None
+    refill = "redis.call('FLUSHALL') for i = 1, 50 do redis.call('SET', 'new:' .. i, i) end return redis.call('DBSIZE')"
+    assert three.eval(refill, 0) == 50 and sorted(two.keys("*")) == sorted(f"new:{number}" for number in range(1, 51))
+    assert two.mget("new:1", "new:50") == ["1", "50"]
+    assert one.eval("return pcall(redis.call, 'FLUSHDB') and redis.call('EXISTS', 'new:1')", 0) == 0
+
+
+def test_transactions_on_all_keys_are_of_one_moment(clients: list[Any]) -> None:
+    """Counting beside others who add and remove keys in pairs, or empty everything and fill it again."""
+    is_over = threading.Event()
+
+    def change(client: Any, number: int) -> None:
+        while not is_over.is_set():
+            client.mset({f"a:{number}": 1, f"b:{number}": 1})
+            pipe = client.pipeline(transaction=True)
+            if pipe.delete(f"a:{number}", f"b:{number}").dbsize().execute()[1] % 2:
+                is_over.set()
+            script = "redis.call('FLUSHALL') redis.call('MSET', 'c', 1, 'd', 1) return redis.call('DBSIZE')"
+            if number == 0 and client.eval(script, 0) != 2:
+                is_over.set()
+
+    changers = [threading.Thread(target=change, args=(client, number)) for number, client in enumerate(clients[:2])]
+    for changer in changers:
+        changer.start()
+    try:
+        for _ in range(40):
+            size, keys, again = clients[2].pipeline(transaction=True).dbsize().keys("*").dbsize().execute()
+            assert size == again == len(keys) and size % 2 == 0
+        assert not is_over.is_set()
+    finally:
+        is_over.set()
+        for changer in changers:
+            changer.join(60)
 
 
 def test_pipelines_keep_their_order(clients: list[Any]) -> None:
@@ -184,8 +270,6 @@ def test_scripts(clients: list[Any]) -> None:
     undeclared = "redis.call('INCR', 'b') redis.call('INCR', 'c') return redis.call('INCR', 'a')"
     assert one.eval(undeclared, 0) == 1 and two.mget(A, B, C) == ["7", "12", "1"]
     assert one.eval("return pcall(redis.call, 'INCR', KEYS[1] .. 'x') and redis.call('GET', 'bx')", 1, A) == "1"
-    with pytest.raises(redis.ResponseError, match="a command on all keys"):
-        one.eval("return redis.call('DBSIZE')", 0)
     endless = "local i = tonumber(redis.call('GET', 'at') or 0) while true do redis.call('GET', 'k' .. i) i = i + 1 end"
     with pytest.raises(redis.ResponseError, match="name them as KEYS"):
         one.eval(endless, 0)

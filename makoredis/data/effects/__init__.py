@@ -20,7 +20,13 @@ from typing import Union
 
 from makoredis.base.record import wire_decoder
 from makoredis.data.effects.base import Undo
-from makoredis.data.effects.databases import DeleteLibrary, FlushDatabase, PutLibrary, SwapDatabases
+from makoredis.data.effects.databases import (
+    DeleteLibrary,
+    ExchangeDatabases,
+    FlushDatabase,
+    PutLibrary,
+    SwapDatabases,
+)
 from makoredis.data.effects.hashes import HashDelete, HashExpire, HashSet
 from makoredis.data.effects.keys import Delete, PutValue, SetDeadline
 from makoredis.data.effects.lists import ListInsert, ListPop, ListPush, ListRemove, ListSet
@@ -73,6 +79,7 @@ Effect = Union[  # noqa: UP007 - msgspec reads the union at run time
     StreamTrim,
     FlushDatabase,
     SwapDatabases,
+    ExchangeDatabases,
     PutLibrary,
     DeleteLibrary,
     PutSlotTable,
@@ -102,6 +109,7 @@ __all__ = [
     "Delete",
     "DeleteLibrary",
     "Effect",
+    "ExchangeDatabases",
     "FlushDatabase",
     "HashDelete",
     "HashExpire",

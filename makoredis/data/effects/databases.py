@@ -46,6 +46,21 @@ class SwapDatabases(Wire, tag=71):
         return self
 
 
+class ExchangeDatabases(Wire, tag=74):
+    """Exchanges the content of two databases, where there are several shards. There a database's number is its id, so
+    that shards and those who have their keys locked mean the same by it at any moment."""
+
+    key: ClassVar[None] = None
+    db: ClassVar[int] = EVERY_DATABASE
+    first: int
+    second: int
+
+    def apply(self, space: Keyspace) -> Undo:
+        space.by_id[self.first].exchange(space.by_id[self.second])
+        space.exchanged_count += 1
+        return self
+
+
 class PutLibrary(Wire, tag=72):
     """Stores the source of a function library under its name."""
 

@@ -25,6 +25,8 @@ class Reach(Enum):
 
 
 _EVERYTHING = frozenset(("DBSIZE", "KEYS", "RANDOMKEY", "SCAN", "FLUSHALL", "FLUSHDB", "SWAPDB"))
+NAMES_WANTED = frozenset(("KEYS", "RANDOMKEY", "SCAN"))
+"""Those that have to know all keys' names, where how many there are would not do."""
 
 
 def reach_of(route: Route) -> Reach:

@@ -3,14 +3,15 @@
 An operation sees the keyspace of its shard alone, so whoever sends it has made sure that its keys are there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.record import Wire, field, wire_decoder, wire_encode
 from makoredis.commands.registry import WouldBlock
 from makoredis.data.access import Access
 from makoredis.data.encoding import decode_value, encode_moved
-from makoredis.data.values import Value
+from makoredis.data.keyspace import Keyspace
+from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
 from makoredis.txn.handover import moved
 from resp.encode import encode
 
@@ -62,6 +63,14 @@ class Nothing(Wire, tag=5):
     """Looks at the locked keys only in that it waits until they are final (WATCH). Results: nothing."""
 
 
+class Survey(Wire, tag=6):
+    """Whole values, as `Fetch`, how many keys each database has, and the names of all keys of some. Results:
+    `Surveyed`."""
+
+    keys: list[tuple[int, bytes]]
+    walks: list[int]
+
+
 class Blocked(Wire):
     """A `WouldBlock` on its way."""
 
@@ -96,12 +105,38 @@ class Looked(Wire):
     error: str = ""
 
 
-Operation = Run | Fetch | Look | Expire | Nothing
+class Names(Wire):
+    """All keys of a database in one shard, past their deadline or not."""
+
+    database: int
+    keys: list[bytes]
+    kinds: bytes
+    """By key, the place of its type in `NAMED_VALUES`."""
+    deadlines: list[tuple[bytes, int]]
+
+
+class Surveyed(Wire):
+    """What a shard has."""
+
+    values: list[Fetched]
+    sizes: list[int]
+    """By database."""
+    names: list[Names] = field(default_factory=list)
+    table: bytes = b""
+    """Whose slots are whose, as far as the shard itself is concerned."""
+
+
+NAMED_VALUES: tuple[Value, ...] = (b"", List(), Hash(), Set(), SortedSet(), Stream())
+"""A value of each type, in the place of those that were not fetched."""
+_KINDS = {type(value): kind for kind, value in enumerate(NAMED_VALUES)} | {bytearray: 0}
+
+Operation = Run | Fetch | Look | Expire | Nothing | Survey
 
 _decode: Callable[[bytes], Any] = wire_decoder(Operation)
 _decode_ran: Callable[[bytes], Ran] = wire_decoder(Ran)
 decode_fetched: Callable[[bytes], list[Fetched]] = wire_decoder(list[Fetched])
 decode_looked: Callable[[bytes], Looked] = wire_decoder(Looked)
+decode_surveyed: Callable[[bytes], Surveyed] = wire_decoder(Surveyed)
 
 
 def decode_ran(results: bytes) -> Ran:
@@ -123,6 +158,10 @@ def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
         return wire_encode(run(server, access, operation))
     if type(operation) is Fetch:
         return wire_encode(fetch(access, operation.keys))
+    if type(operation) is Survey:
+        found = survey(access.space, operation.walks)
+        found.values.extend(fetch(access, operation.keys))
+        return wire_encode(found)
     if type(operation) is Look:
         table = access.space.slot_table
         if operation.owner and table is not None and not table.owns(operation.owner, operation.first, operation.last):
@@ -166,6 +205,23 @@ def fetch(access: Access, keys: list[tuple[int, bytes]]) -> list[Fetched]:
         if value is not None:
             found.append(Fetched(number, key, encode_moved(value), database.expires.get(key, 0)))
     return found
+
+
+def survey(space: Keyspace, walks: Iterable[int]) -> Surveyed:
+    """How many keys a shard has by database, and their names in some. No values."""
+    table = b"" if space.slot_table is None else space.slot_table.encode()
+    return Surveyed([], [each.size for each in space.databases], [_names(space, number) for number in walks], table)
+
+
+def _names(space: Keyspace, number: int) -> Names:
+    database = space.databases[number]
+    keys: list[bytes] = []
+    kinds = bytearray()
+    for slot in database.slots:
+        for key, value in slot.items():
+            keys.append(key)
+            kinds.append(_KINDS[type(value)])
+    return Names(number, keys, bytes(kinds), list(database.expires.items()))
 
 
 def decoded(rows: list[Fetched]) -> list[tuple[int, bytes, Value, int]]:

@@ -9,7 +9,7 @@
 """
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,26 +20,41 @@ from makoredis.base.record import wire_encode
 from makoredis.cluster.shards import Shards
 from makoredis.data.access import Access
 from makoredis.data.effects import Effect
+from makoredis.data.slot_table import SlotTable
 from makoredis.data.slots import slot_of
+from makoredis.data.values import Value
 from makoredis.server.commands.cluster import moved
 from makoredis.server.routes import NO_REPLY, Route
 from makoredis.server.session import ForwardKind, Held
 from makoredis.server.shards import everything
 from makoredis.server.shards.direct import Direct
-from makoredis.server.shards.keys import Name, Reach, divide, locks_on, names_of, reach_of
+from makoredis.server.shards.keys import (
+    NAMES_WANTED,
+    Name,
+    Reach,
+    divide,
+    lock_on_all,
+    locks_on,
+    names_of,
+    reach_of,
+)
 from makoredis.server.shards.operations import (
     Expire,
     Fetch,
     Nothing,
     Ran,
     Run,
+    Survey,
+    Surveyed,
     decode_fetched,
     decode_ran,
+    decode_surveyed,
     decoded,
     perform,
 )
+from makoredis.server.shards.parts import Missing
 from makoredis.server.shards.requests import Requests
-from makoredis.server.shards.scratch import NOT_IN_PART, Scratch
+from makoredis.server.shards.scratch import Scratch
 from makoredis.server.shards.snapshot_reads import SnapshotReads
 from makoredis.server.shards.waiting import Waiting
 from makoredis.txn.coordinator import Finished, Verdict
@@ -74,9 +89,13 @@ class Job:
     is_open: bool = False
     """Whether they may touch keys that they don't name."""
     watches: dict[Name, int] = field(default_factory=dict)
+    walks: set[int] | None = None
+    """Of commands on all keys: the databases of which all keys' names are needed; None: there are no such commands."""
+    seed: int = 0
+    """Of chance, for commands on all keys: what they pick in one run has been fetched in the next."""
     runs: int = 0
     ran: Ran | None = None
-    missing: list[Name] = field(default_factory=list)
+    missing: Missing = field(default_factory=Missing)
     held: Held | None = None
     """The place of the answer among the session's replies, if that goes on meanwhile."""
 
@@ -158,7 +177,9 @@ class Router:
 
     def _reads_snapshot(self, job: Job) -> bool:
         is_allowed = job.run.is_read_only and not job.watches and self.snapshot.may_read(job.session)
-        return is_allowed and self.snapshot.has(job.names)
+        if not is_allowed or not self.snapshot.has(job.names):
+            return False
+        return job.walks is None or self.snapshot.has_all()
 
     def begin(self, job: Job) -> None:
         """Starts a job, or starts it again with more keys."""
@@ -166,10 +187,12 @@ class Router:
         divided = divide(self.slots, [*job.names, *job.watches])
         if job.runs > RUNS_MAX:
             self._fail(job, TOO_MANY_RUNS)
-        elif not divided:
+        elif not divided and job.walks is None:
             self._run_here(job)
         elif self._reads_snapshot(job):
             self._read_snapshot(job)
+        elif job.walks is not None:
+            self._coordinate(job, {shard: divided.get(shard, []) for shard in map(int, self.slots.shards)})
         elif len(divided) == 1 and not job.is_open:
             shard, names = next(iter(divided.items()))
             self._ask(job, shard, names)
@@ -208,12 +231,7 @@ class Router:
     def _coordinate(self, job: Job, divided: dict[int, list[Name]]) -> None:
         is_read_only = job.run.is_read_only
         shards = {key: shard for shard, names in divided.items() for _, key in names}
-        parts = {
-            shard: Part(
-                wire_encode(Fetch(names)), locks_on(names, is_exclusive=not is_read_only), self._watched(job, names)
-            )
-            for shard, names in divided.items()
-        }
+        parts = {shard: self._part(job, names) for shard, names in divided.items()}
         self.requests.coordinate(
             job.session,
             parts,
@@ -224,12 +242,35 @@ class Router:
             held=job.held,
         )
 
+    def _part(self, job: Job, names: list[Name]) -> Part:
+        """What a shard has to fetch for a job."""
+        is_exclusive = not job.run.is_read_only
+        locks, watches = locks_on(names, is_exclusive=is_exclusive), self._watched(job, names)
+        if job.walks is None:
+            return Part(wire_encode(Fetch(names)), locks, watches)
+        return Part(
+            wire_encode(Survey(names, sorted(job.walks))), [*lock_on_all(is_exclusive=is_exclusive), *locks], watches
+        )
+
     def _combine(
         self, job: Job, results: Mapping[int, bytes], shards: Mapping[bytes, int]
     ) -> dict[int, list[Effect]]:
         """Runs the commands on what was fetched. Returns every shard's effects; none if the run was void."""
-        rows = [row for encoded in results.values() for row in decoded(decode_fetched(encoded))]
-        scratch = Scratch(self.server, [*job.names, *job.watches], rows)
+        surveys: dict[int, Surveyed] = {}
+        if job.walks is None:
+            rows = [row for encoded in results.values() for row in decoded(decode_fetched(encoded))]
+        else:
+            surveys = {shard: decode_surveyed(encoded) for shard, encoded in sorted(results.items())}
+            rows = [row for survey in surveys.values() for row in decoded(survey.values)]
+        scratch = self._run(job, rows, surveys.values())
+        return {} if scratch is None else scratch.effects(self._owner(shards, surveys), results)
+
+    def _run(
+        self, job: Job, rows: Iterable[tuple[int, bytes, Value, int]], surveys: Iterable[Surveyed]
+    ) -> Scratch | None:
+        """Runs a job's commands on these values. None: it has failed, or is void."""
+        seed = None if job.walks is None else job.seed
+        scratch = Scratch(self.server, [*job.names, *job.watches], rows, surveys, seed)
         self.server.dispatcher.session = job.session
         try:
             job.ran = scratch.run(job.run)
@@ -238,9 +279,24 @@ class Router:
         except Exception:  # noqa: BLE001 - a request ends here: what it ran into must not end the node
             self.server.log("error", f"a command of {job.session.address} failed:\n{traceback.format_exc()}")
             job.ran = Ran([encode(_INTERNAL, job.run.protocol)] * len(job.run.commands))
-            return {}
-        job.missing = list(scratch.missing)
-        return {} if job.missing else scratch.effects(shards)
+            return None
+        job.missing = scratch.missing
+        return None if job.missing else scratch
+
+    def _owner(self, shards: Mapping[bytes, int], surveys: Mapping[int, Surveyed]) -> Callable[[bytes], int]:
+        """Says whose a key is: whom it was fetched from, or who says so of itself."""
+        tables: dict[int, SlotTable] = {}
+
+        def owner(key: bytes) -> int:
+            known = shards.get(key)
+            if known is not None:
+                return known
+            if not tables:
+                tables.update({shard: SlotTable.decode(each.table) for shard, each in surveys.items() if each.table})
+            claims = (shard for shard, table in tables.items() if table.shard_of(key) == shard)
+            return next(claims, self.slots.shard_of(key))
+
+        return owner
 
     def _finished(self, job: Job, finished: Finished) -> None:
         if finished.verdict is Verdict.WATCH_FAILED:
@@ -251,23 +307,24 @@ class Router:
         self._complete(job)
 
     def _complete(self, job: Job) -> None:
-        if job.missing:
-            job.names += job.missing
-            job.missing = []
+        missing, job.missing = job.missing, Missing()
+        if missing:
+            job.names += missing.names
+            if missing.sizes or missing.walks:
+                job.walks = missing.walks | (job.walks or set())
+                job.seed = job.seed or self.server.node.host.access.rng.getrandbits(32)
             self.begin(job)
         else:
             job.finish(job.ran)
 
     def _run_here(self, job: Job) -> None:
         """Commands that name no keys: whether they get by without is seen by trying."""
-        self._combine(job, {}, {})
+        self._run(job, (), ())
         self._complete(job)
 
     def _read_snapshot(self, job: Job) -> None:
-        scratch = Scratch(self.server, job.names, self.snapshot.values(job.names))
-        self.server.dispatcher.session = job.session
-        job.ran = scratch.run(job.run)
-        job.missing = list(scratch.missing)
+        surveys = () if job.walks is None else self.snapshot.survey(job.walks)
+        self._run(job, self.snapshot.values(job.names), surveys)
         self.requests.note_ts(job.session, self.shards.snapshot.ts)
         self._complete(job)
 
@@ -314,6 +371,7 @@ class Router:
         commands = transaction.commands
         run = Run(session.protocol, commands, transaction.is_read_only, no_touch=session.no_touch)
         job = Job(session, run, transaction.names, transaction.finish, transaction.is_open, watches)
+        job.walks, job.seed = transaction.walks, self.server.node.host.access.rng.getrandbits(32)
         self.begin(job)
         return True
 
@@ -394,6 +452,7 @@ class _Transaction:
         self.session = session
         self.commands: list[tuple[int, list[bytes]]] = []
         self.names: list[Name] = []
+        self.walks: set[int] | None = None
         self.is_open = False
         self.is_read_only = True
         self._queued = queued
@@ -406,8 +465,6 @@ class _Transaction:
             if refusal is not None:
                 self._refused[at] = refusal
             reach = router.reaches[route.name]
-            if reach is Reach.EVERYTHING:
-                raise NOT_IN_PART
             is_on_keys = refusal is None and (reach is not Reach.ELSEWHERE or route.row.group == "pubsub")
             is_on_keys = is_on_keys and route.is_data
             self._is_on_keys.append(is_on_keys)
@@ -423,6 +480,10 @@ class _Transaction:
         if route.row.group == "pubsub":
             self.is_read_only = False
             return
+        if self.router.reaches[route.name] is Reach.EVERYTHING:
+            self.walks = self.walks or set()
+            if route.name in NAMES_WANTED:
+                self.walks.add(database)
         self.names += names_of(route, argv, database)
         self.is_open = self.is_open or self.router.reaches[route.name] is Reach.OPEN
         self.is_read_only = self.is_read_only and "readonly" in route.row.flags

@@ -1,92 +1,61 @@
 """A command on values of several shards: it runs on a keyspace that holds just the keys that were fetched.
 
-What it changes comes out as effects, to be applied by the shards that the keys belong to. A key that was not fetched is
-not a missing key: touching one makes the run void, and it has to be repeated with that key (`Scratch.missing`).
-Commands on all keys cannot run here, and say so.
+What it changes comes out as effects, to be applied by the shards that the keys belong to; those on whole databases by
+all shards. A key that was not fetched is not a missing key: touching one makes the run void, and it has to be repeated
+with that key (`Scratch.missing`). The same goes for commands on all keys: they have to know how many keys there are in
+all shards, or all their names (`makoredis.server.shards.parts`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import TYPE_CHECKING
 
-from makoredis.base.errors import ClientError
+from makoredis.commands.glob import matcher
 from makoredis.data.access import Access
-from makoredis.data.effects import Effect
-from makoredis.data.keyspace import Database, Keyspace, Slot
-from makoredis.data.slots import slot_of
+from makoredis.data.effects import Effect, ExchangeDatabases, FlushDatabase
+from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Value
 from makoredis.server.shards.keys import Name
-from makoredis.server.shards.operations import Ran, Run, run
+from makoredis.server.shards.operations import NAMED_VALUES, Ran, Run, Surveyed, run
+from makoredis.server.shards.parts import Missing, Part, Undeclared, Whole
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
-
-NOT_IN_PART = ClientError("ERR a command on all keys cannot be part of a transaction or script where there are shards")
-
-
-class _Undeclared(Exception):
-    """A key was touched that was not fetched. Whoever catches it: the run counts for nothing (`Scratch.missing`)."""
-
-
-class _Slots(dict[int, Slot]):
-    """Slots that come into being when they are looked at."""
-
-    def __missing__(self, number: int) -> Slot:
-        slot: Slot = {}
-        self[number] = slot
-        return slot
-
-
-class _Part(Database):
-    """A database of which only some keys are here."""
-
-    __slots__ = ()
-
-    def __init__(self, id: int) -> None:
-        super().__init__(id)
-        self.slots = _Slots()  # type: ignore[assignment]  # is only looked into by number
-
-    def put(self, key: bytes, value: Value) -> Value | None:
-        slot = self.slots[slot_of(key)]
-        old = slot.get(key)
-        slot[key] = value
-        return old
-
-    def remove(self, key: bytes) -> tuple[Value, int] | None:
-        value = self.slots[slot_of(key)].pop(key, None)
-        return None if value is None else (value, self.expires.pop(key, 0))
-
-    @property
-    def size(self) -> int:
-        raise NOT_IN_PART
-
-    @size.setter
-    def size(self, size: int) -> None:
-        assert size == 0
-
-    def keys(self) -> Iterator[bytes]:
-        raise NOT_IN_PART
-
-    def key_at(self, position: int) -> bytes:
-        raise NOT_IN_PART
-
-    def first_slot_used(self, start: int) -> int:
-        raise NOT_IN_PART
 
 
 class _ScratchAccess(Access):
     """Notes what is touched without having been fetched."""
 
-    __slots__ = ("_fetched", "_missing")
+    __slots__ = ("_fetched", "_missing", "_walked")
 
-    def __init__(self, space: Keyspace, rng: Any, fetched: set[Name], missing: dict[Name, None]) -> None:
+    def __init__(self, space: Keyspace, rng: Random, fetched: set[Name], missing: Missing) -> None:
         super().__init__(space, rng)
         self._fetched = fetched
         self._missing = missing
+        self._walked: list[tuple[int, bytes | None]] = []
+        """Databases, and patterns of keys whose names the run was told there."""
 
-    def _look(self, database: int, key: bytes) -> None:
-        if (database, key) not in self._fetched:
-            self._missing[database, key] = None
-            raise _Undeclared
+    def _look(self, number: int, key: bytes) -> None:
+        part = self.space.by_id[number]
+        assert isinstance(part, Part | Whole)
+        if (part.origin, key) in self._fetched:
+            return
+        if isinstance(part, Whole):
+            if part.is_emptied:
+                return
+            if part.get(key) is None:  # and nobody can make it meanwhile
+                self._fetched.add((part.origin, key))
+                return
+            self._miss_walked(part)
+        self._missing.names[part.origin, key] = None
+        raise Undeclared
+
+    def _miss_walked(self, part: Whole) -> None:
+        """Whoever uses one of the keys that it was told will use the others, too."""
+        for pattern in {pattern for origin, pattern in self._walked if origin == part.origin}:
+            found = part.keys() if pattern is None else filter(matcher(pattern), part.keys())
+            names = [(part.origin, key) for key in found]
+            self._missing.names.update(dict.fromkeys(name for name in names if name not in self._fetched))
 
     def get(self, key: bytes) -> Value | None:
         self._look(self.database.id, key)
@@ -100,11 +69,40 @@ class _ScratchAccess(Access):
         self._look(self.database.id, key)
         return super().deadline(key)
 
+    def walk(self, pattern: bytes | None) -> None:
+        if isinstance(self.database, Part):
+            raise self.database.lacks_names()
+        assert isinstance(self.database, Whole)
+        self._walked.append((self.database.origin, pattern))
+
+    def is_live(self, key: bytes) -> bool:
+        database = self.database
+        assert isinstance(database, Whole)
+        if database.is_emptied or (database.origin, key) in self._fetched:
+            return super().is_live(key)
+        return not database.is_expired(key, self.now_ms)
+
     def apply(self, effect: Effect) -> None:
-        if effect.key is None:
-            raise NOT_IN_PART
-        self._look(effect.db, effect.key)
-        super().apply(effect)
+        if effect.key is not None:
+            self._look(effect.db, effect.key)
+            super().apply(effect)
+            return
+        databases = self.space.by_id
+        if isinstance(effect, FlushDatabase):
+            emptied = databases[effect.db]
+            assert isinstance(emptied, Part | Whole)
+            databases[effect.db] = Whole(effect.db, emptied.origin, is_emptied=True)
+        else:
+            assert isinstance(effect, ExchangeDatabases)
+            first, second = effect.first, effect.second
+            databases[first], databases[second] = databases[second], databases[first]
+            databases[first].id, databases[second].id = first, second
+        self.space.databases = list(databases)
+        self.select(self.number)
+        self.effects.append(effect)  # nothing of a run is ever taken back: it is void as a whole
+
+    def swap(self, first: int, second: int) -> None:
+        self.apply(ExchangeDatabases(first, second))
 
     def in_database(self, number: int) -> Access:
         other = _ScratchAccess(self.space, self.rng, self._fetched, self._missing)
@@ -116,6 +114,7 @@ class _ScratchAccess(Access):
             self.origin,
         )
         other.effects, other.undo, other.notices, other.messages = self.effects, self.undo, self.notices, self.messages
+        other._walked = self._walked
         return other
 
 
@@ -123,23 +122,31 @@ class Scratch:
     """One run of one transaction."""
 
     def __init__(
-        self, server: "Server", names: Iterable[Name], values: Iterable[tuple[int, bytes, Value, int]]
+        self,
+        server: "Server",
+        names: Iterable[Name],
+        values: Iterable[tuple[int, bytes, Value, int]],
+        surveys: Iterable[Surveyed] = (),
+        seed: int | None = None,
     ) -> None:
         """
         Args:
             names: all keys that were fetched, existing or not.
             values: database, key, value and deadline (0: none) of those that exist.
+            surveys: what is known of all keys: every shard's, or nothing.
+            seed: of chance, where one run has to be like the other; None: the node's.
         """
         self.server = server
         config = server.node.host.space
         self.space = Keyspace(0, config.config)
-        self.space.by_id = [_Part(id) for id in range(len(config.by_id))]
+        self.missing = Missing()
+        self.space.by_id = [Part(id, self.missing) for id in range(len(config.by_id))]
+        counts = self._survey(surveys)
         self.space.databases = list(self.space.by_id)
         self.space.libraries = config.libraries
         self.space.scripting = config.scripting
-        self.missing: dict[Name, None] = {}
-        """Keys to be fetched for the next run; if there are any, this one counts for nothing."""
-        self.access = _ScratchAccess(self.space, server.node.host.access.rng, set(names), self.missing)
+        rng = server.node.host.access.rng if seed is None else Random(seed)
+        self.access = _ScratchAccess(self.space, rng, set(names), self.missing)
         self.access.now_ms = server.now_ms
         self.access.count_receivers = server.pubsub.count_receivers
         for database, key, value, deadline_ms in values:
@@ -147,6 +154,24 @@ class Scratch:
             part.put(key, value)
             if deadline_ms:
                 part.set_deadline(key, deadline_ms)
+        for database, count in counts.items():
+            self.space.by_id[database].size = count
+
+    def _survey(self, surveys: Iterable[Surveyed]) -> dict[int, int]:
+        """Makes databases whole of which all names are known. Returns the sizes of the others, if they are known."""
+        counts: dict[int, int] = {}
+        for survey in surveys:
+            for number, count in enumerate(survey.sizes):
+                counts[number] = counts.get(number, 0) + count
+            for names in survey.names:
+                database = self.space.by_id[names.database]
+                if not isinstance(database, Whole):
+                    database = self.space.by_id[names.database] = Whole(names.database, names.database)
+                for key, kind in zip(names.keys, names.kinds):
+                    database.put(key, NAMED_VALUES[kind])
+                for key, deadline_ms in names.deadlines:
+                    database.set_deadline(key, deadline_ms)
+        return {number: count for number, count in counts.items() if isinstance(self.space.by_id[number], Part)}
 
     def run(self, operation: Run) -> Ran:
         """Runs the commands. The results are of use only if nothing is `missing`."""
@@ -156,17 +181,18 @@ class Scratch:
                 # What the shards log are the effects, so whoever asked says what else there is to hear.
                 ran.messages.extend(self.server.pubsub.messages_of(self.access.notices))
             return ran
-        except _Undeclared:
+        except Undeclared:
             return Ran([])
 
-    def effects(self, shards: Mapping[bytes, int]) -> dict[int, list[Effect]]:
+    def effects(self, owner: Callable[[bytes], int], everywhere: Iterable[int]) -> dict[int, list[Effect]]:
         """What was changed, by shard.
 
         Args:
-            shards: which one each key was fetched from, whatever is believed of it by now.
+            owner: says whose a key is.
+            everywhere: the shards that take part, for what is done to whole databases.
         """
         divided: dict[int, list[Effect]] = {}
         for effect in self.access.effects:
-            assert effect.key is not None
-            divided.setdefault(shards[effect.key], []).append(effect)
+            for shard in everywhere if effect.key is None else (owner(effect.key),):
+                divided.setdefault(shard, []).append(effect)
         return divided

@@ -5,7 +5,7 @@ is read between two steps belongs together. A session that has seen something ne
 leader, is answered by the leaders until the watermark has passed that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from makoredis.base.errors import ClientError
@@ -13,7 +13,7 @@ from makoredis.cluster.shards import Shards
 from makoredis.data.access import Access
 from makoredis.data.values import Value
 from makoredis.server.shards.keys import Name
-from makoredis.server.shards.operations import Look, Looked, look
+from makoredis.server.shards.operations import Look, Looked, Surveyed, look, survey
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -80,6 +80,10 @@ class SnapshotReads:
             if value is not None:
                 found.append((number, key, value, database.expires.get(key, 0)))
         return found
+
+    def survey(self, walks: Collection[int]) -> list[Surveyed]:
+        """What commands on all keys need to know of each shard."""
+        return [survey(local.space, walks) for local in self.shards.snapshot.local.values()]
 
     def look(self, operation: Look, shard: int = 0) -> list[Looked]:
         """What a command on all keys finds in each shard, or in one."""
