@@ -2,7 +2,7 @@
 
 Keys are captured, a bounded time per tick, while transactions go on; each row says up to which timestamp it goes. Until
 the global watermark has reached the highest of them, something in a row could turn out to be void. If a leader takes
-something back, or a leadership begins or ends, meanwhile, all begins anew.
+something back, or a leadership begins or ends, or databases exchange their content meanwhile, all begins anew.
 
 * A *full* checkpoint writes all keys as a new state beside the one before. The last batch, which makes it valid, waits
   for the watermark. It is the first one after a start or a snapshot, the one after a shard was emptied, after one that
@@ -64,6 +64,7 @@ class _Capture:
         """
         self.local = local
         self.voided_count = _voided_count(local)
+        self.exchanged_count = local.space.exchanged_count
         self.saved: ShardCheckpoint = local.checkpoint()
         self.rows_ts = self.saved.rows_ts if before is None else max(self.saved.rows_ts, before.rows_ts)
         self.metadata = metadata
@@ -80,7 +81,9 @@ class _Capture:
 
     def is_void(self, local: object) -> bool:
         """Whether what was written may not be so any more."""
-        return local is not self.local or _voided_count(self.local) != self.voided_count
+        if local is not self.local or _voided_count(self.local) != self.voided_count:
+            return True
+        return self.local.space.exchanged_count != self.exchanged_count
 
     def capture(self, until: float) -> None:
         """Captures keys until the time is over or all are done."""

@@ -359,7 +359,7 @@ class Keyspace:
         """By number, as clients say it."""
         self.config = DataConfig() if config is None else config
         self.exchanged_count = 0
-        """How often databases have exchanged their content, or that was taken back: who reads them bit by bit looks at it."""
+        """How often databases have exchanged their content, or taken that back; for who reads them bit by bit."""
         self.expired_count = 0
         """Keys that were deleted here because their deadline had passed: a statistic."""
         self.libraries: dict[bytes, bytes] = {}

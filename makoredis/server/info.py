@@ -74,12 +74,17 @@ def _clients(server: "Server") -> Lines:
         "maxclients": server.config.maxclients,
         "client_recent_max_input_buffer": max((each.parser.held_bytes for each in sessions), default=0),
         "client_recent_max_output_buffer": max((each.output_bytes() for each in sessions), default=0),
-        "blocked_clients": server.blocking.count + server.pause.count(),
+        "blocked_clients": server.blocking.count + server.pause.count() + _waiting_for_shards(server),
         "tracking_clients": sum(each.tracking is not None for each in sessions),
         "clients_in_timeout_table": 0,
         "total_blocking_keys": len(server.blocking.queues),
         "total_blocking_keys_on_nokey": server.blocking.keys_without_value(),
     }
+
+
+def _waiting_for_shards(server: "Server") -> int:
+    """Clients that wait for keys, where there are several shards."""
+    return 0 if server.router is None else len(server.router.waiting.waiters)
 
 
 def _memory(server: "Server") -> Lines:

@@ -22,6 +22,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from makoredis.base.record import Wire, field, record
+from makoredis.data.effects import ExchangeDatabases
+from makoredis.data.effects.databases import EVERY_DATABASE
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.slot_table import SLOT_TABLE_DB
 from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
@@ -35,6 +37,8 @@ COMMITTED_KEEP_US = 40_000_000
 """How long it is remembered what was committed over several shards; longer than a coordinator asks."""
 COMMITTED_MAX = 500_000
 """How much of it; beyond that the oldest goes first."""
+EVERYTHING_TOUCHED = (EVERY_DATABASE, b"")
+"""In the place of a key: any key may be another one now."""
 
 
 @record
@@ -184,11 +188,12 @@ class Replica:
 
     def note_touched(self, transaction: TransactionRecord) -> None:
         """A transaction has become visible here, or final."""
-        self.touched += [
-            (effect.db, effect.key)
-            for effect in transaction.effects
-            if effect.key is not None and effect.db != SLOT_TABLE_DB
-        ]
+        for effect in transaction.effects:
+            if effect.key is None:
+                if type(effect) is ExchangeDatabases:
+                    self.touched.append(EVERYTHING_TOUCHED)
+            elif effect.db != SLOT_TABLE_DB:
+                self.touched.append((effect.db, effect.key))
 
     def shows(self, db: int, key: bytes, ts: int) -> bool:
         """Whether the keyspace has a key as of `ts`, the node's snapshot."""
@@ -208,7 +213,8 @@ class Replica:
         self.touched = []
 
     def take_touched(self) -> list[tuple[int, bytes]]:
-        """Databases and keys of what has become visible, or final with the leader, since the last call."""
+        """Databases and keys of what has become visible, or final with the leader, since the last call; perhaps
+        `EVERYTHING_TOUCHED`."""
         touched = self.touched
         if touched:
             self.touched = []

@@ -287,8 +287,6 @@ def test_commands_on_all_keys(clients: list[Any]) -> None:
     assert sorted(two.scan_iter(count=50)) == sorted(f"key:{number}" for number in range(300))
     assert three.randomkey().startswith("key:")
     assert one.flushdb() and two.dbsize() == 0 and three.randomkey() is None
-    with pytest.raises(redis.ResponseError, match="SWAPDB is not supported"):
-        one.swapdb(0, 1)
 
 
 def test_keys_expire(clients: list[Any]) -> None:

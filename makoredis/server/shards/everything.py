@@ -21,29 +21,26 @@ if TYPE_CHECKING:
     from makoredis.server.session import Session
     from makoredis.server.shards.router import Router
 
-_NOT_YET = ClientError("ERR SWAPDB is not supported where there are several shards")
-
 
 def start(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
-    """Runs DBSIZE, KEYS, RANDOMKEY, SCAN, FLUSHALL or FLUSHDB; the reply follows."""
-    if route.name == "SWAPDB":
-        session.send_reply(router.server.error_reply(_NOT_YET))
-    elif route.name in ("FLUSHALL", "FLUSHDB"):
-        _flush(router, session, argv)
+    """Runs DBSIZE, KEYS, RANDOMKEY, SCAN, FLUSHALL, FLUSHDB or SWAPDB; the reply follows."""
+    if route.is_write:
+        _change(router, session, argv)
     elif route.name == "SCAN":
         _scan(router, session, argv)
     else:
         _look(router, session, route, argv)
 
 
-def _flush(router: "Router", session: "Session", argv: list[bytes]) -> None:
+def _change(router: "Router", session: "Session", argv: list[bytes]) -> None:
+    """Has every shard do the same to its part of whole databases."""
     operation = wire_encode(Run(session.protocol, [(session.database, argv)], False))
     parts = {int(shard): Part(operation, lock_on_all(is_exclusive=True)) for shard in router.slots.shards}
 
     def finished(result: Finished) -> None:
         router.requests.reply(session, decode_ran(next(iter(result.results.values()))).replies[0])
 
-    again = partial(_flush, router, session, argv)
+    again = partial(_change, router, session, argv)
     router.requests.coordinate(session, parts, finished, again, is_read_only=False)
 
 

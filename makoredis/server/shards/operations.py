@@ -170,6 +170,10 @@ def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
     if type(operation) is Expire:
         for number, key in operation.keys:
             access.select(number)
+            if not access.database.is_expired(key, access.now_ms):
+                # Perhaps it is in another database by now (SWAPDB), which is to hand it out once more.
+                for database in access.space.databases:
+                    database.put_back_due(key)
             access.peek(key)
     return b""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from makoredis.server.routes import Route
 from makoredis.server.shards.keys import Name, divide, names_of
 from makoredis.server.shards.operations import Ran
+from makoredis.txn.replica import EVERYTHING_TOUCHED
 from resp.encode import encode
 from resp.replies import Error
 
@@ -105,6 +106,9 @@ class Waiting:
     def note(self, touched: Iterable[Name]) -> None:
         """Keys have changed."""
         for name in touched:
+            if name == EVERYTHING_TOUCHED:
+                for waiter in self.waiters.values():
+                    waiter.is_woken = True
             for waiter in self._by_key.get(name, {}).values():
                 waiter.is_woken = True
 

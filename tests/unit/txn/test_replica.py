@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from makoredis.base.record import wire_decoder, wire_encode
-from makoredis.data.effects import FlushDatabase, ListPush
+from makoredis.data.effects import ExchangeDatabases, FlushDatabase, ListPush
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn import write_times
 from makoredis.txn.entries import ClosedEpochs, CrossShard, EntryPayload, TransactionRecord
@@ -15,7 +15,7 @@ from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import Part
 from makoredis.txn.participant import Participant
 from makoredis.txn.recovery import recover
-from makoredis.txn.replica import Replica, ShardCheckpoint, finish, tell_known
+from makoredis.txn.replica import EVERYTHING_TOUCHED, Replica, ShardCheckpoint, finish, tell_known
 from makoredis.txn.requests import RequestRecord
 from makoredis.txn.write_times import WriteTimes
 from tests.unit.txn.test_recovery import DEPENDENT, LOST, program, pushed
@@ -185,6 +185,23 @@ def test_a_flush_spares_rows_that_are_newer() -> None:
     replica.take(1, EntryPayload(1, 90, [TransactionRecord(70, [FlushDatabase(0)])]), knowledge)
     replica.advance_to(90, knowledge)
     assert elements(replica.space) == [b"late"] and replica.space.by_id[0].get(b"j") is None
+
+
+def test_databases_that_exchange_their_content() -> None:
+    replica, knowledge = follower(EntryPayload(1, 60, [pushed(50, b"a")]))
+    replica.note_keys(True)
+    replica.take(2, EntryPayload(1, 90, [TransactionRecord(70, [ExchangeDatabases(0, 3)])]), knowledge)
+    replica.advance_to(60, knowledge)
+    assert replica.take_touched() == [(0, b"k")] and replica.written.of(3, b"k") < 70
+    replica.advance_to(90, knowledge)
+    assert elements(replica.space) == [] and replica.space.by_id[3].get(b"k") is not None
+    assert replica.take_touched() == [EVERYTHING_TOUCHED] and replica.space.exchanged_count == 1
+    assert replica.written.of(3, b"k") == replica.written.of(0, b"other") == 70, "whoever watches any key is told"
+    assert [database.id for database in replica.space.databases] == list(range(16))
+    undo = ExchangeDatabases(0, 3).apply(replica.space)
+    assert elements(replica.space) == [b"a"]
+    undo.apply(replica.space)
+    assert elements(replica.space) == [] and replica.space.exchanged_count == 3
 
 
 def test_a_locked_row_goes_up_to_before_the_vote() -> None:
