@@ -177,8 +177,12 @@ class Cluster:
         chosen = [self.nodes[id] for id in ids] if ids else [node for node in self.nodes.values() if not node.join]
         for node in chosen:
             node.start()
-        for node in chosen:
-            wait_for(lambda node=node: self._answers(node), f"{node.name} is ready")
+        try:
+            for node in chosen:
+                wait_for(lambda node=node: self._answers(node), f"{node.name} is ready")
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def _answers(self, node: Node) -> bool:
