@@ -157,7 +157,10 @@ def test_commands_on_all_keys_in_transactions(clients: list[Any]) -> None:
         watching.multi()
         assert watching.flushall().keys("*").execute() == [True, []]
     two.execute_command("READONLY")
-    assert two.pipeline(transaction=True).dbsize().keys("*").get(A).execute() == [0, [], None]
+    wait_until(
+        lambda: two.pipeline(transaction=True).dbsize().keys("*").get(A).execute() == [0, [], None],
+        "the second node's replicas are empty, too",
+    )
 
 
 def test_commands_on_all_keys_in_scripts(clients: list[Any]) -> None:

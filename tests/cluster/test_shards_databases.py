@@ -134,6 +134,8 @@ def test_nobody_sees_half_of_it(tmp_path: Path) -> None:
             cluster.kill(name)
         for name in cluster.names:
             cluster.start(name, wait=False)
+        for name in cluster.names:
+            cluster.wait_until_up(name)
         wait_until(lambda: cluster.client("n2").mget(names) == [b"second"] * 30, "all is there after a restart")
         assert cluster.client("n3", db=1).mget(names) == [b"first"] * 30
         cluster.wait_until_equal(lambda client: client.mget(names), [b"second"] * 30)
