@@ -53,6 +53,8 @@ def xgroup_create(access: Access, key: bytes, name: bytes, id: bytes, *options: 
     stream = access.stream(key)
     if stream is None and not makes_stream:
         raise NO_STREAM
+    if len(options) > 3:  # nothing but repetitions
+        raise subcommand_syntax_error("XGROUP", "create")
     if id == b"$":
         last_id = 0 if stream is None else stream.last_id
     else:
@@ -71,6 +73,8 @@ def xgroup_create(access: Access, key: bytes, name: bytes, id: bytes, *options: 
 def xgroup_setid(access: Access, key: bytes, name: bytes, id: bytes, *options: bytes) -> Reply:
     _, entries_read = _options("setid", options)
     stream, _ = _group_of(access, key, name)
+    if len(options) > 2:
+        raise subcommand_syntax_error("XGROUP", "setid")
     last_id = stream.last_id if id == b"$" else any_id(id)
     access.apply(StreamPutGroup(access.database.id, key, name, pack_id(last_id), entries_read))
     access.notify(events.STREAM, b"xgroup-setid", key)

@@ -24,6 +24,21 @@ def test_scripts(differential: Differential, first: int) -> None:
     differential.check([["EVAL", script.strip("\n"), 2, "k1", "k2", "a1"] for script in scripts])
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return redis.call(unpack(ARGV))",
+        "redis.setresp(3) return redis.call(unpack(ARGV))",
+        "redis.setresp(3) return cjson.encode(redis.call(unpack(ARGV)))",
+    ],
+)
+def test_positions_in_scripts(differential: Differential, body: str) -> None:
+    """Their doubles have more digits than others."""
+    asked = ["GEOPOS g a none b", "GEOSEARCH g FROMMEMBER a BYRADIUS 300 km ASC WITHCOORD WITHDIST", "GEODIST g a b"]
+    add = ["GEOADD", "g", "13.361389", "38.115556", "a", "15.087269", "37.502669", "b"]
+    differential.check([add, *(["EVAL", body, 0, *each.split()] for each in asked)])
+
+
 SET = "return redis.call('set', KEYS[1], ARGV[1])"
 GET = "return redis.call('get', KEYS[1])"
 

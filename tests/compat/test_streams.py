@@ -201,6 +201,12 @@ def test_errors(differential: Differential) -> None:
             XGROUP SETID none h 0
             XGROUP CREATE s g2 0 ENTRIESREAD -2
             XGROUP CREATE s g2 0 ENTRIESREAD
+            XGROUP CREATE s g3 0 MKSTREAM MKSTREAM
+            XGROUP CREATE s g4 x MKSTREAM MKSTREAM MKSTREAM MKSTREAM
+            XGROUP CREATE none g x ENTRIESREAD 1 ENTRIESREAD 1
+            XGROUP SETID s g 0 ENTRIESREAD 1 ENTRIESREAD 1
+            XGROUP SETID s g x ENTRIESREAD 1 ENTRIESREAD 1
+            XGROUP SETID s h 0 ENTRIESREAD 1 ENTRIESREAD 1
             XGROUP DESTROY none g
             XGROUP DESTROY s none
             XGROUP DELCONSUMER s none c

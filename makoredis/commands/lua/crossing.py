@@ -18,6 +18,7 @@ from resp.replies import (
     Map,
     NullArray,
     Push,
+    Raw,
     Reply,
     SetReply,
     Simple,
@@ -148,6 +149,12 @@ def _tokenize_double(reply: Double, protocol: int, out: list[Token]) -> None:
     out.extend((format_double(reply.value),) if protocol == 2 else (True, DOUBLE, float(reply.value)))
 
 
+def _tokenize_raw(reply: Raw, protocol: int, out: list[Token]) -> None:
+    """Of what scripts may call, only GEO… answer so: a double with more digits than its shortest form has."""
+    assert reply.encoded.startswith(b","), reply
+    _tokenize_double(Double(float(reply.encoded[1:])), protocol, out)
+
+
 def _tokenize_boolean(reply: Boolean, protocol: int, out: list[Token]) -> None:
     out.extend((int(reply.value),) if protocol == 2 else (True, TRUE if reply.value else FALSE))
 
@@ -179,6 +186,7 @@ _TOKENIZERS: Final[dict[type, Callable[[Any, int, list[Token]], None]]] = {
     BigNumber: _tokenize_big_number,
     Verbatim: _tokenize_verbatim,
     Attribute: _tokenize_attribute,
+    Raw: _tokenize_raw,
 }
 
 
