@@ -188,7 +188,30 @@ class Advance(Wire, tag=41):
     ts: int
 
 
-ShardPeerMessage = ToShard | ToCoordinator | Announced | Submit | Submitted | TurnedAway | Advance
+class AskReplicas(Wire, tag=42):
+    """For a shard's leader: how many replicas beside it have its log up to here (`cluster.replicated`)?"""
+
+    shard: int
+    number: int
+    """Of the question."""
+    term: int
+    """The leadership that has said up to where; 0: none has yet."""
+    index: int
+
+
+class ReplicaCount(Wire, tag=43):
+    """The answer."""
+
+    shard: int
+    number: int
+    term: int
+    index: int
+    count: int
+
+
+ShardPeerMessage = (
+    ToShard | ToCoordinator | Announced | Submit | Submitted | TurnedAway | Advance | AskReplicas | ReplicaCount
+)
 PeerMessage = (
     Hello
     | Consensus
@@ -209,6 +232,8 @@ PeerMessage = (
     | TurnedAway
     | Followed
     | Advance
+    | AskReplicas
+    | ReplicaCount
 )
 
 encode_peer_message = wire_encode

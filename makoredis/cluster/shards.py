@@ -19,7 +19,9 @@ from makoredis.base.record import record, wire_decoder, wire_encode
 from makoredis.cluster.messages import (
     Advance,
     Announced,
+    AskReplicas,
     PeerMessage,
+    ReplicaCount,
     ShardPeerMessage,
     Submit,
     Submitted,
@@ -29,6 +31,7 @@ from makoredis.cluster.messages import (
 )
 from makoredis.cluster.moving import Mover, MoveTicket
 from makoredis.cluster.replica import ShardReplica
+from makoredis.cluster.replicated import Replicated
 from makoredis.cluster.slots import SlotMap
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.coordinator import Coordinator, Finished
@@ -119,6 +122,7 @@ class Shards:
         self.coordinator = Coordinator(node, incarnation, self.knowledge, GIVE_UP_AFTER_US)
         self.replicas: dict[ShardId, ShardReplica] = {}
         self.mover = Mover(self.replicas, self.submit_own)
+        self.replicated = Replicated(self)
         self.peers: Callable[[], list[NodeId]] = list
         """Who else is connected."""
         self.is_connected: Callable[[NodeId], bool] = lambda node: True
@@ -195,6 +199,7 @@ class Shards:
         self.coordinator.suspect(frozenset(shard for shard in self.replicas if not self._hears(shard)))
         self.coordinator.tick(self.wall_us)
         self.mover.tick()
+        self.replicated.tick()
         self.knowledge.forget()
         if self.snapshot.ts >= self._final[0]:
             self.fresh_at = self._final[1]
@@ -329,6 +334,10 @@ class Shards:
             self.coordinator.step(_decode_for_coordinator(message.encoded))
         elif type(message) is Advance:
             self._on_advance(message)
+        elif type(message) is AskReplicas:
+            self.replicated.asked(sender, message)
+        elif type(message) is ReplicaCount:
+            self.replicated.answered(message)
         elif type(message) is Submit:
             self._on_submit(sender, message)
         elif type(message) is Submitted:

@@ -24,6 +24,10 @@ class Waiting:
     wants_local: bool
     """WAITAOF: the reply says of the own disk, too."""
     index: int = 0
+    question: int = 0
+    """Where there are several shards: the number of what their leaders are asked (`cluster.replicated`)."""
+    known: int = 0
+    """So many have it in any case."""
 
     def reply(self, count: int) -> Any:
         return [1, count] if self.wants_local else count
@@ -48,27 +52,39 @@ class Waits:
         session.blocked = waiting
         session.refresh_special()
         self.waiting.append(waiting)
+        if self.server.router is not None:
+            waiting.question = self.server.router.shards.replicated.begin(waiting.replicas)
         if waiting.deadline_ms:
             self.server.wake_at(waiting.deadline_ms)
 
     def end_turn(self) -> None:
         """Answers those who have waited enough: for replicas, or for their time."""
         now_ms = self.server.now_ms
-        host = self.server.node.host
         for waiting in self.waiting[:]:
             session = waiting.session
-            waiting.index = waiting.index or max(host.applied_index, host.executor.last_proposed)
-            count = self.count_now(waiting.index)
+            count = self._count(waiting)
             is_over = bool(waiting.deadline_ms) and waiting.deadline_ms <= now_ms
             if session.closed_reason is not None or session.blocked is not waiting:
-                self.waiting.remove(waiting)
+                self._forget(waiting)
             elif count >= waiting.replicas or is_over:
-                self.waiting.remove(waiting)
+                self._forget(waiting)
                 session.blocked = None
                 session.refresh_special()
                 self.server.dispatcher.answer(session, waiting.reply(count), None)
                 session.want_flush()
                 self.server.reactor.resume(session)
+
+    def _count(self, waiting: Waiting) -> int:
+        if self.server.router is not None:
+            return max(waiting.known, self.server.router.shards.replicated.count(waiting.question))
+        host = self.server.node.host
+        waiting.index = waiting.index or max(host.applied_index, host.executor.last_proposed)
+        return self.count_now(waiting.index)
+
+    def _forget(self, waiting: Waiting) -> None:
+        self.waiting.remove(waiting)
+        if self.server.router is not None:
+            self.server.router.shards.replicated.end(waiting.question)
 
     def next_deadline_ms(self) -> int | None:
         """When somebody's time is over."""

@@ -338,14 +338,32 @@ def test_a_session_on_a_replica_reads_its_own_writes(cluster: ClusterProcess) ->
         assert client.get(B) == b"%d" % number
 
 
-def test_what_is_not_supported_says_so(clients: list[Any]) -> None:
-    one = clients[0]
-    for words, text in (
-        (["WAIT", "2", "10"], "WAIT is supported for up to 1 replicas"),
-    ):
-        with pytest.raises(redis.ResponseError, match=text):
-            one.execute_command(*words)
-    assert one.execute_command("WAIT", "1", "10") == 1
+def test_waiting_for_all_replicas(tmp_path: Path) -> None:
+    with ClusterProcess(tmp_path, 3, **SETTINGS) as cluster:
+        patient: dict[str, Any] = {"single_connection_client": True, "socket_timeout": 120}
+        clients = [cluster.client(name, **patient) for name in cluster.names]
+        one, two, _ = clients
+        wait_until(lambda: one.mset({A: 1, B: 1, C: 1}), "the shards have leaders")
+        for client in clients:
+            assert client.mset({A: 2, B: 2, C: 2}) and client.set(B, 3)
+            assert client.execute_command("WAIT", 2, 0) == 2 and client.execute_command("WAIT", 1, 0) == 1
+            assert client.execute_command("WAITAOF", 1, 2, 0) == [1, 2]
+            assert client.get(B) == b"3"
+        assert one.pipeline(transaction=True).incr(A).execute_command("WAIT", 2, 0).execute() == [3, 1]
+        assert two.execute_command("WAIT", 3, 100) == 2, "there are no three others"
+        cluster.kill("n3")
+        wait_until(lambda: two.mset({A: 5, B: 5, C: 5}), "the others go on")
+        assert two.execute_command("WAIT", 2, 100) == 1
+        got: list[Any] = []
+        waiter = threading.Thread(target=lambda: got.append(two.execute_command("WAIT", 2, 0)))
+        waiter.start()
+        wait_until(lambda: one.set(A, 6), "others are not held up")
+        cluster.start("n3")
+        waiter.join(120)
+        assert got == [2]
+        reader = cluster.client("n3", single_connection_client=True)
+        reader.execute_command("READONLY")
+        wait_until(lambda: reader.mget(A, B, C) == [b"6", b"5", b"5"], "it has everything")
 
 
 def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -40,11 +40,12 @@ def _wait(server: "Server", session: Session, replicas: int, timeout: bytes, *, 
     waiting = Waiting(session, replicas, deadline, wants_local)
     host = server.node.host
     if server.router is not None:
-        # What a client has been told is on the disks of a majority; how many more have it is not kept track of.
-        known = len(host.core.status().configuration.voters) // 2
-        if replicas > known:
-            raise ClientError(f"ERR where there are several shards, WAIT is supported for up to {known} replicas")
-        return waiting.reply(known)
+        # What a client has been told is on the disks of a majority.
+        waiting.known = len(host.core.status().configuration.voters) // 2
+        if replicas <= waiting.known or session.in_exec:
+            return waiting.reply(waiting.known)
+        server.waits.park(session, waiting)
+        return NO_REPLY
     if replicas <= 0 or session.in_exec:
         gate = host.executor.gate_of_everything()
         reply = waiting.reply(server.waits.count_now(max(host.applied_index, host.executor.last_proposed)))
