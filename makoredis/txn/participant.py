@@ -529,8 +529,8 @@ class Participant:
             self._refuse(message, Refusal.EPOCH)
         elif id in self._refused or message.started_ts <= self._refused.floor:
             self._refuse(message, Refusal.OVER)
-        elif id in self.outcomes or id in self._queued:
-            return
+        elif id in self.outcomes or id in self.replica.committed or id in self._queued:
+            return  # a late copy: what is committed must not be prepared, and committed, once more
         elif self.locks.try_lock(id, message.part.locks):
             self._prepare(message)
         elif message.may_wait:

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from makoredis.txn.knowledge import Knowledge
+from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import (
     Abort,
@@ -181,6 +181,29 @@ def test_a_repeated_commit_is_answered_when_its_outcome_is_forgotten() -> None:
     participant.take_output()
     participant.step(commit)
     assert participant.take_output().to_nodes == [(0, Committed(ID, 0))]
+
+
+def test_a_late_copy_of_a_prepare_is_nothing_new_when_the_outcome_is_forgotten() -> None:
+    """The decision has come from another participant, and is in every snapshot by now, when the coordinator's messages
+    arrive: its prepare, repeated to say that it is alive, and its commit. Found by the simulation."""
+    participant = fresh()
+    proposal_ts = vote(participant).proposal_ts
+    participant.tick(participant.now_us + participant.resolve_after_us)
+    vector = [(0, 2, proposal_ts), (1, 3, proposal_ts)]
+    participant.step(Answer(ID, 1, Fate.COMMITTED, proposal_ts, vector, []))
+    assert participant.take_entry() is not None
+    participant.proposed(2)
+    participant.chosen(2)
+    participant.knowledge.hear(Watermark(1, 3, proposal_ts, []))
+    participant.settle()
+    assert not participant.outcomes
+    participant.take_output()
+
+    participant.step(prepare())
+    assert not participant.prepared and len(participant.locks) == 0
+    participant.step(Commit(ID, 0, 2, proposal_ts, vector, []))
+    assert participant.take_output().to_nodes == [(0, Committed(ID, 0))]
+    assert not participant.has_entry(), "it is not logged again"
 
 
 def test_a_later_leader_knows_what_was_committed() -> None:
