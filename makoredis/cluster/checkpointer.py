@@ -139,7 +139,9 @@ class Checkpointer:
     def tick(self, log_bytes_max: int) -> None:
         """Goes on with the checkpoint under way, or begins one if it is due."""
         host = self.host
-        is_due = self.is_requested or host.log_bytes > log_bytes_max
+        # Where nothing new is chosen, there is nothing that could be cut.
+        is_long = host.log_size.bytes > log_bytes_max and host.chosen_index() > self.table.checkpoint.index
+        is_due = self.is_requested or is_long
         if not self.is_running and is_due and host.is_consistent():
             self.begin()
         if self.is_running:
@@ -153,7 +155,6 @@ class Checkpointer:
         self.is_requested = False
         self.is_running = True
         self._started = time.monotonic()
-        self.host.log_bytes = 0
         self._next_version = executor.version
         self._is_full = executor.is_all_dirty
         dirty, executor.dirty = executor.dirty, [set() for _ in executor.dirty]
@@ -304,6 +305,7 @@ class Checkpointer:
         self.count += 1
         self.version = self._next_version
         self.last_duration_seconds = time.monotonic() - self._started
+        self.host.log_size.cut(self._metadata.index)
         self.cleaner.cut(self.host.truncate_log(self._metadata.index))
         self.cleaner.has_garbage = self.cleaner.has_garbage or self._is_full
 

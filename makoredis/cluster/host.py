@@ -4,7 +4,7 @@ This is the only place where a `Ready` meets the disk. Order, as the type of `Re
 that may leave at once, then the write, and what depends on the write when the disk thread reports it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import record
 from makoredis.cluster.gathering import Gathering
 from makoredis.cluster.loading import Loader
+from makoredis.cluster.log_size import LogSize
 from makoredis.consensus.core import Core, Outgoing, ReadState, Ready, RoleChange
 from makoredis.consensus.types import Entry, EntryKind, Role, SnapshotMetadata
 from makoredis.data.access import Access
@@ -88,13 +89,19 @@ class LogOwner:
     snapshots: SnapshotTransfer | None
     unwritten: int
     """Batches with entries that are not on the disk yet."""
-    log_bytes: int
-    """Bytes of entries written since the last checkpoint began."""
+    log_size: LogSize
+    """Of what the last checkpoint does not hold."""
     writes_directly = False
     """Whether this is the only log on the disk; those of several shards share one write per turn of the disk thread."""
 
     flush_peers: Callable[[], None]
     """Has messages leave before the turn's end."""
+
+    def note_log(self, entries: Sequence[Entry], checkpoint_index: Index) -> None:
+        """What a start has found in the log, and where the checkpoint before it ends."""
+        for entry in entries:
+            self.log_size.add(entry.index, len(entry.payload) or BARE_ENTRY_BYTES)
+        self.log_size.cut(checkpoint_index)
 
     def _carry_out(self, ready: Ready) -> None:
         """Messages that may leave at once, then the write with what depends on it, then snapshots."""
@@ -115,7 +122,7 @@ class LogOwner:
         if ready.entries:
             ops += self.log.append_ops(ready.entries)
             for entry in ready.entries:
-                self.log_bytes += len(entry.payload) or BARE_ENTRY_BYTES
+                self.log_size.add(entry.index, len(entry.payload) or BARE_ENTRY_BYTES)
         last = ready.entries[-1] if ready.entries else None
         if last is not None:
             self.unwritten += 1
@@ -170,8 +177,7 @@ class ShardHost(LogOwner):
         self.gathering = Gathering()
         self.unwritten = 0
         """Writes with entries that the disk has not finished."""
-        self.log_bytes = 0
-        """Bytes of entries written since the last checkpoint began."""
+        self.log_size = LogSize()
         self.disk = disk
         self.send = send
         self.flush_peers = _nothing
@@ -314,7 +320,7 @@ class ShardHost(LogOwner):
         executor.is_all_dirty = False
         executor.version += 1
         self.applied_index = metadata.index
-        self.log_bytes = 0
+        self.log_size.clear()
         # Whoever keeps copies of keys has to forget them all.
         flushes = [FlushDatabase(database.id) for database in space.by_id]
         self.announcements.append(Announcement(flushes, [], [], 0, executor.version, None))

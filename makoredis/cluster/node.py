@@ -1,6 +1,7 @@
 """One node: its shards, its disk, and the start from what is on it."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from random import Random, SystemRandom
@@ -27,7 +28,7 @@ from makoredis.cluster.transport import Poller, Transport
 from makoredis.consensus.core import CoreConfig, ElectionRule, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
-from makoredis.consensus.types import Configuration, HardState, Role, SnapshotMetadata
+from makoredis.consensus.types import Configuration, Entry, HardState, Role, SnapshotMetadata
 from makoredis.data.access import Access
 from makoredis.data.config import DataConfig
 from makoredis.data.keyspace import Keyspace
@@ -233,18 +234,20 @@ class Node:
         return with_notes(members, {int(node): at for node, at in settings.addresses.items()}, (), ())
 
     def _load_host(self) -> ShardHost:
-        core, log, size = self._load_core(SOLE_SHARD, self._table, self.settings.preferred)
+        core, log, entries = self._load_core(SOLE_SHARD, self._table, self.settings.preferred)
         rng = Random(SystemRandom().getrandbits(64))
         host = ShardHost(SOLE_SHARD, core, self._executor, log, self.disk, self._send, rng)
-        host.log_bytes = size
+        host.note_log(entries, self._table.checkpoint.index)
         host.writes_directly = self.settings.shards == 1
         host.flush_peers = self.flush
         if self.is_replicated and self.durability is Durability.SYNC:
             host.gathering.seconds = GATHER_SECONDS
         return host
 
-    def _load_core(self, shard: ShardId, table: StateTable, preferred: NodeId | None) -> tuple[Raft, ShardLog, int]:
-        """A shard's core as of its log, the log, and the size of what it holds."""
+    def _load_core(
+        self, shard: ShardId, table: StateTable, preferred: NodeId | None
+    ) -> tuple[Raft, ShardLog, Sequence[Entry]]:
+        """A shard's core as of its log, the log, and what it holds."""
         reader = self.store.engine
         loaded = load_log(reader, shard)
         if loaded.sweep_ops:
@@ -270,7 +273,7 @@ class Node:
             loaded.entries,
             table.checkpoint.metadata,
         )
-        return core, loaded.log, sum(len(entry.payload) for entry in loaded.entries)
+        return core, loaded.log, loaded.entries
 
     def _load_shards(self, progress: Progress) -> None:
         settings = self.settings
@@ -291,7 +294,7 @@ class Node:
             metadata = table.checkpoint.metadata
             assert metadata is not None, "the first start has written one"
             preferred = preferred_leader(metadata.configuration, shard, is_spread=settings.spreads_leaders)
-            core, log, size = self._load_core(shard, table, preferred)
+            core, log, entries = self._load_core(shard, table, preferred)
             replica = ShardReplica(
                 shard,
                 core,
@@ -306,7 +309,7 @@ class Node:
             replica.is_synchronous = settings.is_synchronous
             replica.reads_by_quorum = not settings.lease_reads
             replica.gathering.seconds = self.host.gathering.seconds
-            replica.log_bytes = size
+            replica.note_log(entries, table.checkpoint.index)
             replica.applied_index = table.checkpoint.index
             shards.replicas[shard] = replica
             self.membership.shards[shard] = ShardMembership(
@@ -601,6 +604,14 @@ class Node:
         """Asks for a checkpoint of every shard with keys, where there are several (SAVE, BGSAVE)."""
         for checkpointer, _ in self._shard_keepers:
             checkpointer.request()
+
+    def log_bytes_since_checkpoint(self) -> int:
+        """How much log a start has to replay, of all shards."""
+        return self.host.log_size.bytes + sum(replica.log_size.bytes for replica in self.replicas())
+
+    def checkpoint_count(self) -> int:
+        """Since start, of all shards."""
+        return self.checkpointer.count + sum(checkpointer.count for checkpointer, _ in self._shard_keepers)
 
     def is_checkpointing(self) -> bool:
         """Whether a checkpoint is being written, of whatever is here, or is to be."""

@@ -13,6 +13,7 @@ from makoredis.base.errors import Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.cluster.gathering import Gathering
 from makoredis.cluster.host import ENTRY_TRANSACTIONS_WAIT, Disk, LogOwner, SnapshotTransfer
+from makoredis.cluster.log_size import LogSize
 from makoredis.cluster.shard_loading import ShardLoader
 from makoredis.consensus.core import Core, Outgoing, Ready, RoleChange
 from makoredis.consensus.messages import Message
@@ -65,8 +66,7 @@ class ShardReplica(LogOwner):
         self.is_synchronous = False
         self.elections_won = 0
         self.applied_index = Index(0)
-        self.log_bytes = 0
-        """Of entries written since the last checkpoint began."""
+        self.log_size = LogSize()
         self.snapshots: SnapshotTransfer | None = None
         self.unwritten = 0
         self.participant: Participant | None = None
@@ -108,7 +108,7 @@ class ShardReplica(LogOwner):
         new.note_keys(old.notes_keys)
         self.snapshot.local[self.shard] = new
         self.applied_index = metadata.index
-        self.log_bytes = 0
+        self.log_size.clear()
         print(f"shard {self.shard}: took a snapshot of its leader, up to entry {metadata.index}", flush=True)
 
     def is_witness(self) -> bool:

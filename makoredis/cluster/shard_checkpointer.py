@@ -145,7 +145,7 @@ class ShardCheckpointer:
         if self._capture is not None and self._capture.is_void(local):
             self._stop(self._capture)
             self.is_requested = True
-        if not self.is_running and (self.is_requested or self.replica.log_bytes > log_bytes_max):
+        if not self.is_running and (self.is_requested or self.replica.log_size.bytes > log_bytes_max):
             assert isinstance(local, Replica | Participant)
             self._begin(local)
         if self._capture is not None:
@@ -164,7 +164,6 @@ class ShardCheckpointer:
         if has_flush or not (replica.snapshot.is_whole or replica.is_witness()):
             return
         self.is_requested, self.is_running = False, True
-        replica.log_bytes = 0
         # The core may not know the entry any more. Then it gives later members, who are chosen as well.
         term = replica.log.terms.term_at(index)
         metadata = SnapshotMetadata(Index(index), term, replica.core.configuration_at(Index(index)))
@@ -215,6 +214,7 @@ class ShardCheckpointer:
         """The checkpoint counts: the log before it may go."""
         self.is_running = False
         self.count += 1
+        self.replica.log_size.cut(index)
         self.cleaner.cut(self.replica.log.truncate_prefix_ops(index))
         if is_full:
             self.cleaner.restart()

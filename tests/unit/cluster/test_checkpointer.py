@@ -261,3 +261,27 @@ class TestWithoutALog:
             if is_done:
                 return
         raise AssertionError("the save never ended")
+
+
+def test_a_log_that_is_chosen_after_a_checkpoint_began_is_cut_by_the_next() -> None:
+    """Without another write: what has stayed in the log counts."""
+    world = filled()
+    world.checkpoint()
+    for number in range(20):
+        world.do(f"SET key{number} {'x' * 100}")
+    assert world.disk.queue, "nothing of it is chosen"
+    world.begin()
+    while world.checkpointer.is_running:
+        world.capture()
+        world.write_disk(1)
+    world.write_disk()
+    assert rows(world, b"l") > 0 and world.host.log_size.bytes > 1000
+    for _ in range(100):
+        world.checkpointer.tick(1000)
+        world.write_disk()
+    assert rows(world, b"l") == 0 and world.host.log_size.bytes == 0
+    count = world.checkpointer.count
+    for _ in range(10):
+        world.checkpointer.tick(-1)
+    assert world.checkpointer.count == count, "there is nothing that could be cut"
+    world.crash()

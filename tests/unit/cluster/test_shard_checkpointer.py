@@ -15,6 +15,7 @@ from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import wire_decoder
 from makoredis.cluster import shard_checkpointer
 from makoredis.cluster.loading import leftovers
+from makoredis.cluster.log_size import LogSize
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
 from makoredis.cluster.shard_loading import load_replica
 from makoredis.consensus.types import Configuration
@@ -64,7 +65,7 @@ class World:
             shard=SHARD,
             snapshot=self.snapshot,
             disk=self.disk,
-            log_bytes=0,
+            log_size=LogSize(),
             is_witness=lambda: False,
             log=SimpleNamespace(
                 terms=SimpleNamespace(term_at=lambda index: Term(1)), truncate_prefix_ops=lambda index: iter(())
@@ -382,3 +383,26 @@ def _wander(rng: Random) -> None:
     world.checkpoint()
     assert world.checkpointer.table.checkpoint.index == Index(len(world.log))
     world.twin()
+
+
+def test_what_stays_in_the_log_counts_for_the_next_checkpoint() -> None:
+    world = filled()
+    size = world.driver.log_size
+    for number in range(20):
+        world.do(f"SET key{number} {'x' * 100}")
+        size.add(len(world.log), len(world.log[-1]))
+    world.release()
+    world.checkpointer.tick(1000)
+    later = [f"SET later{number} {'x' * 1000}" for number in range(5)]
+    for request in later:
+        world.do(request)
+        size.add(len(world.log), len(world.log[-1]))
+    world.release()
+    while world.checkpointer.is_running:
+        world.checkpointer.tick(1 << 60)
+        world.write_disk()
+    assert world.table.checkpoint.index == len(world.log) - len(later) and size.bytes > 5000
+    for _ in range(100):
+        world.checkpointer.tick(1000)
+        world.write_disk()
+    assert world.table.checkpoint.index == len(world.log) and size.bytes == 0
