@@ -29,6 +29,8 @@ from makoredis.version import VERSION
 
 OTHER_FILES = 512
 """Open files beside clients' connections: the store's, peers', and some to spare."""
+LOG_BYTES_SAID = 100_000
+"""From here on a start says how much log it has found that it may not apply yet."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -211,6 +213,9 @@ def serve(config: Config, settings: NodeSettings, before_clients: Callable[[], N
         f"makoredis {VERSION}: ready on {addresses}; data in {config.directory}; durability {config.durability}; "
         f"{keys:,} keys recovered in {time.monotonic() - started:.2f} s"
     )
+    log_bytes = node.log_bytes_since_checkpoint()
+    if node.is_replicated and log_bytes >= LOG_BYTES_SAID:
+        banner += f"; {log_bytes / 1e6:.1f} MB of log wait for a leader to confirm them"
     _tame_collector()
     try:
         trio.run(_run, server, banner)

@@ -605,6 +605,10 @@ class Node:
         for checkpointer, _ in self._shard_keepers:
             checkpointer.request()
 
+    def all_snapshots(self) -> list[Snapshots]:
+        """Those of every shard, and of the members' group."""
+        return [self.snapshots, *(snapshots for _, snapshots in self._shard_keepers)]
+
     def log_bytes_since_checkpoint(self) -> int:
         """How much log a start has to replay, of all shards."""
         return self.host.log_size.bytes + sum(replica.log_size.bytes for replica in self.replicas())
@@ -655,7 +659,7 @@ class Node:
             self.checkpoint_and_wait()
         if self.transport is not None:
             self.transport.close()
-        for snapshots in [self.snapshots, *(snapshots for _, snapshots in self._shard_keepers)]:
+        for snapshots in self.all_snapshots():
             snapshots.close()
         self.disk.close()
         self.store.close()

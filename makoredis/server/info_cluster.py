@@ -111,7 +111,8 @@ def mako(server: "Server") -> Lines:
     """Speculation, snapshots and what goes between nodes."""
     node = server.node
     executor = node.host.executor
-    receiver, sender = node.snapshots.receiver, node.snapshots.sender
+    snapshots = node.all_snapshots()
+    receivers, senders = [each.receiver for each in snapshots], [each.sender for each in snapshots]
     transport = node.transport
     store_bytes, journal_bytes = node.store.disk_bytes()
     return {
@@ -135,12 +136,12 @@ def mako(server: "Server") -> Lines:
         "refused_clocks": len(node.clocks.ahead),
         **{f"clock_offset_us_node{peer}": offset for peer, offset in sorted(node.clocks.offsets_us.items())},
         "connected_peers": 0 if transport is None else sum(transport.is_up(peer) for peer in transport.links),
-        "snapshots_sent": sender.sent_count,
-        "snapshots_sending": sender.active_count,
-        "snapshot_bytes_sent": sender.sent_bytes,
-        "snapshots_installed": receiver.installed_count,
-        "snapshot_installing": int(receiver.is_installing),
-        "snapshot_bytes_received": receiver.received_bytes,
+        "snapshots_sent": sum(each.sent_count for each in senders),
+        "snapshots_sending": sum(each.active_count for each in senders),
+        "snapshot_bytes_sent": sum(each.sent_bytes for each in senders),
+        "snapshots_installed": sum(each.installed_count for each in receivers),
+        "snapshot_installing": int(any(each.is_installing for each in receivers)),
+        "snapshot_bytes_received": sum(each.received_bytes for each in receivers),
         "checkpoints": node.checkpoint_count(),
         "log_bytes_since_checkpoint": node.log_bytes_since_checkpoint(),
         "log_disk_bytes": node.store.engine.approximate_size(*table_range(b"l")) + journal_bytes,

@@ -427,6 +427,7 @@ def test_a_node_that_was_away_gets_what_the_logs_have_lost(tmp_path: Path) -> No
         reader.execute_command("READONLY")
         wait_until(lambda: reader.mget(list(values)) == list(values.values()), "n3 has everything")
         wait_until(lambda: "took a snapshot of its leader" in cluster.output("n3"), "n3 was sent a snapshot")
+        assert cluster.client("n3").info("mako")["snapshots_installed"] >= 1
         for name in cluster.names:
             cluster.kill(name)
         for name in cluster.names:
