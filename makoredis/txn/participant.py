@@ -629,6 +629,10 @@ class Participant:
 
     def _commit(self, transaction: PreparedTransaction, decision: Commit | Answer) -> bool:
         """Appends the record and unlocks. False if it is void already: then there is nothing to append."""
+        if decision.ts < transaction.proposal_ts:
+            # No vote is later than the decision. So the prepare was a copy that came after all of it was forgotten.
+            self._end(transaction)
+            return True
         id, vector = decision.id, from_wire(decision.vector)
         if self.knowledge.is_broken(vector):
             self._abort(id, transaction.prepare.started_ts)

@@ -2,6 +2,8 @@
 
 from random import Random
 
+import pytest
+
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import (
@@ -203,6 +205,34 @@ def test_a_late_copy_of_a_prepare_is_nothing_new_when_the_outcome_is_forgotten()
     assert not participant.prepared and len(participant.locks) == 0
     participant.step(Commit(ID, 0, 2, proposal_ts, vector, []))
     assert participant.take_output().to_nodes == [(0, Committed(ID, 0))]
+    assert not participant.has_entry(), "it is not logged again"
+
+
+@pytest.mark.parametrize("is_answer", [False, True])
+def test_a_copy_that_comes_after_all_is_forgotten_is_not_executed_again(is_answer: bool) -> None:
+    """A link that was cut for a minute delivers a prepare and its decision once more."""
+    participant = fresh()
+    proposal_ts = vote(participant).proposal_ts
+    vector = [(0, 2, proposal_ts)]
+    commit = Commit(ID, 0, 2, proposal_ts, vector, [])
+    participant.step(commit)
+    assert participant.take_entry() is not None
+    participant.proposed(2)
+    participant.chosen(2)
+    participant.outcomes.clear()
+    participant.replica.committed.clear()
+    participant.tick(participant.now_us + 60_000_000)
+    participant.take_output()
+
+    participant.step(prepare())
+    assert participant.prepared
+    if is_answer:
+        participant.tick(participant.now_us + participant.resolve_after_us)
+        participant.step(Answer(ID, 1, Fate.COMMITTED, proposal_ts, vector, []))
+    else:
+        participant.step(commit)
+        assert participant.take_output().to_nodes[-1] == (0, Committed(ID, 0))
+    assert not participant.prepared and len(participant.locks) == 0
     assert not participant.has_entry(), "it is not logged again"
 
 
