@@ -189,6 +189,20 @@ def _repair(repair: Repair, config: Config, settings: NodeSettings) -> int:
     return serve(config, replace(settings, members=(), witnesses=()), repair.add)
 
 
+def _listen(config: Config, settings: NodeSettings, server: Server) -> None:
+    """For the other nodes and for clients. Raises: ConfigError."""
+    try:
+        server.node.connect(server.reactor)
+    except OSError as error:
+        assert settings.listen is not None
+        host, port = settings.listen
+        raise ConfigError(f"cannot listen for other nodes on {host} port {port}: {error.strerror}") from None
+    try:
+        server.listeners.move(config.bind, config.port)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {' '.join(config.bind)} port {config.port}: {error.strerror}") from None
+
+
 def serve(config: Config, settings: NodeSettings, before_clients: Callable[[], None] | None = None) -> int:
     """Opens the data, recovers, and serves until told to stop.
 
@@ -200,11 +214,7 @@ def serve(config: Config, settings: NodeSettings, before_clients: Callable[[], N
     memory = MemoryMeter()
     node = open_node(Path(config.directory), config.durability, config.databases, config.data, _progress, settings)
     server = Server(config, node, memory)
-    node.connect(server.reactor)
-    try:
-        server.listeners.move(config.bind, config.port)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {' '.join(config.bind)} port {config.port}: {error.strerror}") from None
+    _listen(config, settings, server)
     if before_clients is not None:
         before_clients()
     keys = sum(database.size for space in node.spaces() for database in space.by_id)

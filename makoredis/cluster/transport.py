@@ -158,10 +158,10 @@ class Transport:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()
         except OSError:
             listener.close()
             raise
-        listener.listen()
         listener.setblocking(False)
         self._listener = listener
         self.poller.watch(listener.fileno(), READABLE, self._accept)

@@ -3,11 +3,14 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
+import yaml
 
 from tests.cluster.cluster_process import ROOT, ClusterProcess, wait_until
 
@@ -36,3 +39,21 @@ def test_one_command_starts_and_stops_all_nodes(tmp_path: Path) -> None:
     for name in cluster.names:
         assert f"{name} | ended with status 0" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("key", ["port", "peer_port"])
+def test_a_port_that_is_taken_is_named(tmp_path: Path, key: str) -> None:
+    config = ClusterProcess(tmp_path).configs["n1"]
+    port = yaml.safe_load(config.read_text(encoding="utf-8"))["nodes"]["n1"][key]
+    with socket.create_server(("127.0.0.1", port)):
+        refused = subprocess.run(
+            [sys.executable, "-m", "makoredis", "--config", str(config), "--node", "n1"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            timeout=60,
+        )
+    assert refused.returncode == 1
+    assert re.fullmatch(rf"makoredis: cannot listen .*port {port}: Address already in use\n", refused.stderr)
