@@ -1,8 +1,9 @@
 """Checkpoints where there are several shards. What they are made of, and why it is right: `makoredis.txn.replica`.
 
 Keys are captured, a bounded time per tick, while transactions go on; each row says up to which timestamp it goes. Until
-the global watermark has reached the highest of them, something in a row could turn out to be void. If a leader takes
-something back, or a leadership begins or ends, or databases exchange their content meanwhile, all begins anew.
+everything up to the highest of them is chosen, and the global watermark there, something in a row could turn out to be
+void. If a leader takes something back, or a leadership begins or ends, or databases exchange their content meanwhile,
+all begins anew.
 
 * A *full* checkpoint writes all keys as a new state beside the one before. The last batch, which makes it valid, waits
   for the watermark. It is the first one after a start or a snapshot, the one after a shard was emptied, after one that
@@ -38,7 +39,7 @@ from makoredis.storage.engine import Ops
 from makoredis.storage.state import CheckpointWriter, StateTable
 from makoredis.storage.store import Store
 from makoredis.txn.participant import Participant
-from makoredis.txn.replica import Replica, ShardCheckpoint, finish
+from makoredis.txn.replica import Replica, ShardCheckpoint, finish, is_settled
 
 SLOT_TABLE_TAG = 1
 """The type in the row of the table of slots; which one it is, its database says."""
@@ -181,7 +182,7 @@ class ShardCheckpointer:
         if not capture.is_done and len(capture.batches) < CAPTURED_BATCHES_MAX:
             capture.capture(until)
         knowledge = self.replica.snapshot.knowledge
-        is_final = knowledge.global_ts >= capture.rows_ts
+        is_final = is_settled(capture.rows_ts, capture.local.complete_to, knowledge)
         if capture.before is None or is_final:
             self._hand_over(capture)
         if not (capture.is_done and is_final) or capture.batches:

@@ -10,9 +10,9 @@ be newer; each says up to which timestamp it goes. To write one:
 
 1. `checkpoint(...)` of the replica or of the leader: the state it begins from, and the answers to requests by then.
 2. Every key that has changed since the last one (`written.take_changed`), with `row_ts`. Nothing of it may be on disk
-   before `W` has reached `rows_ts`, the highest timestamp that can show in a row: until then it may be void. If the
-   leader takes anything back in between (`voided_count`, stepping down), begin anew. Where rows are written over those
-   of the last one, before this one is complete, `finish` the last one again with the new `rows_ts` first.
+   before it `is_settled` up to `rows_ts`, the highest timestamp that can show in a row: until then it may be void. If
+   the leader takes anything back in between (`voided_count`, stepping down), begin anew. Where rows are written over
+   those of the last one, before this one is complete, `finish` the last one again with the new `rows_ts` first.
 3. `finish(...)` sets `rows_ts` and what is known of other shards by then. The log up to `index` may go.
 
 Loaded, it is no state that ever was before the log has been taken in to `rows_ts` (`is_whole`).
@@ -283,8 +283,20 @@ class Replica:
         return replica
 
 
+def is_settled(rows_ts: int, complete_to: int, knowledge: Knowledge) -> bool:
+    """Whether nothing can be void any more that shows in rows up to `rows_ts`.
+
+    That `W` is there is not enough for a leader that has lost its leadership without hearing of it: it may have `W`
+    from its successor, and may have executed what is in nobody's log.
+
+    Args:
+        complete_to: of the replica or leader that the rows are from.
+    """
+    return min(knowledge.global_ts, complete_to) >= rows_ts
+
+
 def finish(saved: ShardCheckpoint, rows_ts: int, knowledge: Knowledge) -> ShardCheckpoint:
-    """The checkpoint as it is written, when all rows are captured and `W` has reached `rows_ts`."""
+    """The checkpoint as it is written, when all rows are captured and what they show `is_settled`."""
     assert knowledge.global_ts >= rows_ts >= saved.rows_ts
     return ShardCheckpoint(
         saved.index,

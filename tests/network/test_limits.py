@@ -48,7 +48,7 @@ def test_one_client_too_many_is_told_so(new_server: ServerFactory) -> None:
         assert refused.recv(1000) == b"-ERR max number of clients reached\r\n"
         assert refused.recv(1000) == b""
     connections.pop().close()
-    wait_for(lambda: _does(server.client().ping), "a place that is free again is not given away")
+    wait_for(lambda: _does(lambda: server.client().ping()), "a place that is free again is not given away")
     for connection in connections:
         connection.close()
 

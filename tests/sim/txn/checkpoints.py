@@ -11,7 +11,7 @@ from makoredis.base.record import wire_decoder, wire_encode
 from makoredis.data.encoding import decode_value, encode_value
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.knowledge import Knowledge
-from makoredis.txn.replica import Replica, ShardCheckpoint, finish, tell_known
+from makoredis.txn.replica import Replica, ShardCheckpoint, finish, is_settled, tell_known
 
 Rows = dict[bytes, tuple[int, bytes | None]]
 """Timestamp and encoded value by key; None: deleted."""
@@ -49,6 +49,8 @@ class Capture:
         """The replica or the leader; if another takes its place, this is over."""
         self.base = local.checkpoint()
         self.voided_count = getattr(local, "voided_count", 0)
+        self.is_early = False
+        """Whether it does not wait until nothing of it can be void any more: a broken rule."""
         self.rows: Rows = {}
         self.rows_ts = self.base.rows_ts
         changed = local.written.take_changed()
@@ -67,9 +69,12 @@ class Capture:
         self.local.written.lose_changed()
         return True
 
+    def _is_settled(self, knowledge: Knowledge) -> bool:
+        return self.is_early or is_settled(self.rows_ts, self.local.complete_to, knowledge)
+
     def write_some(self, saved: Saved, knowledge: Knowledge) -> None:
         """An incremental one may write what it has before it is done, if nothing of that can be void any more."""
-        if self.before is not None and self.rows and knowledge.global_ts >= self.rows_ts:
+        if self.before is not None and self.rows and self._is_settled(knowledge):
             saved.checkpoint = wire_encode(finish(self.before, self.rows_ts, knowledge))
             saved.rows.update(self.rows)
             self.rows = {}
@@ -88,7 +93,7 @@ class Capture:
 
     def write(self, saved: Saved, knowledge: Knowledge) -> bool:
         """Finishes, if nothing of it can be void any more. Returns whether it did."""
-        if knowledge.global_ts < self.rows_ts:
+        if not self._is_settled(knowledge):
             return False
         done = finish(self.base, self.rows_ts, knowledge)
         saved.checkpoint = wire_encode(done)

@@ -8,6 +8,7 @@ from tests.sim.txn.workload import Event
 
 FOUND = (
     1145,  # a checkpoint had the answer to a request that was lost with its leader
+    400975,  # a leader that had not heard of its successor wrote a checkpoint of what was in nobody's log
 )
 """Seeds of the model that failed once."""
 FOUND_ON_REAL_CORES = (

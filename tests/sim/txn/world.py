@@ -214,6 +214,7 @@ class Node:
             knowledge = Knowledge(self.world.shards)
             knowledge.closed = self.knowledge.closed
             knowledge.raise_global(capture.rows_ts)
+            capture.is_early = True
         return knowledge
 
     def flush(self) -> None:
