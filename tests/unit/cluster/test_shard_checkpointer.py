@@ -23,7 +23,7 @@ from makoredis.data.keyspace import Keyspace
 from makoredis.storage.layout import shard_range
 from makoredis.storage.state import TOMBSTONE, StateTable
 from makoredis.txn import write_times
-from makoredis.txn.entries import decode_payload
+from makoredis.txn.entries import ClosedEpochs, decode_payload
 from makoredis.txn.follower import Snapshot
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.participant import Participant
@@ -286,6 +286,29 @@ def test_a_leadership_that_ends_under_a_checkpoint() -> None:
     world.lead()
     world.do("SET s found")
     world.release()
+    crash_everywhere(world)
+
+
+def test_a_leader_that_has_not_heard_of_its_successor() -> None:
+    """What it executed last is in nobody's log, though the watermark that it hears of is beyond. Found by the
+    simulation."""
+    world = filled()
+    world.do("SET s chosen")
+    world.release()
+    final_ts = world.now_us
+    world.run("SET s lost", "SET big lost")
+    world.knowledge.hear(
+        Watermark(SHARD, world.epoch + 1, world.now_us + 1_000_000, [ClosedEpochs(SHARD, 1, world.epoch, final_ts)])
+    )
+    world.release()
+    assert world.knowledge.global_ts > world.now_us
+    world.checkpointer.request()
+    for _ in range(20):
+        world.checkpointer.tick(1 << 60)
+        world.write_disk()
+        world.twin()
+    assert world.checkpointer.is_running
+    world.follow()
     crash_everywhere(world)
 
 
