@@ -6,6 +6,7 @@ they are new ones each time. DIFFERENTIAL_EXAMPLES changes their number. What wa
 
 import gc
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,17 +49,31 @@ EXAMPLES = int(os.environ.get("DIFFERENTIAL_EXAMPLES", "10000"))
 
 _HASH_TABLES = (2, 4)
 """Types of payloads whose elements are in the order of Redis's hash table."""
+_INTSET = 11
+"""The type of a payload that has a set of numbers."""
+_FRAME_BYTES = 12
+"""Of a short payload, beside its text: type, length, version and checksum."""
+_FORMATS = {2: "h", 4: "i", 8: "q"}
+"""By the bytes of each."""
 
 
 def _payload(tree: Tree) -> object:
     """A DUMP as far as there is but one.
 
-    A hash table has Redis's own order, and much text is compressed in parts.
+    A hash table has Redis's own order, much text is compressed in parts, and a set of numbers is in Redis as wide as
+    the widest that it ever had.
     """
     payload = tree[1]
     if tree[0] != b"$" or payload is None:
         return tree
-    return payload[0] if payload[0] in _HASH_TABLES or len(payload) >= COMPRESSIBLE_BYTES else payload
+    if payload[0] in _HASH_TABLES or len(payload) >= COMPRESSIBLE_BYTES:
+        return payload[0]
+    if payload[0] == _INTSET:
+        if payload[1] != len(payload) - _FRAME_BYTES:
+            return payload[0]  # compressed
+        width, count = struct.unpack_from("<II", payload, 2)
+        return struct.unpack_from(f"<{count}{_FORMATS[width]}", payload, 10)
+    return payload
 
 
 _KEYS = (b"a", b"b", b"c", b"{t}1", b"{t}2", b"", b"g", b"d")
@@ -131,6 +146,7 @@ long_run = settings(
 FOUND: list[tuple[str, list[Any]]] = [
     ("whole scores above 2^52 in a listpack", ["ZADD a 1e17 m1 -1e17 m2 4611686018427387904 m3 9e18 m4 1e300 m5"]),
     ("a long value makes a hash table, also if replaced at once", [["HSET", "a", "f", "y" * 70, "f", "0"]]),
+    ("a set that a STORE has made is no set of numbers later", ["SADD c m3 0", "SINTERSTORE b c", "SREM b m3"]),
     ("SORT makes a skip list of a sorted set", ["ZADD a 0 m1", "SORT a ALPHA", "OBJECT ENCODING a"]),
 ]
 """What random sequences found: the shortest one that failed, by the fault's name. All run by default."""

@@ -42,6 +42,8 @@ class SetRemove(Wire, tag=41):
         assert isinstance(value, Set)
         if len(self.members) == len(value.members):
             return remove_key(database, self.key)
+        if not value.form:
+            value.convert(value.members, space.config)  # it stays what it is with all of them
         return _PutBackMembers(self.db, self.key, self.members, [value.discard(member) for member in self.members])
 
 
