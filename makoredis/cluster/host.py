@@ -99,9 +99,12 @@ class LogOwner:
 
     def note_log(self, entries: Sequence[Entry], checkpoint_index: Index) -> None:
         """What a start has found in the log, and where the checkpoint before it ends."""
+        self._count(entries)
+        self.log_size.cut(checkpoint_index)
+
+    def _count(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self.log_size.add(entry.index, len(entry.payload) or BARE_ENTRY_BYTES)
-        self.log_size.cut(checkpoint_index)
 
     def _carry_out(self, ready: Ready) -> None:
         """Messages that may leave at once, then the write with what depends on it, then snapshots."""
@@ -121,8 +124,7 @@ class LogOwner:
             ops.append(hard_state_op(self.shard, ready.hard_state))
         if ready.entries:
             ops += self.log.append_ops(ready.entries)
-            for entry in ready.entries:
-                self.log_size.add(entry.index, len(entry.payload) or BARE_ENTRY_BYTES)
+            self._count(ready.entries)
         last = ready.entries[-1] if ready.entries else None
         if last is not None:
             self.unwritten += 1

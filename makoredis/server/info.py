@@ -134,8 +134,9 @@ def _memory(server: "Server") -> Lines:
         "rss_overhead_ratio": f"{resident / used:.2f}",
         "rss_overhead_bytes": resident - used,
     }
-    lines.update(server.script_memory())
-    lines.update(_script_memory_as_shown(server.script_memory()))
+    scripts = server.script_memory()
+    lines.update(scripts)
+    lines.update(_script_memory_as_shown(scripts))
     return lines
 
 

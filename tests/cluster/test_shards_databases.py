@@ -9,17 +9,8 @@ import pytest
 import redis
 
 from tests.cluster.cluster_process import ClusterProcess, wait_until
-
-SETTINGS = {"shards": 3, "disk_free_bytes_min": 0, "disk_ballast_bytes": 0}
-A, B, C = "b", "c", "a"
-"""Keys of the first, the second and the third shard."""
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcess]:
-    with ClusterProcess(tmp_path_factory.mktemp("databases"), 3, **SETTINGS) as cluster:
-        wait_until(lambda: cluster.client("n1").mset({A: 1, B: 1, C: 1}), "the shards have leaders")
-        yield cluster
+from tests.cluster.test_shards import SETTINGS, A, B, C
+from tests.cluster.test_shards import cluster as cluster
 
 
 @pytest.fixture
