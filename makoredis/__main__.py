@@ -278,7 +278,7 @@ async def _run(server: Server, banner: str) -> None:
         print(banner, flush=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.reactor.run)
-            nursery.start_soon(server.run_timer)
+            nursery.start_soon(server.timer.run)
             nursery.start_soon(_stop_on_signal, server, signals)
             await server.stop_event.wait()
             nursery.cancel_scope.cancel()

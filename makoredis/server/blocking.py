@@ -80,7 +80,7 @@ class Blocking:
         if block.timeout_ms > 0:
             parked.deadline_ms = parked.since_ms + block.timeout_ms
             heappush(self._deadlines, (parked.deadline_ms, session.id, parked))
-            server.wake_at(parked.deadline_ms)
+            server.timer.wake_at(parked.deadline_ms)
         session.blocked = parked
         self.count += 1
         session.refresh_special()

@@ -307,8 +307,8 @@ class Dispatcher:
         if route.is_data and server.node.is_replicated and not self._may_run_here(session, route):
             self._elsewhere(session, route, argv)
             return
-        if server.monitors and route.row.group == "scripting":
-            server.feed_monitors(session, route.row, argv)  # ahead of what the script does
+        if server.monitors.sessions and route.row.group == "scripting":
+            server.monitors.feed(session, route.row, argv)  # ahead of what the script does
         started = perf_counter()
         if route.name == "PING" and session.protocol == 2 and session.subscription_count():
             reply, gate = _pong_to_subscriber(argv), None
@@ -317,8 +317,8 @@ class Dispatcher:
         else:
             reply, gate = self.call_session(session, route, argv)
         elapsed = perf_counter() - started
-        if server.monitors and route.row.group != "scripting":
-            server.feed_monitors(session, route.row, argv)
+        if server.monitors.sessions and route.row.group != "scripting":
+            server.monitors.feed(session, route.row, argv)
         if isinstance(reply, WouldBlock):
             server.blocking.park(session, route, argv, reply, elapsed)
         else:
@@ -413,7 +413,7 @@ class Dispatcher:
         access.number = session.database
         access.database = access.space.databases[session.database]
         access.protocol = session.protocol
-        access.is_replica = not host.is_leader or (server.is_special and not server.may_expire())
+        access.is_replica = not host.is_leader or (server.is_special and not server.expiry.may_delete())
         access.origin = session.id
         access.script_reads = False
         access.leaves_no_trace = session.no_touch

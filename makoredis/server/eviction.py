@@ -112,7 +112,7 @@ class Eviction:
         if not self.limit:
             self._within_limit()
         else:
-            server.wake_at(server.now_ms)
+            server.timer.wake_at(server.now_ms)
 
     def next_deadline_ms(self) -> int | None:
         """When there is more to be evicted, even if no client asks for anything; Unix milliseconds."""
@@ -182,7 +182,7 @@ class Eviction:
         if not self.exceeded_since:
             self.exceeded_since = time.monotonic()
         host = server.node.host
-        if not host.is_complete() or not server.may_expire():
+        if not host.is_complete() or not server.expiry.may_delete():
             return
         access = host.access
         access.now_ms, access.origin, access.is_replica = server.now_ms, 0, False

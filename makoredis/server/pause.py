@@ -31,7 +31,7 @@ class Pause:
             until_ms = max(until_ms, self.until_ms)
             writes_only = writes_only and self.writes_only
         self.until_ms, self.writes_only = until_ms, writes_only
-        self.server.wake_at(until_ms)
+        self.server.timer.wake_at(until_ms)
         self.server.refresh_special()
 
     def count(self) -> int:

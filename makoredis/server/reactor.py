@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from makoredis.base.errors import Fatal
+from makoredis.server.admission import refuse_connection
 from makoredis.server.dispatch import Work
 from makoredis.server.scripting import ServerStops
 from makoredis.server.session import Session
@@ -378,7 +379,7 @@ class Reactor:
 
     def _admit(self, sock: socket.socket, address: object) -> None:
         server = self.server
-        refusal = server.refuse_connection(sock, len(self.sessions))
+        refusal = refuse_connection(server, sock, len(self.sessions))
         if refusal is not None:
             try:
                 sock.send(refusal)

@@ -164,11 +164,11 @@ class Scripting:
         return None if reply is NO_REPLY else reply
 
     def has_monitors(self) -> bool:
-        return bool(self.server.monitors)
+        return bool(self.server.monitors.sessions)
 
     def monitor(self, row: CommandRow, number: int, argv: Sequence[bytes]) -> None:
         if self.caller is not None:
-            self.server.feed_monitors(self.caller, row, argv, script_db=number)
+            self.server.monitors.feed(self.caller, row, argv, script_db=number)
 
     def error_reply(self, error: ClientError) -> Error:
         return self.server.error_reply(error)

@@ -4,26 +4,27 @@ import secrets
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import trio
 
 from makoredis.base.errors import ClientError, CountedError
 from makoredis.cluster.backup import Backup
 from makoredis.cluster.node import Node
-from makoredis.commands.table import CommandRow
 from makoredis.data import events
 from makoredis.data.effects import Effect
 from makoredis.server.acl import DEFAULT, EXEC_REASONS, AccessControl
+from makoredis.server.admission import is_local
 from makoredis.server.blocking import Blocking
 from makoredis.server.config import Config
 from makoredis.server.dispatch import Dispatcher
 from makoredis.server.eviction import Eviction
+from makoredis.server.expiry import ActiveExpiry
 from makoredis.server.forwarding import Forwarding
 from makoredis.server.info_cluster import live_peers
 from makoredis.server.latency import LatencyMonitor
 from makoredis.server.listeners import Listeners
 from makoredis.server.memory import MemoryMeter
+from makoredis.server.monitors import Monitors
 from makoredis.server.pause import Pause
 from makoredis.server.pubsub import PubSub
 from makoredis.server.rates import Rates
@@ -35,14 +36,11 @@ from makoredis.server.session import Session
 from makoredis.server.shards.router import Router
 from makoredis.server.slowlog import SlowLog
 from makoredis.server.stats import Stats
+from makoredis.server.timer import Timer
 from makoredis.server.tracking import TrackingTable
 from makoredis.server.waits import Waits
 from makoredis.server.watches import WatchTable
 from resp.replies import OK, Error
-
-TICK_SECONDS = 0.1
-EXPIRE_KEYS_PER_TICK = 2000
-"""Deadlines that one tick works off; more are left for the next, so that a mass expiry doesn't stop the loop."""
 
 
 class Server:
@@ -84,7 +82,8 @@ class Server:
         self.run_id = secrets.token_hex(20)
         self.memory = MemoryMeter() if memory is None else memory
         self.keys_loaded = sum(database.size for space in node.spaces() for database in space.by_id)
-        self.active_expire = True
+        self.expiry = ActiveExpiry(self)
+        self.timer = Timer(self)
         self.checkpoint_waiters: list[Session] = []
         self.migrations = 0
         """Under way."""
@@ -94,15 +93,13 @@ class Server:
         self.saves_at_stop = True
         self.eviction = Eviction(self)
         config.attach(self)
-        self.monitors: dict[int, Session] = {}
+        self.monitors = Monitors()
         self.by_id: dict[int, Session] = {}
         self.is_special = False
         self.observes_effects = False
         self.notes_misses = False
         """Whether notifications about reads of missing keys are wanted: no request is on the fast path then."""
         self._next_session_id = 0
-        self._timer_scope: trio.CancelScope | None = None
-        self._last_tick = 0.0
         self.node.host.access.count_receivers = self.pubsub.count_receivers
         self._refresh_notifications()
         self._refresh_use_counts()
@@ -174,7 +171,7 @@ class Server:
     def refresh_special(self) -> None:
         """To be called when something changes that every request has to be checked for."""
         self.is_special = (
-            bool(self.monitors)
+            bool(self.monitors.sessions)
             or self.pause.is_on()
             or self.eviction.is_refusing
             or self.node.write_refusal is not None
@@ -271,16 +268,6 @@ class Server:
 
     # -- sessions
 
-    def refuse_connection(self, sock: socket.socket, connected: int) -> bytes | None:
-        """The error for a connection that is not taken, None if it is."""
-        if connected >= self.config.maxclients:
-            self.stats.rejected_connections += 1
-            return b"-ERR max number of clients reached\r\n"
-        if self.config.is_protected_mode and not self.has_passwords() and not is_local(sock):
-            self.stats.rejected_connections += 1
-            return PROTECTED_MODE_TEXT
-        return None
-
     def new_session(self, sock: socket.socket, address: str, laddress: str) -> Session:
         self._next_session_id += 1
         self.stats.connections_received += 1
@@ -314,7 +301,7 @@ class Server:
             self.backups.pop(session.id).close()
         self.tracking.disable(session)
         if session.is_monitor:
-            self.monitors.pop(session.id, None)
+            self.monitors.sessions.pop(session.id, None)
             self.refresh_special()
         self.refresh_observers()
 
@@ -333,27 +320,7 @@ class Server:
         else:
             session.soft_limit_since = 0.0
 
-    # -- monitors, slow log, log
-
-    def feed_monitors(self, session: Session, row: CommandRow, argv: Sequence[bytes], *, script_db: int = -1) -> None:
-        """Shows a request to everybody who said MONITOR.
-
-        Args:
-            script_db: for a command of a script, the number of the database that it runs on.
-        """
-        is_skipped = "skip_monitor" in row.flags and row.group != "scripting" and row.name != "EXEC"
-        if "admin" in row.flags or is_skipped:
-            return
-        seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
-        words = b" ".join(b'"' + _escape(argument) + b'"' for argument in redacted(argv))
-        number, source = session.database, session.address
-        if script_db >= 0:
-            number, source = script_db, "lua"
-        elif session.sock is not None and session.sock.family == socket.AF_UNIX:
-            source = "unix:" + str(session.sock.getsockname())
-        line = b"+%d.%06d [%d %b] %b\r\n" % (seconds, microseconds, number, source.encode(), words)
-        for monitor in self.monitors.values():
-            monitor.push(line)
+    # -- slow log, log
 
     def slowlog_add(self, session: Session, argv: list[bytes], duration_us: float) -> None:
         """Takes note of a slow request."""
@@ -413,7 +380,8 @@ class Server:
         session.blocked = self.checkpoint_waiters
         session.refresh_special()
 
-    def _answer_saves(self) -> None:
+    def answer_saves(self) -> None:
+        """Lets those go on who wait for a checkpoint that is on the disk now."""
         if self.checkpoint_waiters and not self.node.is_checkpointing():
             waiters = self.checkpoint_waiters[:]
             self.checkpoint_waiters.clear()
@@ -448,152 +416,9 @@ class Server:
         """One line on the console."""
         print(f"{time.strftime('%d %b %Y %H:%M:%S')} {level}: {text}", flush=True)
 
-    # -- time
-
-    def wake_at(self, when_ms: int) -> None:
-        """Makes sure that `on_timer` runs at a moment, Unix milliseconds."""
-        scope = self._timer_scope
-        if scope is not None:
-            at = trio.current_time() + max(0, when_ms - int(time.time() * 1000)) / 1000
-            scope.deadline = min(scope.deadline, at)
-
-    async def run_timer(self) -> None:
-        """Runs `on_timer` at `wake_at`'s times, and `tick` ten times a second."""
-        next_tick = trio.current_time()
-        while True:
-            deadlines = [
-                self.blocking.next_deadline_ms(),
-                self.waits.next_deadline_ms(),
-                self.eviction.next_deadline_ms(),
-            ]
-            if self.router is not None:
-                deadlines.append(self.router.waiting.next_deadline_ms())
-            deadline = min((each for each in deadlines if each is not None), default=None)
-            at = next_tick
-            if self.node.transport is not None:
-                due = self.node.transport.next_due()
-                at = at if due is None else min(at, trio.current_time() + max(0.0, due - time.monotonic()))
-            if deadline is not None:
-                at = min(at, trio.current_time() + max(0, deadline - time.time() * 1000) / 1000)
-            with trio.CancelScope(deadline=at) as self._timer_scope:
-                await trio.sleep_forever()
-            self._timer_scope = None
-            self.begin_turn()
-            if trio.current_time() >= next_tick:
-                next_tick = trio.current_time() + min(TICK_SECONDS, self.node.settings.tick_seconds)
-                self.tick()
-            if self.node.transport is not None:
-                self.node.transport.send_due()
-            self.blocking.expire(self.now_ms)
-            if self.router is not None:
-                self.router.waiting.tick()
-            self.pause.end_if_over()
-            self.reactor.run_resumed()
-            self.end_turn()
-            self.reactor.flush()
-
-    def tick(self) -> None:
-        """Ten times a second: expiry, the node's own timers, idle clients."""
-        self.node.tick()
-        if self.node.is_replicated:
-            self.forwarding.tick()
-        if self.router is not None:
-            self.router.tick()
-        self.expire_keys()
-        self._answer_saves()
-        self.rates.sample(self.now, self.commands_processed(), self.stats.input_bytes, self.stats.output_bytes)
-        if self.now - self._last_tick >= 1.0:
-            self._last_tick = self.now
-            self._close_idle()
-            for session in list(self.by_id.values()):
-                if session.unsent_bytes:
-                    self.check_output_limit(session)
-        self.refresh_special()
-
-    def may_expire(self) -> bool:
-        """While nothing can or may be written, a key past its deadline is hidden instead of deleted."""
-        return self.node.write_refusal is None and not self.pause.is_on()
-
-    def expire_keys(self) -> None:
-        """Deletes keys and fields of hashes past their deadline, a bounded number of keys at a time."""
-        if self.router is not None:
-            if self.active_expire and self.may_expire():
-                self.router.expire_keys()
-            return
-        host = self.node.host
-        if not host.is_complete() or not self.active_expire or not self.may_expire():
-            return
-        access = host.access
-        access.now_ms, access.origin, access.is_replica = self.now_ms, 0, False
-        budget = EXPIRE_KEYS_PER_TICK
-        for number, database in enumerate(host.space.databases):
-            if not database.expires and not database.hash_deadlines.by_name:
-                continue
-            access.select(number)
-            due = database.take_due(self.now_ms, budget)
-            for key in due:
-                access.expire(key)
-            for key in database.take_due_hashes(self.now_ms, budget):
-                access.peek(key)  # deletes its fields past their deadline
-            budget -= len(due)
-        effects = access.effects
-        if effects:
-            host.executor.commit(access, self.wall_us)
-            if self.observes_effects:
-                self.after_commit(effects)
-                self.blocking.serve()
-
-    def _close_idle(self) -> None:
-        timeout = self.config.timeout_seconds
-        if not timeout:
-            return
-        for session in list(self.by_id.values()):
-            waits = session.blocked is not None or session.subscription_count() or session.is_monitor
-            if not waits and self.now - session.last_active > timeout:
-                self.reactor.close(session, "idle")
-
     def close(self) -> None:
         """Ends all connections, writes what is left, and releases the directory."""
         self.node.disconnect()
         self.reactor.close_all()
         self.node.close(saves=self.saves_at_stop)
         self.reactor.epoll.close()  # the node's connections to its peers are in it until then
-
-
-PROTECTED_MODE_TEXT = (
-    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "
-    b"default user. In this mode connections are only accepted from the loopback interface. If you want to connect "
-    b"from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode "
-    b"sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the "
-    b"same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. "
-    b"Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by "
-    b"editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the "
-    b"server. 3) If you started the server manually just for testing, restart it with the '--protected-mode no' "
-    b"option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above "
-    b"things in order for the server to start accepting connections from the outside.\r\n"
-)
-
-
-def is_local(sock: socket.socket) -> bool:
-    """Whether a connection comes from this machine."""
-    if sock.family == socket.AF_UNIX:
-        return True
-    host: Any = sock.getpeername()[0]
-    return bool(host.startswith("127.") or host == "::1" or host.startswith("::ffff:127."))
-
-
-def _escape(argument: bytes) -> bytes:
-    """A byte string as Redis's sdscatrepr shows it, without the quotes."""
-    if argument.isalnum():
-        return argument
-    return b"".join(_ESCAPES[byte] for byte in argument)
-
-
-def _escape_byte(byte: int) -> bytes:
-    named = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
-    if byte in named:
-        return named[byte]
-    return bytes((byte,)) if 32 <= byte < 127 else b"\\x%02x" % byte
-
-
-_ESCAPES = [_escape_byte(byte) for byte in range(256)]

@@ -55,7 +55,7 @@ class Waits:
         if self.server.router is not None:
             waiting.question = self.server.router.shards.replicated.begin(waiting.replicas)
         if waiting.deadline_ms:
-            self.server.wake_at(waiting.deadline_ms)
+            self.server.timer.wake_at(waiting.deadline_ms)
 
     def end_turn(self) -> None:
         """Answers those who have waited enough: for replicas, or for their time."""

@@ -91,7 +91,7 @@ def monitor(server: "Server", session: Session) -> Any:
     if session.multi is not None:
         raise ClientError("ERR Command not allowed inside a transaction")
     session.is_monitor = True
-    server.monitors[session.id] = session
+    server.monitors.sessions[session.id] = session
     session.refresh_special()
     server.refresh_special()
     return OK
@@ -318,6 +318,6 @@ def debug(server: "Server", session: Session, word: bytes, *arguments: bytes) ->
         raise ClientError("ERR DEBUG JMAP is not supported: there is no heap of that kind here")
     if name in (b"SET-ACTIVE-EXPIRE", b"QUICKLIST-PACKED-THRESHOLD") and len(arguments) == 1:
         if name == b"SET-ACTIVE-EXPIRE":
-            server.active_expire = arguments[0] != b"0"
+            server.expiry.is_on = arguments[0] != b"0"
         return OK
     raise ClientError(f"ERR DEBUG {word.decode('latin-1')[:128]} is not supported by makoredis")

@@ -33,7 +33,7 @@ def reset(server: "Server", session: Session) -> Any:
     server.pubsub.forget(session)
     if session.is_monitor:
         session.is_monitor = False
-        server.monitors.pop(session.id, None)
+        server.monitors.sessions.pop(session.id, None)
         server.refresh_special()
     session.database = 0
     session.protocol = 2

@@ -121,8 +121,8 @@ def run(server: "Server", session: Session, queued: list[tuple[Route, list[bytes
             if access.number != session.database:
                 access.select(session.database)
         dispatcher.count(session, route, argv, perf_counter() - started)
-        if server.monitors:
-            server.feed_monitors(session, route.row, argv)
+        if server.monitors.sessions:
+            server.monitors.feed(session, route.row, argv)
     session.in_exec = False
     answer = [reply for reply in replies if reply is not NO_REPLY]
     gate = dispatcher.finish(session, access, queued, answer)

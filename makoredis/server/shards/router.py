@@ -121,8 +121,8 @@ class Router:
 
     def start(self, session: "Session", route: Route, argv: list[bytes]) -> None:
         """Runs a command; its reply follows when it is final."""
-        if self.server.monitors:
-            self.server.feed_monitors(session, route.row, argv)
+        if self.server.monitors.sessions:
+            self.server.monitors.feed(session, route.row, argv)
         redirection = self._redirection(session, route, argv)
         if redirection is not None:
             session.send_reply(self.server.error_reply(redirection))
@@ -511,8 +511,8 @@ class _Transaction:
                 if reply is not NO_REPLY:
                     replies.append(encode(reply, session.protocol))
             dispatcher.count(session, route, argv, 0.0)
-            if server.monitors:
-                server.feed_monitors(session, route.row, argv)
+            if server.monitors.sessions:
+                server.monitors.feed(session, route.row, argv)
         session.in_exec = False
         router.publish(session, ran)
         router.requests.reply(session, b"*%d\r\n" % len(replies) + b"".join(replies))

@@ -84,7 +84,7 @@ class Waiting:
         if waiter.deadline_ms < 0:
             waiter.deadline_ms = self.server.now_ms + blocked.timeout_ms if blocked.timeout_ms else 0
             if waiter.deadline_ms:
-                self.server.wake_at(waiter.deadline_ms)
+                self.server.timer.wake_at(waiter.deadline_ms)
         waiter.on_timeout = blocked.on_timeout
         if blocked.words is not None:
             waiter.argv = blocked.words

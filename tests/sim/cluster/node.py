@@ -274,7 +274,7 @@ class Process:
         for peer in self.transport.links:
             self.transport.dial(peer)
         self.server.forwarding.tick()
-        self.server.expire_keys()
+        self.server.expiry.run()
         self.server.blocking.expire(self.server.now_ms)
 
     def deliver(self, action: Callable[[], object]) -> None:
