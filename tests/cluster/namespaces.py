@@ -1,7 +1,8 @@
 """A cluster with a network of its own: each node in a network namespace, all on one bridge.
 
 What a proxy cannot do: a cable that is pulled (nobody is told that the connection has ended), packets that are lost in
-one direction only. It takes root, and `ip` from iproute2; clients call from the bridge's namespace.
+one direction only, or one in so many. It takes root, `ip` from iproute2 and, for packets lost at random, `nft` from
+nftables; clients call from the bridge's namespace.
 
     Network("a") ── a-hub: bridge 198.18.0.254
                       ├── a-n1: eth0 198.18.0.1
@@ -11,6 +12,8 @@ one direction only. It takes root, and `ip` from iproute2; clients call from the
 import contextlib
 import ctypes
 import os
+import re
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -97,6 +100,28 @@ class Network:
     def find(self, number: int, other: int) -> None:
         """Ends that."""
         ip("-n", self.namespace(number), "neighbour", "del", self.address(other), "dev", "eth0")
+
+    def make_lossy(self, number: int, percent: int) -> None:
+        """One in so many packets from other nodes does not arrive; those of clients do. 0 ends it.
+
+        Raises: Unavailable, without `nft` or the kernel's part of it.
+        """
+        if shutil.which("nft") is None:
+            raise Unavailable("there is no program `nft`")
+        inside = ("netns", "exec", self.namespace(number), "nft")
+        ip(*inside, "add table inet loss")
+        ip(*inside, "add chain inet loss arrivals { type filter hook input priority 0 ; }")
+        ip(*inside, "flush chain inet loss arrivals")
+        if percent:
+            peers = ", ".join(self.address(other) for other in range(1, len(self.names) + 1))
+            rule = f"ip saddr {{ {peers} }} iif eth0 numgen random mod 100 < {percent} counter drop"
+            ip(*inside, f"add rule inet loss arrivals {rule}")
+
+    def lost_count(self, number: int) -> int:
+        """Packets that were dropped since `make_lossy`."""
+        words = ["ip", "netns", "exec", self.namespace(number), "nft", "list", "chain", "inet", "loss", "arrivals"]
+        found = re.search(r"counter packets (\d+)", subprocess.run(words, capture_output=True, text=True).stdout)
+        return int(found[1]) if found else 0
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Faults of a real network: cables that are pulled, packets lost in one direction."""
+"""Faults of a real network: cables that are pulled, packets lost in one direction or at random."""
 
 import threading
 import time
@@ -117,5 +117,26 @@ def test_a_way_that_only_two_nodes_have_lost(cluster: NetworkedCluster, network:
     network.find(leader.id, cut.id)
     network.find(cut.id, leader.id)
     counters.wait_progress([leader, third], "all goes on")
+    counters.stop()
+    counters.check(cluster)
+
+
+@pytest.mark.parametrize("percent", [3, 10])
+def test_packets_that_are_lost_at_random(cluster: NetworkedCluster, network: Network, percent: int) -> None:
+    """TCP sends them again, after 0.2 s and more: everything is slower, nothing stops, nothing is lost or done twice."""
+    nodes = list(cluster.nodes.values())
+    counters = Counters(nodes)
+    counters.wait_progress(nodes, "all count")
+    try:
+        for node in nodes:
+            network.make_lossy(node.id, percent)
+    except Unavailable as reason:
+        counters.stop()
+        pytest.skip(f"no loss at random: {reason}")
+    wait_for(lambda: all(network.lost_count(node.id) >= 10 for node in nodes), "packets are lost everywhere")
+    counters.wait_progress(nodes, "all go on though packets are lost")
+    for node in nodes:
+        network.make_lossy(node.id, 0)
+    counters.wait_progress(nodes, "all goes on")
     counters.stop()
     counters.check(cluster)
