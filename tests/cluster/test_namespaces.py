@@ -123,7 +123,7 @@ def test_a_way_that_only_two_nodes_have_lost(cluster: NetworkedCluster, network:
 
 @pytest.mark.parametrize("percent", [3, 10])
 def test_packets_that_are_lost_at_random(cluster: NetworkedCluster, network: Network, percent: int) -> None:
-    """TCP sends them again, after 0.2 s and more: everything is slower, nothing stops, nothing is lost or done twice."""
+    """TCP sends them again, after 0.2 s and more: everything is slower, nothing stops, is lost or done twice."""
     nodes = list(cluster.nodes.values())
     counters = Counters(nodes)
     counters.wait_progress(nodes, "all count")
