@@ -202,6 +202,11 @@ def _check_whole(config: FileConfig) -> None:
             other = addresses.setdefault((node.host, port), node.name)
             if port and other != node.name:
                 raise ConfigError(f"{config.path}: nodes.{node.name}: {node.host}:{port} is used by {other} too")
+    directories: dict[tuple[str, Path], str] = {}
+    for node in config.nodes:
+        other = directories.setdefault((node.host, Path(node.dir)), node.name)
+        if other != node.name:
+            raise ConfigError(f"{config.path}: nodes.{node.name}.dir: {node.dir} is used by {other} too")
     if config.election_ms < 4 * config.heartbeat_ms:
         raise ConfigError(
             f"{config.path}: election_ms: {config.election_ms} is not at least 4 × heartbeat_ms ({config.heartbeat_ms})"

@@ -24,6 +24,7 @@ from makoredis.cluster.shard_loading import load_replica
 from makoredis.cluster.shards import Shards
 from makoredis.cluster.slots import SlotMap
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
+from makoredis.cluster.start_checks import check_members, moved_address
 from makoredis.cluster.transport import Poller, Transport
 from makoredis.consensus.core import CoreConfig, ElectionRule, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
@@ -182,13 +183,15 @@ class Node:
         for ops in leftovers(reader, self._table):
             self.store.write_ops(ops, sync=False)
         self.host = self._load_host()
+        stored, settings = self.host.core.status().configuration, self.settings
+        first = {*settings.members, *settings.witnesses}
+        check_members(stored, settings.id, first, is_alone=not self.is_replicated)
         self.checkpointer = Checkpointer(self.host, self.store, self._table)
         self.snapshots = Snapshots(
             SnapshotSender(self.host, self.store, self.checkpointer),
             SnapshotReceiver(self.host, self.store, self._table, self.checkpointer),
         )
         self.host.snapshots = self.snapshots
-        settings = self.settings
         self.membership = Membership(settings.id, self.host, settings.addresses, self._dial, self._report_followed)
         self.host.applied_index = self._table.checkpoint.index
         if self.settings.shards > 1:
@@ -374,6 +377,9 @@ class Node:
         self.transport = Transport(hello, poller, self, self.now, self.clocks)
         self.transport.delay_seconds = settings.peer_delay_seconds
         self.transport.listen(*settings.listen)
+        moved = moved_address(self.host.core.status().configuration, settings.id, settings.listen)
+        if moved is not None:
+            self.log("warning", moved)
         self.membership.tick()
 
     def _dial(self, addresses: dict[NodeId, tuple[str, int]]) -> None:

@@ -17,6 +17,7 @@ from makoredis.base.config import ConfigError, load_config
         ("election_ms: 199\nheartbeat_ms: 50", "election_ms: 199 is not at least 4 × heartbeat_ms (50)"),
         ("nodes: {n1: {id: 1, port: 7000}, n2: {id: 1, port: 7001}}", "nodes.n2.id: 1 is used twice"),
         ("nodes: {n1: {id: 1, port: 7000}, n2: {id: 2, port: 7000}}", "nodes.n2: 127.0.0.1:7000 is used by n1 too"),
+        ("nodes: {a: {port: 7000, dir: x/d}, b: {port: 7001, dir: ./x/d}}", "nodes.b.dir: ./x/d is used by a too"),
         ("nodes: {n1: {prot: 1}}", "unknown key 'nodes.n1.prot'; valid keys are: id"),
         ("- a list", "the file must be a mapping of keys to values"),
     ],
