@@ -256,6 +256,21 @@ def test_pipelines_of_all_kinds_of_commands(clients: list[Any]) -> None:
         client.flushall()
 
 
+def test_a_select_that_fails_in_a_transaction(clients: list[Any]) -> None:
+    """What comes behind it runs on the database from before, as in Redis."""
+    for client in clients:
+        pipe = client.pipeline(transaction=True)
+        pipe.set(A, 1).execute_command("SELECT", 99).set(B, 2).execute_command("SELECT", 1)
+        pipe.execute_command("SELECT", "x").set(C, 3).execute_command("SELECT", 0).mget(A, B, C)
+        answers = pipe.execute(raise_on_error=False)
+        assert [str(each) for each in answers if isinstance(each, redis.ResponseError)] == [
+            "DB index is out of range",
+            "value is not an integer or out of range",
+        ]
+        assert answers[-1] == ["1", "2", None]
+        client.flushall()
+
+
 def test_a_long_pipeline_over_all_shards(clients: list[Any]) -> None:
     for client in clients:
         pipe = client.pipeline(transaction=False)

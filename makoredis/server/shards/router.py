@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from makoredis.base.errors import ClientError, Fatal
 from makoredis.base.ids import ShardId
@@ -24,12 +24,12 @@ from makoredis.data.slot_table import SlotTable
 from makoredis.data.slots import slot_of
 from makoredis.data.values import Value
 from makoredis.server.commands.cluster import moved
-from makoredis.server.routes import NO_REPLY, Route
+from makoredis.server.routes import Route
 from makoredis.server.session import ForwardKind, Held
 from makoredis.server.shards import everything
 from makoredis.server.shards.direct import Direct
+from makoredis.server.shards.exec import QueuedCommands
 from makoredis.server.shards.keys import (
-    NAMES_WANTED,
     Name,
     Reach,
     divide,
@@ -61,7 +61,7 @@ from makoredis.txn.coordinator import Finished, Verdict
 from makoredis.txn.executor import Announcement
 from makoredis.txn.messages import Part, WatchedKey
 from resp.encode import encode
-from resp.replies import NULL_ARRAY, OK, Error
+from resp.replies import OK, Error
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -359,7 +359,7 @@ class Router:
             return False
         self.server.discard_transaction(session)
         try:
-            transaction = _Transaction(self, session, queued)
+            transaction = QueuedCommands(self, session, queued)
         except ClientError as error:
             text = f"EXECABORT Transaction discarded because of: {error.text}"
             session.send_reply(self.server.error_reply(ClientError(text)))
@@ -441,78 +441,3 @@ class Router:
     def session_closed(self, session: "Session") -> None:
         self.waiting.forget(session)
         self.requests.session_closed(session)
-
-
-class _Transaction:
-    """The commands of MULTI … EXEC: those on keys, and what else is answered between them."""
-
-    def __init__(self, router: Router, session: "Session", queued: list[tuple[Route, list[bytes]]]) -> None:
-        """Raises: ClientError for a command that cannot be part of a transaction over shards."""
-        self.router = router
-        self.session = session
-        self.commands: list[tuple[int, list[bytes]]] = []
-        self.names: list[Name] = []
-        self.walks: set[int] | None = None
-        self.is_open = False
-        self.is_read_only = True
-        self._queued = queued
-        self._is_on_keys: list[bool] = []
-        self._refused: dict[int, Any] = {}
-        """By position, the reply of a command that must not run."""
-        database = session.database
-        for at, (route, argv) in enumerate(queued):
-            refusal = router.server.permission_refusal(session, route, argv)
-            if refusal is not None:
-                self._refused[at] = refusal
-            reach = router.reaches[route.name]
-            is_on_keys = refusal is None and (reach is not Reach.ELSEWHERE or route.row.group == "pubsub")
-            is_on_keys = is_on_keys and route.is_data
-            self._is_on_keys.append(is_on_keys)
-            if is_on_keys:
-                self._add(route, argv, database)
-            elif route.name == "SELECT" and argv[1].isdigit() and refusal is None:
-                database = min(int(argv[1]), len(router.server.node.host.space.databases) - 1)
-            elif route.is_data and route.row.group == "scripting":
-                raise ClientError(f"ERR {route.name.replace('|', ' ')} cannot be part of a transaction with keys yet")
-
-    def _add(self, route: Route, argv: list[bytes], database: int) -> None:
-        self.commands.append((database, argv))
-        if route.row.group == "pubsub":
-            self.is_read_only = False
-            return
-        if self.router.reaches[route.name] is Reach.EVERYTHING:
-            self.walks = self.walks or set()
-            if route.name in NAMES_WANTED:
-                self.walks.add(database)
-        self.names += names_of(route, argv, database)
-        self.is_open = self.is_open or self.router.reaches[route.name] is Reach.OPEN
-        self.is_read_only = self.is_read_only and "readonly" in route.row.flags
-
-    def finish(self, ran: Ran | None) -> None:
-        """Puts the replies together, in order."""
-        router, session = self.router, self.session
-        server, dispatcher = router.server, router.server.dispatcher
-        if ran is None:
-            router.requests.reply(session, encode(NULL_ARRAY, session.protocol))
-            return
-        on_keys = iter(ran.replies)
-        replies: list[bytes] = []
-        session.in_exec = True
-        for at, (route, argv) in enumerate(self._queued):
-            if self._is_on_keys[at]:
-                replies.append(next(on_keys))
-            elif at in self._refused:
-                replies.append(encode(self._refused[at], session.protocol))
-            else:
-                if route.is_data:
-                    reply = dispatcher.invoke(dispatcher.begin(session), route, argv)
-                else:
-                    reply = dispatcher.call_session(session, route, argv)[0]
-                if reply is not NO_REPLY:
-                    replies.append(encode(reply, session.protocol))
-            dispatcher.count(session, route, argv, 0.0)
-            if server.monitors.sessions:
-                server.monitors.feed(session, route.row, argv)
-        session.in_exec = False
-        router.publish(session, ran)
-        router.requests.reply(session, b"*%d\r\n" % len(replies) + b"".join(replies))
