@@ -44,6 +44,7 @@ from tests.compat.harness import (
     several,
     values,
 )
+from tests.compat.open_answers import nearest, removes_entries, stream_payload, whole_scan
 
 EXAMPLES = int(os.environ.get("DIFFERENTIAL_EXAMPLES", "10000"))
 
@@ -79,8 +80,15 @@ def _payload(tree: Tree) -> object:
 _KEYS = (b"a", b"b", b"c", b"{t}1", b"{t}2", b"", b"g", b"d")
 LAST: list[Any] = [each for key in _KEYS for each in (["TYPE", key], Request([b"DUMP", key], _payload))]
 """Asked at the end of each sequence."""
-_LAST_OF_KIND: dict[str, list[Any]] = {"groups": []}
-"""Other endings. Payloads of groups hold times, and consumers that only 7.2 creates."""
+
+
+def _ending(kind: str, requests: list[Any]) -> list[Any]:
+    """What is asked at the end of a sequence. Payloads of groups hold times, and consumers that only 7.2 creates."""
+    if kind == "groups":
+        return []
+    if kind == "streams" and removes_entries(requests):
+        return [Request(each.argv, stream_payload) if isinstance(each, Request) else each for each in LAST]
+    return LAST
 
 
 _ordered = [*test_strings.REQUESTS, *test_bits.REQUESTS, *test_sorted_sets.CHANGES[:9], *test_sorted_sets.READS]
@@ -114,12 +122,12 @@ SEQUENCES: dict[str, Any] = {
     "keys": sequences(*test_keys.REQUESTS),
     "lists": test_lists.list_requests,
     "hashes": test_hashes.hash_requests,
-    "sets": test_sets.set_requests,
+    "sets": test_sets.set_requests.map(lambda some: [whole_scan(one) for one in some]),
     "zsets": sequences(*test_sorted_sets.CHANGES, *test_sorted_sets.READS, max_size=30).map(
         lambda some: [one for one in some if one[0] != b"ZREMRANGEBYLEX"]  # defined for equal scores only
     ),
     "geo": st.tuples(test_geo._MANY_POINTS, sequences(*test_geo.QUERIES, max_size=12)).map(
-        lambda parts: [parts[0], *parts[1]]
+        lambda parts: [parts[0], *(nearest(parts[0], query) for query in parts[1])]
     ),
     "hll": sequences(*test_hyperloglog.CHANGES, max_size=20),
     "streams": sequences(*test_streams.change_requests, *test_streams.read_requests, max_size=30).map(
@@ -160,14 +168,12 @@ def test_found(differential: Differential, name: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("kind", SEQUENCES)
 def test_random(differential: Differential, kind: str) -> None:
-    last = _LAST_OF_KIND.get(kind, LAST)
-
     for _ in BATCHES:
 
         @long_run
         @given(requests=SEQUENCES[kind])
         def run(requests: list[Any]) -> None:
-            differential.check([*requests, *last], [2 + len(requests) % 2])
+            differential.check([*requests, *_ending(kind, requests)], [2 + len(requests) % 2])
 
         run()
         gc.collect()
