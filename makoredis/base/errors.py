@@ -43,3 +43,9 @@ class Fatal(Exception):
 
 class StorageError(Fatal):
     """The log or the state on disk cannot be read or written."""
+
+
+def printable(raw: bytes) -> str:
+    """A client's bytes inside an error text, which come out as they are: up to the first zero byte, where C's strings
+    end."""
+    return raw.partition(b"\0")[0].decode(errors="surrogateescape")

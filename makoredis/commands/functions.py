@@ -3,7 +3,7 @@
 What is stored, replicated and persisted is each library's source; every node compiles it when it is first needed.
 """
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.glob import matches
 from makoredis.commands.lua.engine import engine_of
 from makoredis.commands.lua.function_libraries import ENGINE_NAME, Function, Library
@@ -46,7 +46,7 @@ def _fcall(access: Access, name: bytes, raw_count: bytes, rest: tuple[bytes, ...
 def function_load(access: Access, *arguments: bytes) -> Reply:
     for option in arguments[:-1]:
         if option.upper() != b"REPLACE":
-            raise ClientError(f"ERR Unknown option given: {option.decode('latin-1')}")
+            raise ClientError(f"ERR Unknown option given: {printable(option)}")
     library = engine_of(access).load_library(access, arguments[-1], replace=len(arguments) > 1)
     access.apply(PutLibrary(library.name, library.source))
     return library.name
@@ -128,7 +128,7 @@ def _list_options(arguments: tuple[bytes, ...]) -> tuple[bool, bytes | None]:
             if pattern is None:
                 raise ClientError("ERR library name argument was not given")
         else:
-            raise ClientError(f"ERR Unknown argument {word.decode('latin-1')}")
+            raise ClientError(f"ERR Unknown argument {printable(word)}")
     return with_code, pattern
 
 

@@ -10,7 +10,7 @@ from makoredis.commands.glob import Matcher, matcher
 INVALID_CURSOR = ClientError("ERR invalid cursor")
 COUNT_DEFAULT = 10
 
-_CURSOR = re.compile(rb"[+-]?[0-9]{1,20}\Z")
+_CURSOR = re.compile(rb"([+-]?[0-9]{1,20})(?:\0|\Z)")
 _CURSOR_MAX = 2**64 - 1
 
 
@@ -33,9 +33,10 @@ def parse_cursor(raw: bytes) -> int:
     """Raises: ClientError `ERR invalid cursor`."""
     if not raw:
         return 0
-    if not _CURSOR.match(raw) or abs(int(raw)) > _CURSOR_MAX:
+    found = _CURSOR.match(raw)
+    if found is None or abs(int(found[1])) > _CURSOR_MAX:
         raise INVALID_CURSOR
-    return int(raw) & _CURSOR_MAX
+    return int(found[1]) & _CURSOR_MAX
 
 
 def parse_scan_options(options: tuple[bytes, ...], takes: frozenset[bytes] = frozenset()) -> ScanOptions:

@@ -24,7 +24,7 @@ def score_argument(raw: bytes) -> float:
 def _score_bound(raw: bytes) -> tuple[float, bool]:
     """One end of a range by score, and whether it is exclusive. As for strtod, nothing is 0."""
     is_exclusive = raw[:1] == b"("
-    digits = (raw[1:] if is_exclusive else raw).lstrip(b" \t\n\v\f\r")
+    digits = (raw[1:] if is_exclusive else raw).lstrip(b" \t\n\v\f\r").partition(b"\0")[0]
     value = parse_float(digits) if digits else 0.0
     if value is None or math.isnan(value):
         raise NOT_A_SCORE_RANGE

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.data.access import Access
 from makoredis.data.values import Stream
 from makoredis.data.values.stream import ID_MAX, SEQUENCE_MAX, Entry, StreamId, id_text, stream_id
@@ -14,7 +14,8 @@ INVALID_ID = ClientError("ERR Invalid stream ID specified as stream command argu
 INVALID_START = ClientError("ERR invalid start ID for the interval")
 INVALID_END = ClientError("ERR invalid end ID for the interval")
 
-_ID = re.compile(rb"[ \t\n\v\f\r]*\+?([0-9]+)(?:-[ \t\n\v\f\r]*\+?([0-9]+))?\Z")
+_ID = re.compile(rb"[ \t\n\v\f\r]*\+?([0-9]+)(?:-[ \t\n\v\f\r]*\+?([0-9]+))?(?:\0|\Z)")
+"""A zero byte ends the text, as everywhere in C: so it does in a cursor and in a limit of scores."""
 _ID_TEXT_MAX = 127
 
 
@@ -74,11 +75,6 @@ def range_end(raw: bytes) -> StreamId:
 def entry_reply(entry: Entry) -> Reply:
     """An entry as clients see it: id, then fields and values."""
     return [id_text(entry[0]), list(entry[1])]
-
-
-def printable(raw: bytes) -> str:
-    """A client's bytes inside an error text: up to the first zero byte, where C's strings end."""
-    return raw.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
 def no_group(key: bytes, group: bytes, where: str = "") -> ClientError:

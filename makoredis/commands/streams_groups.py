@@ -1,9 +1,9 @@
 """XGROUP: creating, moving and removing consumer groups and their consumers."""
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.arguments import int64
 from makoredis.commands.registry import command
-from makoredis.commands.stream_arguments import any_id, help_reply, printable, strict_id, subcommand_syntax_error
+from makoredis.commands.stream_arguments import any_id, help_reply, strict_id, subcommand_syntax_error
 from makoredis.data import events
 from makoredis.data.access import Access
 from makoredis.data.effects import (

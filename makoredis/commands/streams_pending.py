@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.arguments import SYNTAX_ERROR, int64, ranged
 from makoredis.commands.registry import command
 from makoredis.commands.stream_arguments import (
     entry_reply,
     group_of,
     parse_id,
-    printable,
     range_end,
     range_start,
     sorted_consumers,

@@ -76,6 +76,8 @@ def registers(data: bytes | bytearray) -> bytes:
         pieces += map(_REGISTERS.__getitem__, data[at : match.start()])
         pieces.append(bytes(_xzero_length(data, match.start())))
         at = match.end()
+    if data[at:] and 0x40 <= data[-1] < 0x80:
+        raise Corrupted  # an XZERO without its second byte
     pieces += map(_REGISTERS.__getitem__, data[at:])
     joined = b"".join(pieces)
     if len(joined) != REGISTER_COUNT:

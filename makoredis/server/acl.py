@@ -12,7 +12,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from makoredis.base.errors import ClientError, Fatal
+from makoredis.base.errors import ClientError, Fatal, printable
 from makoredis.commands.table import CommandRow
 from makoredis.server.acl_arguments import channels_of, keys_of, sort_options_by_other_keys
 from makoredis.server.acl_log import AclLog
@@ -237,7 +237,7 @@ def join_selectors(words: list[bytes]) -> list[bytes]:
             joined.append(b" ".join(opened))
             opened = []
     if opened:
-        raise BadRule(f"Unmatched parenthesis in acl selector starting at '{opened[0].decode('latin-1')}'.")
+        raise BadRule(f"Unmatched parenthesis in acl selector starting at '{printable(opened[0])}'.")
     return joined
 
 
@@ -303,7 +303,7 @@ class AccessControl:
             try:
                 changed.apply(word, allows_all_channels=self.allows_all_channels())
             except BadRule as error:
-                shown = word.decode("latin-1")
+                shown = printable(word)
                 raise ClientError(f"ERR Error in ACL SETUSER modifier '{shown}': {error}") from None
         if user is None:
             self.users[name] = changed
@@ -401,7 +401,7 @@ class AccessControl:
             if words[0] != b"user" or len(words) < 2:
                 errors.append(f"{name}:{number} should start with user keyword followed by the username. ")
                 continue
-            shown = words[1].decode("latin-1")
+            shown = printable(words[1])
             if has_spaces(words[1]):
                 errors.append(f"'{name}:{number}: username '{shown}' contains invalid characters. ")
             elif words[1] in users:
@@ -423,7 +423,7 @@ class AccessControl:
                 user.apply(word.strip(b"\t\r\n"), allows_all_channels=self.allows_all_channels())
             except BadRule as error:
                 if str(error).startswith("Unknown command"):
-                    errors.append(f"{place}: Error in applying operation '{word.decode('latin-1')}': {error}. ")
+                    errors.append(f"{place}: Error in applying operation '{printable(word)}': {error}. ")
                 elif not has_syntax_error:
                     has_syntax_error = True
                     errors.append(f"{place}: {error}. ")

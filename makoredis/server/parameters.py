@@ -166,10 +166,12 @@ class ParameterTable:
         """
         changes: dict[str, tuple[str, str]] = {}
         for given, value in pairs:
-            name = ALIASES.get(given, given)
+            word = given.lower()
+            name = ALIASES.get(word, word)
             parameter = PARAMETERS.get(name)
             if parameter is None:
                 raise ClientError(f"ERR Unknown option or number of arguments for CONFIG SET - '{given}'")
+            given = word
             if parameter.access == "immutable":
                 raise _failed(given, "can't set immutable config")
             if parameter.access == "protected" and self.values["enable-protected-configs"] == "no":

@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.registry import COMMANDS, load
 from makoredis.commands.table import TABLE, CommandRow
 from makoredis.server import commands
@@ -149,17 +149,17 @@ class Routes:
     def _subcommand(self, name: str, argv: Sequence[bytes]) -> Route:
         if len(argv) == 1:
             raise ClientError(f"ERR wrong number of arguments for '{name.lower()}' command")
-        word = argv[1].decode("latin-1")
-        route = self.by_name.get(f"{name}|{word.upper()}")
+        word = argv[1]
+        route = self.by_name.get(f"{name}|{word.decode('latin-1').upper()}")
         if route is None:
-            raise ClientError(f"ERR unknown subcommand '{word[:128]}'. Try {name} HELP.")
+            raise ClientError(f"ERR unknown subcommand '{printable(word[:128])}'. Try {name} HELP.")
         return route
 
 
 def _unknown_command(argv: Sequence[bytes]) -> str:
-    arguments = ""
+    arguments = b""
     for argument in argv[1:]:
         if len(arguments) >= 128:
             break
-        arguments += "'" + argument[: 128 - len(arguments)].decode("latin-1") + "' "
-    return f"ERR unknown command '{argv[0][:128].decode('latin-1')}', with args beginning with: {arguments}"
+        arguments += b"'" + argument[: 128 - len(arguments)].partition(b"\0")[0] + b"' "
+    return f"ERR unknown command '{printable(argv[0][:128])}', with args beginning with: {printable(arguments)}"

@@ -6,7 +6,7 @@ from makoredis.data.values.stream import Stream
 from tests.compat.harness import Request, Tree
 from tests.compat.open_answers import nearest, removes_entries, stream_payload, whole_scan
 
-_POINTS = "GEOADD g 1 1 near 2 0 tie1 2 0 tie2 9 9 far".split()
+_POINTS = ["GEOADD", "g", "1", "1", "near", "2", "0", "tie1", "2", "0", "tie2", "9", "9", "far"]
 
 
 def _answer(*members: bytes) -> Tree:

@@ -23,8 +23,9 @@ _LEFT_OUT = {
     "dump", "restore", "migrate", "move", "wait", "randomkey", "lolwut", "sort", "sort_ro",
     "spop", "srandmember", "hrandfield", "zrandmember", "scan", "hscan", "sscan", "zscan",
     "xread", "xreadgroup", "xclaim", "xautoclaim", "xpending", "xinfo", "object", "zrank", "zrevrank",
+    "pfselftest",
 }  # fmt: skip
-"""Chance, times, the order of a hash table, and errors that have another text in 7.2."""
+"""Chance, times, the order of a hash table, errors that have another text in 7.2, and a minute of computing."""
 
 _START: list[Any] = [
     "SET s1 hello", "SET n1 12", "SET n2 3.5", "RPUSH l1 a b c 1 2 3 a", "RPUSH l2 x", "HSET h1 f1 v1 f2 2 f3 3.5",

@@ -155,6 +155,7 @@ FOUND: list[tuple[str, list[Any]]] = [
     ("whole scores above 2^52 in a listpack", ["ZADD a 1e17 m1 -1e17 m2 4611686018427387904 m3 9e18 m4 1e300 m5"]),
     ("a long value makes a hash table, also if replaced at once", [["HSET", "a", "f", "y" * 70, "f", "0"]]),
     ("a set that a STORE has made is no set of numbers later", ["SADD c m3 0", "SINTERSTORE b c", "SREM b m3"]),
+    ("a HyperLogLog that ends within a run", ["PFADD a x", "APPEND a d", "PFCOUNT a", "PFMERGE b a", "PFADD a y"]),
     ("SORT makes a skip list of a sorted set", ["ZADD a 0 m1", "SORT a ALPHA", "OBJECT ENCODING a"]),
 ]
 """What random sequences found: the shortest one that failed, by the fault's name. All run by default."""

@@ -233,4 +233,4 @@ def read_metadata(source: bytes) -> tuple[bytes, bytes]:
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+    return raw.decode(errors="surrogateescape")

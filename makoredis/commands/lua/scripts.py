@@ -63,7 +63,7 @@ class ScriptCache:
         try:
             compiled = self._interpreter.compile_script(body[length:])
         except CompileError as error:
-            text = error.text.decode("utf-8", "replace")
+            text = error.text.decode(errors="surrogateescape")
             raise ClientError(f"ERR Error compiling script (new function): {text}") from None
         sha = hashlib.sha1(body, usedforsecurity=False).hexdigest().encode()
         return Script(sha, body, flags, compiled)

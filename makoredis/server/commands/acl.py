@@ -3,7 +3,7 @@
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.arguments import int64
 from makoredis.commands.table import TABLE
 from makoredis.server.acl import DEFAULT, Denied, User
@@ -85,7 +85,7 @@ def acl_cat(server: "Server", session: Session, *category: bytes) -> Any:
         return [name.encode() for name in ALL_CATEGORIES]
     wanted = category[0].decode("latin-1").lower()
     if wanted not in ALL_CATEGORIES:
-        raise ClientError(f"ERR Unknown category '{category[0][:128].decode('latin-1')}'")
+        raise ClientError(f"ERR Unknown category '{printable(category[0][:128])}'")
     return [name.lower().encode() for name, row in sorted(TABLE.items()) if wanted in categories_of(row)]
 
 
@@ -133,21 +133,21 @@ def _log_entry(server: "Server", entry: LogEntry) -> Any:
 def acl_dryrun(server: "Server", session: Session, name: bytes, *argv: bytes) -> Any:
     user: User | None = server.acl.users.get(name)
     if user is None:
-        raise ClientError(f"ERR User '{name.decode('latin-1')}' not found")
+        raise ClientError(f"ERR User '{printable(name)}' not found")
     word = argv[0].decode("latin-1").upper()
     if word in CONTAINERS and len(argv) > 1:
         word += "|" + argv[1].decode("latin-1").upper()
     row = TABLE.get(word)
     if row is None:
-        raise ClientError(f"ERR Command '{argv[0].decode('latin-1')}' not found")
+        raise ClientError(f"ERR Command '{printable(argv[0])}' not found")
     if not row.accepts(len(argv)):
         raise ClientError(f"ERR wrong number of arguments for '{row.name.lower()}' command")
     found = user.check(row, list(argv))
     if found is None:
         return OK
     reason, at = found
-    shown = row.name.lower() if reason is Denied.COMMAND else argv[at].decode("latin-1")
-    return _DRYRUN[reason].format(shown).encode("latin-1")
+    shown = row.name.lower() if reason is Denied.COMMAND else printable(argv[at])
+    return _DRYRUN[reason].format(shown).encode(errors="surrogateescape")
 
 
 @session_command("ACL|LOAD", "Reloads the rules from the configured ACL file.")

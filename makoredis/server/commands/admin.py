@@ -4,7 +4,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.arguments import SYNTAX_ERROR, double, int64
 from makoredis.server.commands.help import help_reply
 from makoredis.server.info import info_text
@@ -175,7 +175,7 @@ def latency_graph(server: "Server", session: Session, event: bytes) -> Any:
     name = event.decode("latin-1")
     samples = server.latency.history(name)
     if not samples:
-        raise ClientError(f"ERR No samples available for event '{name}'")
+        raise ClientError(f"ERR No samples available for event '{printable(event)}'")
     return Verbatim(b"txt", server.latency.graph(name).encode())
 
 
@@ -320,4 +320,4 @@ def debug(server: "Server", session: Session, word: bytes, *arguments: bytes) ->
         if name == b"SET-ACTIVE-EXPIRE":
             server.expiry.is_on = arguments[0] != b"0"
         return OK
-    raise ClientError(f"ERR DEBUG {word.decode('latin-1')[:128]} is not supported by makoredis")
+    raise ClientError(f"ERR DEBUG {printable(word[:128])} is not supported by makoredis")

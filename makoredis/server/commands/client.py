@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.arguments import NOT_AN_INTEGER, SYNTAX_ERROR, int64, parse_int64
 from makoredis.server.client_info import client_line, client_type
 from makoredis.server.commands.connection import checked_name, timeout_ms
@@ -37,7 +37,7 @@ def client_setname(server: "Server", session: Session, name: bytes) -> Any:
 def client_setinfo(server: "Server", session: Session, attribute: bytes, value: bytes) -> Any:
     word = attribute.lower()
     if word not in (b"lib-name", b"lib-ver"):
-        raise ClientError(f"ERR Unrecognized option '{attribute.decode('latin-1')}'")
+        raise ClientError(f"ERR Unrecognized option '{printable(attribute)}'")
     if any(byte < 33 or byte > 126 for byte in value):
         raise ClientError(f"ERR {word.decode()} cannot contain spaces, newlines or special characters.")
     if word == b"lib-name":
@@ -71,7 +71,7 @@ def client_list(server: "Server", session: Session, *options: bytes) -> Any:
 def _type(raw: bytes) -> str:
     kind = _TYPES.get(raw.lower())
     if kind is None:
-        raise ClientError(f"ERR Unknown client type '{raw.decode('latin-1')}'")
+        raise ClientError(f"ERR Unknown client type '{printable(raw)}'")
     return kind
 
 
@@ -99,7 +99,7 @@ def client_kill(server: "Server", session: Session, *options: bytes) -> Any:
             wanted[name.decode().lower()] = value.decode("latin-1")
         elif name == b"USER":
             if not server.has_user(value):
-                raise ClientError(f"ERR No such user '{value.decode('latin-1')}'")
+                raise ClientError(f"ERR No such user '{printable(value)}'")
             wanted["user"] = value
         elif name == b"SKIPME" and value.lower() in (b"yes", b"no"):
             skip_me = value.lower() == b"yes"

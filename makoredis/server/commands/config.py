@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.server.commands.help import help_reply
 from makoredis.server.config_file import rewrite
 from makoredis.server.routes import session_command
@@ -22,7 +22,7 @@ def config_get(server: "Server", session: Session, *patterns: bytes) -> Any:
 def config_set(server: "Server", session: Session, *pairs: bytes) -> Any:
     if len(pairs) % 2:
         raise ClientError("ERR wrong number of arguments for 'config|set' command")
-    changes = [(name.decode("latin-1").lower(), _text(value)) for name, value in zip(pairs[::2], pairs[1::2])]
+    changes = [(printable(name), _text(value)) for name, value in zip(pairs[::2], pairs[1::2])]
     server.config.set_many(changes)
     return OK
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, database_number, parse_int64
 from makoredis.server.routes import session_command
 from makoredis.server.session import Session
@@ -70,7 +70,7 @@ def hello(server: "Server", session: Session, *arguments: bytes) -> Any:
             name = checked_name(arguments[at + 1])
             at += 2
         else:
-            raise ClientError(f"ERR Syntax error in HELLO option '{arguments[at].decode('latin-1')}'")
+            raise ClientError(f"ERR Syntax error in HELLO option '{printable(arguments[at])}'")
     if credentials is not None:
         server.log_in(session, *credentials)
     if not session.authenticated:

@@ -7,7 +7,7 @@ and repeating one that has taken place does nothing, so a command whose answer w
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import Busy, ClientError, NotLeader
+from makoredis.base.errors import Busy, ClientError, NotLeader, printable
 from makoredis.base.ids import NodeId
 from makoredis.cluster.members import (
     Address,
@@ -187,7 +187,7 @@ def _shard_numbers(server: "Server", words: Sequence[bytes]) -> list[int]:
     if words[1].upper() == b"ALL":
         return [int(shard) for shard in shards.replicas]
     if not words[1].isdigit() or int(words[1]) not in shards.replicas:
-        raise ClientError(f"ERR there is no shard '{words[1].decode('latin-1')[:64]}'")
+        raise ClientError(f"ERR there is no shard '{printable(words[1][:64])}'")
     return [int(words[1])]
 
 
@@ -322,14 +322,14 @@ def _need_cluster(server: "Server") -> None:
 
 def _node_id(raw: bytes) -> NodeId:
     if not raw.isdigit() or not 1 <= int(raw) <= NODE_ID_MAX:
-        raise ClientError(f"ERR '{raw.decode('latin-1')[:64]}' is not the id of a node: 1 to {NODE_ID_MAX}")
+        raise ClientError(f"ERR '{printable(raw[:64])}' is not the id of a node: 1 to {NODE_ID_MAX}")
     return NodeId(int(raw))
 
 
 def _address(raw: bytes) -> Address:
     host, _, port = raw.decode("latin-1").rpartition(":")
     if not host or not port.isdigit() or not 1 <= int(port) <= 65_535:
-        raise ClientError(f"ERR '{raw.decode('latin-1')[:128]}' is not host:peer-port")
+        raise ClientError(f"ERR '{printable(raw[:128])}' is not host:peer-port")
     return host.strip("[]"), int(port)
 
 

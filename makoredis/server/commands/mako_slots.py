@@ -8,7 +8,7 @@ left.
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.data.slot_table import Goal, SlotTable
 from makoredis.server.routes import NO_REPLY, session_command
@@ -106,12 +106,12 @@ def _router(server: "Server") -> "Router":
 
 def _slot(raw: bytes) -> int:
     if not raw.isdigit() or not 0 <= int(raw) < SLOT_COUNT:
-        raise ClientError(f"ERR '{raw.decode('latin-1')[:64]}' is not a slot: 0 to {SLOT_COUNT - 1}")
+        raise ClientError(f"ERR '{printable(raw[:64])}' is not a slot: 0 to {SLOT_COUNT - 1}")
     return int(raw)
 
 
 def _shard(router: "Router", raw: bytes) -> int:
     count = len(router.slots.shards)
     if not raw.isdigit() or not 1 <= int(raw) <= count:
-        raise ClientError(f"ERR '{raw.decode('latin-1')[:64]}' is not a shard: 1 to {count}")
+        raise ClientError(f"ERR '{printable(raw[:64])}' is not a shard: 1 to {count}")
     return int(raw)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, printable
 from makoredis.commands.arguments import SYNTAX_ERROR, int64
 from makoredis.server.routes import session_command
 from makoredis.server.session import Session
@@ -98,7 +98,7 @@ def _overlap(one: bytes, other: bytes) -> bool:
 
 
 def _overlapping(prefix: bytes, which: str, other: bytes) -> ClientError:
-    one, two = prefix.decode("latin-1"), other.decode("latin-1")
+    one, two = printable(prefix), printable(other)
     return ClientError(
         f"ERR Prefix '{one}' overlaps with {which} prefix '{two}'. Prefixes for a single client must not overlap."
     )
