@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from makoredis.commands.geohash import decode, distance, encode
+from makoredis.commands.stream_arguments import parse_id
 from makoredis.data.rdb.payload import restore
 from makoredis.data.values.stream import Stream
 from tests.compat.harness import Argument, Compare, Request, Tree, arguments
@@ -44,6 +45,18 @@ _REMOVES = {b"XDEL", b"MAXLEN", b"MINID"}
 def removes_entries(requests: Sequence[Any]) -> bool:
     """Whether a stream may have lost some of its entries."""
     return any(word.upper() in _REMOVES for each in requests for word in arguments(each))
+
+
+def without_lowered_ids(requests: Sequence[list[bytes]]) -> list[list[bytes]]:
+    """The requests without XSETID below an id that was deleted before: refused by 7.2, but not yet by 7.0."""
+    kept, deleted_max = [], 0
+    for words in requests:
+        if words[0] == b"XSETID" and (parse_id(words[2]) or 0) < deleted_max:
+            continue
+        kept.append(words)
+        if words[0] == b"XDEL" or b"MAXDELETEDID" in words:
+            deleted_max = max(deleted_max, *(parse_id(word) or 0 for word in words))
+    return kept
 
 
 # -- geo

@@ -4,7 +4,7 @@ from makoredis.data.config import DataConfig
 from makoredis.data.rdb.payload import dump
 from makoredis.data.values.stream import Stream
 from tests.compat.harness import Request, Tree
-from tests.compat.open_answers import nearest, removes_entries, stream_payload, whole_scan
+from tests.compat.open_answers import nearest, removes_entries, stream_payload, whole_scan, without_lowered_ids
 
 _POINTS = ["GEOADD", "g", "1", "1", "near", "2", "0", "tie1", "2", "0", "tie2", "9", "9", "far"]
 
@@ -53,6 +53,11 @@ def test_payloads_of_streams() -> None:
     assert theirs != stream_payload((b"$", None))
     assert removes_entries([[b"XADD", b"a", b"maxlen", b"1", b"*", b"f", b"v"]])
     assert not removes_entries([b"XADD a * f v".split()])
+
+
+def test_only_ids_below_deleted_ones_are_left_out() -> None:
+    deletion, below, above = [b"XDEL", b"a", b"5-1"], [b"XSETID", b"a", b"5-0"], [b"XSETID", b"a", b"5-1"]
+    assert without_lowered_ids([below, deletion, above, below]) == [below, deletion, above]
 
 
 def test_only_scans_are_widened() -> None:
