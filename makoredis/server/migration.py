@@ -46,7 +46,7 @@ CHANGED = Error(
 Words = tuple[bytes, ...]
 
 
-class _Ends(Exception):
+class Ends(Exception):
     """The reply that ends a migration."""
 
     def __init__(self, reply: Reply) -> None:
@@ -92,14 +92,14 @@ class Migration:
     def _run(self) -> None:
         try:
             self.reply = self._migrate()
-        except _Ends as end:
+        except Ends as end:
             self.reply = end.reply
         finally:
             self.local.close()
             self.on_done()
 
     def _migrate(self) -> Reply:
-        here = _Connection(self.local, LOCAL_SECONDS, NO_ANSWER_HERE, NO_ANSWER_HERE)
+        here = Connection(self.local, LOCAL_SECONDS, NO_ANSWER_HERE, NO_ANSWER_HERE)
         found = self._read(here, self.order.keys)
         if not found:
             return NO_KEY
@@ -116,25 +116,25 @@ class Migration:
         finally:
             there.close()
 
-    def _read(self, here: "_Connection", keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
+    def _read(self, here: "Connection", keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
         """Payload and time to live (0 = for ever) of those keys that exist."""
         asked = list(dict.fromkeys(keys))
         if not asked:
             return {}
         reads: list[Words] = [words for key in asked for words in ((b"DUMP", key), (b"PTTL", key))]
         if self.order.copies:
-            *_, replies = _checked(here.ask([(b"MULTI",), *reads, (b"EXEC",)]))
+            *_, replies = checked(here.ask([(b"MULTI",), *reads, (b"EXEC",)]))
             assert isinstance(replies, list)
         else:
-            _, *replies = _checked(here.ask([(b"WATCH", *asked), *reads]))
+            _, *replies = checked(here.ask([(b"WATCH", *asked), *reads]))
         found = {}
-        for key, payload, ttl in zip(asked, _checked(replies[::2]), _checked(replies[1::2])):
+        for key, payload, ttl in zip(asked, checked(replies[::2]), checked(replies[1::2])):
             assert isinstance(ttl, int)
             if isinstance(payload, bytes) and ttl != -2:
                 found[key] = (payload, 0 if ttl < 0 else max(ttl, 1))
         return found
 
-    def _send(self, there: "_Connection", found: dict[bytes, tuple[bytes, int]]) -> list[bytes]:
+    def _send(self, there: "Connection", found: dict[bytes, tuple[bytes, int]]) -> list[bytes]:
         """Returns the keys that the target has taken."""
         order = self.order
         first: list[Words] = []
@@ -147,7 +147,7 @@ class Migration:
         replies = there.ask([*first, *restores])
         for reply in replies[: len(first)]:
             if isinstance(reply, Error):
-                raise _Ends(_refused(reply))
+                raise Ends(_refused(reply))
         there.is_ready = True
         taken = []
         for key, reply in zip(found, replies[len(first) :]):
@@ -158,22 +158,22 @@ class Migration:
         self._ours.update(taken)
         return taken
 
-    def _delete(self, here: "_Connection", keys: list[bytes]) -> bool:
+    def _delete(self, here: "Connection", keys: list[bytes]) -> bool:
         """Deletes what the target has. False if a key was written since it was read."""
         if not keys:
-            _checked(here.ask([(b"UNWATCH",)]))
+            checked(here.ask([(b"UNWATCH",)]))
             return True
-        *_, outcome = _checked(here.ask([(b"MULTI",), (b"DEL", *keys), (b"EXEC",)]))
+        *_, outcome = checked(here.ask([(b"MULTI",), (b"DEL", *keys), (b"EXEC",)]))
         return isinstance(outcome, list)
 
-    def _take_back(self, there: "_Connection", keys: list[bytes]) -> None:
+    def _take_back(self, there: "Connection", keys: list[bytes]) -> None:
         """Deletes at the target what was deleted here meanwhile."""
         if keys:
             self._ours.difference_update(keys)
             there.ask([(b"DEL", *keys)])
 
 
-class _Connection:
+class Connection:
     """Requests and replies, one batch after the other."""
 
     def __init__(self, sock: socket.socket, seconds: float, not_written: Error, not_read: Error) -> None:
@@ -186,43 +186,43 @@ class _Connection:
         """Whether the target has let this server in."""
 
     def ask(self, requests: Sequence[Words]) -> list[Reply]:
-        """The replies, errors among them. Raises: _Ends when the connection is lost or silent."""
+        """The replies, errors among them. Raises: Ends when the connection is lost or silent."""
         try:
             self._sock.sendall(b"".join(map(encode_command, requests)))
         except OSError:
-            raise _Ends(self._not_written) from None
+            raise Ends(self._not_written) from None
         replies: list[Reply] = []
         try:
             while len(replies) < len(requests):
                 data = self._sock.recv(READ_BYTES)
                 if not data:
-                    raise _Ends(self._not_read)
+                    raise Ends(self._not_read)
                 replies += self._parser.parse(data)
         except (OSError, ReplyError):
-            raise _Ends(self._not_read) from None
+            raise Ends(self._not_read) from None
         return replies
 
     def close(self) -> None:
         self._sock.close()
 
 
-def _connect(order: Order) -> _Connection:
-    """Raises: _Ends."""
+def _connect(order: Order) -> Connection:
+    """Raises: Ends."""
     try:
         sock = socket.create_connection((order.host, order.port), order.timeout_seconds)
     except (socket.gaierror, UnicodeError):
-        raise _Ends(NO_CONNECTION) from None
+        raise Ends(NO_CONNECTION) from None
     except OSError:
-        raise _Ends(NOT_WRITTEN) from None
+        raise Ends(NOT_WRITTEN) from None
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return _Connection(sock, order.timeout_seconds, NOT_WRITTEN, NOT_READ)
+    return Connection(sock, order.timeout_seconds, NOT_WRITTEN, NOT_READ)
 
 
-def _checked(replies: list[Reply]) -> list[Reply]:
-    """Replies of this server. Raises: _Ends with the first error among them."""
+def checked(replies: list[Reply]) -> list[Reply]:
+    """Replies of this server. Raises: Ends with the first error among them."""
     for reply in replies:
         if isinstance(reply, Error):
-            raise _Ends(reply)
+            raise Ends(reply)
     return replies
 
 
@@ -238,6 +238,10 @@ class Bell:
 
     def ring(self) -> None:
         os.eventfd_write(self.fd, 1)
+
+    def stop_ringing(self) -> None:
+        """Called by the loop that was woken, before it looks what there is."""
+        os.eventfd_read(self.fd)
 
     def close(self) -> None:
         os.close(self.fd)

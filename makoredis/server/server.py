@@ -20,6 +20,7 @@ from makoredis.server.dispatch import Dispatcher
 from makoredis.server.eviction import Eviction
 from makoredis.server.expiry import ActiveExpiry
 from makoredis.server.forwarding import Forwarding
+from makoredis.server.full_copy import FullCopies
 from makoredis.server.info_cluster import live_peers
 from makoredis.server.latency import LatencyMonitor
 from makoredis.server.listeners import Listeners
@@ -87,6 +88,7 @@ class Server:
         self.checkpoint_waiters: list[Session] = []
         self.migrations = 0
         """Under way."""
+        self.copies = FullCopies()
         self.backups: dict[int, Backup] = {}
         """Being read, by session."""
         self.stop_event = trio.Event()
@@ -299,6 +301,7 @@ class Server:
         self.pubsub.forget(session)
         if session.id in self.backups:
             self.backups.pop(session.id).close()
+        self.copies.forget(session)
         self.tracking.disable(session)
         if session.is_monitor:
             self.monitors.sessions.pop(session.id, None)

@@ -15,6 +15,7 @@ from makoredis.data.rdb.crc64 import crc64
 from makoredis.data.rdb.decode import read_value
 from makoredis.data.rdb.encode import type_of, write_value
 from makoredis.data.rdb.errors import EmptyCollection
+from makoredis.data.rdb.payload import FOOTER_BYTES
 from makoredis.data.rdb.reader import BinarySource, Reader
 from makoredis.data.rdb.writer import Writer
 from makoredis.data.values import Value
@@ -179,6 +180,24 @@ class FileWriter:
 
         Raises: ValueError for a hash with deadlines of fields that was not announced.
         """
+        type = type_of(value, self._config)
+        self._begin_key(db, key, type, deadline_ms)
+        write_value(self._writer, type, value, self._config)
+        self._flush_if_large()
+
+    def put_payload(self, db: int, key: bytes, payload: bytes, deadline_ms: int) -> None:
+        """The same with what DUMP answers: it has the same type and value, in the same form.
+
+        Raises: ValueError.
+        """
+        self._begin_key(db, key, payload[0], deadline_ms)
+        self._writer.raw(payload[1:-FOOTER_BYTES])
+        self._flush_if_large()
+
+    def _begin_key(self, db: int, key: bytes, type: int, deadline_ms: int) -> None:
+        """Writes what stands in front of a value."""
+        if type == types.HASH_DEADLINES and not self._has_field_deadlines:
+            raise ValueError("a hash with deadlines of fields in a file of an older version")
         writer = self._writer
         if db != self._db:
             self._db = db
@@ -187,13 +206,11 @@ class FileWriter:
         if deadline_ms:
             writer.byte(types.OPCODE_DEADLINE_MS)
             writer.integer(deadline_ms, 8)
-        type = type_of(value, self._config)
-        if type == types.HASH_DEADLINES and not self._has_field_deadlines:
-            raise ValueError("a hash with deadlines of fields in a file of an older version")
         writer.byte(type)
         writer.string(key)
-        write_value(writer, type, value, self._config)
-        if len(writer.out) >= _FLUSH_BYTES:
+
+    def _flush_if_large(self) -> None:
+        if len(self._writer.out) >= _FLUSH_BYTES:
             self._flush()
 
     def finish(self) -> None:

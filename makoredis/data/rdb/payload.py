@@ -16,7 +16,7 @@ from makoredis.data.values import Value
 
 _VERSION_BYTES = 2
 _CHECKSUM_BYTES = 8
-_FOOTER_BYTES = _VERSION_BYTES + _CHECKSUM_BYTES
+FOOTER_BYTES = _VERSION_BYTES + _CHECKSUM_BYTES
 
 
 def dump(value: Value, config: DataConfig) -> bytes:
@@ -37,9 +37,9 @@ def _finish(writer: Writer, version: int) -> bytes:
 
 def is_intact(payload: bytes) -> bool:
     """Whether the version is one that we read, and the checksum right."""
-    if len(payload) < _FOOTER_BYTES:
+    if len(payload) < FOOTER_BYTES:
         return False
-    version = int.from_bytes(payload[-_FOOTER_BYTES:-_CHECKSUM_BYTES], "little")
+    version = int.from_bytes(payload[-FOOTER_BYTES:-_CHECKSUM_BYTES], "little")
     checksum = int.from_bytes(payload[-_CHECKSUM_BYTES:], "little")
     return version <= types.VERSION_MAX and crc64(payload[:-_CHECKSUM_BYTES]) == checksum
 
@@ -49,7 +49,7 @@ def restore(payload: bytes) -> Value:
 
     Raises: BadFormat when there is none in it.
     """
-    body = payload[:-_FOOTER_BYTES]
+    body = payload[:-FOOTER_BYTES]
     reader = Reader(BytesIO(body))
     value = read_value(reader, reader.byte())
     if reader.position != len(body):
@@ -71,7 +71,7 @@ def restore_libraries(payload: bytes) -> list[bytes]:
 
     Raises: BadFormat when something else is in it.
     """
-    body = payload[:-_FOOTER_BYTES]
+    body = payload[:-FOOTER_BYTES]
     reader = Reader(BytesIO(body))
     sources = []
     while reader.position < len(body):

@@ -1,10 +1,14 @@
 """WAIT, WAITAOF, and what Redis's own replication would need and makoredis does otherwise."""
 
+import select
+import socket
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
-from makoredis.commands.arguments import int64
+from makoredis.base.errors import ClientError, printable
+from makoredis.commands.arguments import SYNTAX_ERROR, int64
 from makoredis.server.commands.connection import timeout_ms
+from makoredis.server.full_copy import COPIES_MAX, FullCopies, FullCopy
+from makoredis.server.migration import Bell
 from makoredis.server.routes import NO_REPLY, session_command
 from makoredis.server.session import Session
 from makoredis.server.waits import Waiting
@@ -81,9 +85,65 @@ def psync(server: "Server", session: Session, *arguments: bytes) -> Any:
 
 @session_command("SYNC", "An internal command used in replication.")
 def sync(server: "Server", session: Session) -> Any:
-    raise ClientError(f"ERR SYNC is not supported: {_HOW}")
+    """One copy of everything, for tools; no changes follow, and the connection is closed."""
+    copies = server.copies
+    if session.id in copies.replicas:
+        raise ClientError(f"ERR SYNC is not supported for replicas: {_HOW}")
+    if copies.under_way >= COPIES_MAX:
+        raise ClientError(f"TRYAGAIN {COPIES_MAX} copies are under way")
+    ours, theirs = socket.socketpair()
+    bell = Bell()
+    copy = FullCopy(
+        session,
+        theirs,
+        server.config.table.values["dir"],
+        server.config.table.values["redis-version"].encode(),
+        session.id in copies.functions_only,
+        bell.ring,
+    )
+
+    def on_pieces(event: int) -> None:
+        bell.stop_ringing()
+        if copy.pass_on():
+            copy.join()
+            server.reactor.unwatch(bell.fd)
+            bell.close()
+            copies.under_way -= 1
+
+    copies.under_way += 1
+    server.reactor.adopt(ours, 0)
+    server.reactor.watch(bell.fd, select.EPOLLIN, on_pieces)
+    session.blocked = copy
+    session.refresh_special()
+    copy.start()
+    return NO_REPLY
 
 
 @session_command("REPLCONF", "An internal command for configuring the replication stream.")
 def replconf(server: "Server", session: Session, *arguments: bytes) -> Any:
-    raise ClientError(f"ERR REPLCONF is not supported: {_HOW}")
+    """What tools say before SYNC. Nothing may become a replica."""
+    if len(arguments) % 2:
+        raise SYNTAX_ERROR
+    copies = server.copies
+    for option, value in zip(arguments[::2], arguments[1::2]):
+        word = option.lower()
+        if word == b"rdb-filter-only":
+            _filter_copy(copies, session, value)
+        elif word == b"rdb-only":
+            if int64(value) not in (0, 1):
+                raise ClientError("ERR value is out of range, value must between 0 and 1")
+        elif word in (b"listening-port", b"ip-address"):
+            copies.replicas.add(session.id)
+            raise ClientError(f"ERR REPLCONF {word.decode()} is not supported: {_HOW}")
+        elif word != b"capa":
+            raise ClientError(f"ERR Unrecognized REPLCONF option: {printable(option)}")
+    return OK
+
+
+def _filter_copy(copies: FullCopies, session: Session, value: bytes) -> None:
+    """Names of what is wanted; nothing stands for all."""
+    copies.functions_only.discard(session.id)
+    for word in value.split():
+        if word.lower() != b"functions":
+            raise ClientError(f"ERR Unsupported rdb-filter-only option: {printable(word)}")
+        copies.functions_only.add(session.id)
