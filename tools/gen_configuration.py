@@ -71,7 +71,7 @@ MEANINGS = {
     "maxclients": "Connections beyond this are refused.",
     "maxmemory": "Beyond this keys are evicted, or writes that need memory refused with `-OOM`; 0 = no limit.",
     "maxmemory-eviction-tenacity": "How long evicting may take at once: 10 is 0.5 ms per command, 100 is no limit.",
-    "maxmemory-policy": "Which keys are evicted; with several shards none are. LFU also makes OBJECT FREQ count.",
+    "maxmemory-policy": "Which keys are evicted. LFU also makes OBJECT FREQ count.",
     "maxmemory-samples": "Keys that are looked at for each that is evicted.",
     "min-replicas-to-write": "With fewer live replicas a leader refuses writes; 0 = never.",
     "notify-keyspace-events": "Which keyspace notifications are published.",

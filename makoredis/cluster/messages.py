@@ -209,8 +209,39 @@ class ReplicaCount(Wire, tag=43):
     count: int
 
 
+class CloseSessions(Wire, tag=44):
+    """For a shard's leader: sessions of the sender, or of an earlier process of it, are gone (`cluster.sessions`)."""
+
+    shard: int
+    term: int
+    """The leadership that is told."""
+    incarnation: int
+    sessions: list[tuple[int, int]]
+    """Intervals of numbers that have not been confirmed."""
+    around: list[tuple[int, int]]
+    """For each of them, all that is gone next to it."""
+
+
+class SessionsClosed(Wire, tag=45):
+    """The answer: nothing is kept of these."""
+
+    shard: int
+    incarnation: int
+    sessions: list[tuple[int, int]]
+
+
 ShardPeerMessage = (
-    ToShard | ToCoordinator | Announced | Submit | Submitted | TurnedAway | Advance | AskReplicas | ReplicaCount
+    ToShard
+    | ToCoordinator
+    | Announced
+    | Submit
+    | Submitted
+    | TurnedAway
+    | Advance
+    | AskReplicas
+    | ReplicaCount
+    | CloseSessions
+    | SessionsClosed
 )
 PeerMessage = (
     Hello
@@ -234,6 +265,8 @@ PeerMessage = (
     | Advance
     | AskReplicas
     | ReplicaCount
+    | CloseSessions
+    | SessionsClosed
 )
 
 encode_peer_message = wire_encode

@@ -285,6 +285,7 @@ class Node:
         self.shards = shards = Shards(settings.id, self.incarnation, slots, self._make_space, self._send_one, rng)
         shards.peers = self._peers
         shards.is_connected = self.is_connected
+        shards.sessions.close_processes(self.store.directory.begin_process(self.incarnation))
         heartbeat_us = int(settings.tick_seconds * 1e6)
         shards.set_patience(heartbeat_us, settings.election_ticks * heartbeat_us)
         for shard in slots.shards:

@@ -106,6 +106,8 @@ class ShardReplica(LogOwner):
             flushes: list[Effect] = [FlushDatabase(database.id) for database in new.space.by_id]
             new.applied.append(TransactionRecord(new.ts, flushes))
         new.note_keys(old.notes_keys)
+        new.space.note_uses_like(old.space)
+        new.version += old.version
         self.snapshot.local[self.shard] = new
         self.applied_index = metadata.index
         self.log_size.clear()

@@ -20,8 +20,10 @@ from makoredis.cluster.messages import (
     Advance,
     Announced,
     AskReplicas,
+    CloseSessions,
     PeerMessage,
     ReplicaCount,
+    SessionsClosed,
     ShardPeerMessage,
     Submit,
     Submitted,
@@ -32,6 +34,7 @@ from makoredis.cluster.messages import (
 from makoredis.cluster.moving import Mover, MoveTicket
 from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.replicated import Replicated
+from makoredis.cluster.sessions import ClosedSessions
 from makoredis.cluster.slots import SlotMap
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.coordinator import Coordinator, Finished
@@ -123,6 +126,7 @@ class Shards:
         self.replicas: dict[ShardId, ShardReplica] = {}
         self.mover = Mover(self.replicas, self.submit_own)
         self.replicated = Replicated(self)
+        self.sessions = ClosedSessions(self)
         self.peers: Callable[[], list[NodeId]] = list
         """Who else is connected."""
         self.is_connected: Callable[[NodeId], bool] = lambda node: True
@@ -145,8 +149,6 @@ class Shards:
         """The last one of each shard that is led here."""
         self._told: dict[int, tuple[int, float]] = {}
         """By shard, the timestamp that was announced last, and when."""
-        self._latest: dict[tuple[int, int, int], int] = {}
-        """By shard, incarnation and session: the last request that was taken in this leadership."""
         self._results: list[Reply | Finished] = []
         self._turned: list[Ticket] = []
         self._voided: list[Gate] = []
@@ -200,6 +202,7 @@ class Shards:
         self.coordinator.tick(self.wall_us)
         self.mover.tick()
         self.replicated.tick()
+        self.sessions.tick(self._now)
         self.knowledge.forget()
         if self.snapshot.ts >= self._final[0]:
             self.fresh_at = self._final[1]
@@ -245,10 +248,10 @@ class Shards:
             return False
         if ticket in replica.in_progress:
             return True
-        origin = (int(shard), ticket.incarnation, ticket.session)
-        if ticket.sequence < self._latest.get(origin, 0):
+        origin, latest = (ticket.incarnation, ticket.session), self.sessions.latest[shard]
+        if ticket.sequence < latest.get(origin, 0):
             return True  # the client has its answer, and has gone on since
-        self._latest[origin] = ticket.sequence
+        latest[origin] = ticket.sequence
         self._refresh(replica)
         replica.in_progress.add(ticket)
         request = RequestRecord(ticket.incarnation, ticket.session, ticket.sequence, ticket.sequence - 1, b"")
@@ -338,6 +341,10 @@ class Shards:
             self.replicated.asked(sender, message)
         elif type(message) is ReplicaCount:
             self.replicated.answered(message)
+        elif type(message) is CloseSessions:
+            self.sessions.asked(sender, message)
+        elif type(message) is SessionsClosed:
+            self.sessions.answered(message)
         elif type(message) is Submit:
             self._on_submit(sender, message)
         elif type(message) is Submitted:
@@ -367,11 +374,6 @@ class Shards:
             message = TurnedAway(ticket.incarnation, ticket.session, ticket.sequence)
             self.send(NodeId(ticket.node), message)
 
-    def session_closed(self, incarnation: int, session: int) -> None:
-        """A client is gone."""
-        for shard in self.slots.shards:
-            self._latest.pop((shard, incarnation, session), None)
-
     # -- the turn
 
     def end_turn(self) -> None:
@@ -386,7 +388,7 @@ class Shards:
             had = replica.participant
             has_done |= replica.perform()
             if replica.participant is not had:
-                self._forget_latest(shard)
+                self.sessions.latest[shard].clear()
                 self._refresh(replica)
             if replica.voided:
                 self._voided += replica.voided
@@ -422,10 +424,6 @@ class Shards:
 
     def _note_final(self, items: Iterable[PendingTransaction]) -> None:
         self._reported += [Final(item.record, item.origin) for item in items]
-
-    def _forget_latest(self, shard: int) -> None:
-        for origin in [origin for origin in self._latest if origin[0] == shard]:
-            del self._latest[origin]
 
     def _route(self, shard: ShardId, replica: ShardReplica, output: Output) -> bool:
         self._voided += output.voided
@@ -492,6 +490,10 @@ class Shards:
                 self.send(NodeId(message.coordinator), ToCoordinator(wire_encode(refusal)))
 
     # -- what is to be known of it
+
+    def version(self) -> int:
+        """Counts transactions that changed something here, in all shards."""
+        return sum(local.version for local in self.snapshot.local.values())
 
     def is_settled(self) -> bool:
         """Whether every shard is known to have a leader."""

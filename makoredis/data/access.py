@@ -7,7 +7,7 @@ transaction is final, not before.
 """
 
 from binascii import crc_hqx
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 
 from makoredis.base.errors import ClientError
@@ -105,6 +105,14 @@ class Access:
         if value is None and self.notes_misses:
             self.notify(events.KEY_MISS, b"keymiss", key)
         return value
+
+    def note_uses(self, names: Iterable[tuple[int, bytes]]) -> None:
+        """Counts as using keys, by database number and name, whose values are read elsewhere."""
+        for number, key in names:
+            database = self.space.databases[number]
+            database.touched[key] = self.now_ms
+            if len(database.touched) > database.touched_max:
+                database.forget_oldest_uses(self.now_ms)
 
     def peek(self, key: bytes) -> Value | None:
         """The same as `get`, but doesn't count as using the key (TTL, TYPE, EXISTS, OBJECT)."""

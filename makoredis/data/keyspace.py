@@ -385,5 +385,11 @@ class Keyspace:
         self.libraries.update(other.libraries)
         self.slot_table = other.slot_table
 
+    def note_uses_like(self, other: "Keyspace") -> None:
+        """Notes the same of uses as another keyspace does."""
+        for mine, theirs in zip(self.by_id, other.by_id):
+            mine.ranks_uses = theirs.ranks_uses
+            mine.count_uses(theirs.touched.rng if isinstance(theirs.touched, UseCounts) else None)
+
     def is_empty(self) -> bool:
         return not any(database.size for database in self.by_id)

@@ -11,16 +11,18 @@ before the deletion is final, because it could still be undone: until then it co
 The log and what storage needs have limits of their own and do not count (`mem_not_counted_for_evict`), as Redis's
 buffers of its log and for its replicas do not.
 
-With several shards nothing is evicted: each node's leaders would have to agree on whose keys go.
+With several shards every node holds keys of shards that others lead. Of what is to be freed, its leaders free the part
+that their keys are of all that it holds and that may go; for the rest it waits, because the others, with as much data
+and the same limit, do likewise. What is still too much after a while is shared out anew. Leaders delete keys in their
+shards' logs, as any transaction does, and none that a transaction has locked.
 """
 
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from makoredis.data import events
-from makoredis.data.effects import Delete
-from makoredis.data.eviction import POLICIES, Chooser, Order, Policy, footprint
+from makoredis.data.eviction import POLICIES, Order, Policy
+from makoredis.server.victims import Deletion, HostVictims, ShardVictims, Victims, evictable_count
 from makoredis.txn.gate import Gate
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ SLACK_SHARE = 1024
 """Once memory is above the limit, so much of the limit is freed besides, so that not every turn has to evict."""
 KEYS_BETWEEN_LOOKS = 8
 """Keys evicted between two looks at the clock."""
+EXPECTED_SECONDS = 0.2
+"""So long other leaders are waited for: deleting, having it chosen, and showing it here."""
 GO_ON_MS = 1
 """After so long the next keys are evicted when nothing else happens."""
 _TENACITY_LINEAR_MAX = 10
@@ -75,13 +79,18 @@ class Eviction:
         self._policy: Policy | None = None
         self._samples = 5
         self._seconds_max = 0.0
-        self._chooser = Chooser(server.node.host.space, server.node.host.access.rng)
+        self._host = HostVictims(server)
+        self._of_shards: dict[int, ShardVictims] = {}
+        """Of those that were led here when keys were evicted last."""
+        self._expected: deque[tuple[float, int]] = deque()
+        """What other leaders are to free, and until when; monotonic seconds, bytes."""
+        self._expected_bytes = 0
         self._used = 0
         """As measured, less what was evicted and is not final yet or was evicted since."""
         self._version = 0
-        """The executor's when `_used` was last brought up to date."""
+        """Of the data (`_changes`), when `_used` was last brought up to date."""
         self._version_run = 0
-        """The executor's when it was looked at before the turn before: Redis has time to evict before each command."""
+        """The same when it was looked at before the turn before: Redis has time to evict before each command."""
         self._change_bytes: float = CHANGE_BYTES_DEFAULT
         self._evicted_since = 0
         """Bytes evicted since memory was measured."""
@@ -100,12 +109,13 @@ class Eviction:
         server = self.server
         table = server.config.table
         self.limit = server.config.maxmemory_bytes
-        self._policy = None if server.router is not None else POLICIES[table["maxmemory-policy"]]
+        self._policy = POLICIES[table["maxmemory-policy"]]
         self._samples = table.integer("maxmemory-samples")
         self._seconds_max = time_limit_seconds(table.integer("maxmemory-eviction-tenacity"))
         ranks = self.limit > 0 and self._policy is not None and self._policy.order in (Order.USE, Order.FREQUENCY)
-        for database in server.node.host.space.by_id:
-            database.ranks_uses = ranks
+        for space in server.node.spaces():
+            for database in space.by_id:
+                database.ranks_uses = ranks
         self._measuring_seconds = 0.0  # measure at once
         self._saved_seconds = MEASURING_SAVED_SECONDS
         self._goes_on = self.limit > 0
@@ -131,7 +141,7 @@ class Eviction:
         self._looked_at = now
         if self._saved_seconds >= self._measuring_seconds:
             self._measure()
-        version = self.server.node.host.executor.version
+        version = self._changes()
         changes = version - self._version_run
         self._used += int((version - self._version) * self._change_bytes)
         self._version = self._version_run = version
@@ -146,6 +156,11 @@ class Eviction:
         """Whether this node is the one that evicts or refuses: a follower passes requests on to its leader."""
         host = self.server.node.host
         return self.server.router is not None or not self.server.node.is_replicated or host.is_leader
+
+    def _changes(self) -> int:
+        """How many transactions have changed the data here."""
+        node = self.server.node
+        return node.host.executor.version if node.shards is None else node.shards.version()
 
     def _within_limit(self) -> None:
         self.exceeded_seconds += self.exceeding_seconds()
@@ -162,9 +177,11 @@ class Eviction:
         started = time.thread_time()
         while self._not_final and (self._not_final[0][0].is_open or self._not_final[0][0].is_void):
             self._not_final_bytes -= self._not_final.popleft()[1]
+        while self._expected and self._expected[0][0] < time.monotonic():
+            self._expected_bytes -= self._expected.popleft()[1]
         measured = self.server.memory.used() - self.server.node.memory_beside_data()
-        version = self.server.node.host.executor.version
-        used = measured - self._not_final_bytes
+        version = self._changes()
+        used = measured - self._not_final_bytes - self._expected_bytes
         changes = version - self._version_measured
         if changes > 0 and self._used_measured:
             grown = max(used - self._used_measured + self._evicted_since, 0) / changes
@@ -177,61 +194,67 @@ class Eviction:
 
     def _evict(self, started: float, seconds_max: float) -> None:
         """Deletes keys until enough is free, nothing is left that may go, or the time is over."""
-        server, policy = self.server, self._policy
+        policy = self._policy
         assert policy is not None
         if not self.exceeded_since:
             self.exceeded_since = time.monotonic()
-        host = server.node.host
-        if not host.is_complete() or not server.expiry.may_delete():
+        if not self.server.expiry.may_delete():
             return
-        access = host.access
-        access.now_ms, access.origin, access.is_replica = server.now_ms, 0, False
-        numbers = host.space.numbers()
+        groups = self._groups(policy)
         missing = self._used - self.limit + self.limit // SLACK_SHARE
-        freed = count = 0
-        has_more = True
-        while freed < missing:
-            chosen = self._chooser.choose(policy, self._samples, server.now_ms)
-            if chosen is None:
-                has_more = False
-                break
-            id, key = chosen
-            database = host.space.by_id[id]
-            value = database.get(key)
-            assert value is not None
-            freed += footprint(key, value)
-            access.select(numbers[id])
-            access.apply(Delete(id, key))
-            access.notify(events.EVICTED, b"evicted", key)
-            database.forget_use(key)
-            count += 1
-            if count % KEYS_BETWEEN_LOOKS == 0 and time.perf_counter() - started > seconds_max:
-                break
-        if count:
-            self._commit(freed, count)
+        has_more = is_late = False
+        for victims, share in groups:
+            deletion = Deletion(victims, policy, self._samples, self.server.now_ms)
+            while deletion.freed < missing * share and not is_late and deletion.delete_one():
+                is_late = deletion.count % KEYS_BETWEEN_LOOKS == 0 and time.perf_counter() - started > seconds_max
+            if deletion.count:
+                self._note(deletion, victims.commit())
+            has_more = has_more or deletion.has_more
+        if self.server.router is not None:
+            has_more = self._leave_to_others(missing, 1 - sum(share for _, share in groups), policy)
+        elif not groups:
+            return
         self._goes_on = has_more and self._used > self.limit
         if has_more and not self._goes_on:
             self._within_limit()
         is_hopeless = not has_more and not self._not_final
         self._refuse(is_hopeless and self._used_measured - self._evicted_since > self.limit)
 
-    def _commit(self, freed: int, count: int) -> None:
-        server = self.server
-        host = server.node.host
-        effects = host.access.effects
-        gate = host.executor.commit(host.access, server.wall_us)
-        if not host.executor.is_durable and not host.executor.is_all_dirty:
-            host.executor.forget_dirty()
+    def _groups(self, policy: Policy) -> list[tuple[Victims, float]]:
+        """Where keys may be evicted from now, and which part of what is to be freed is to come from there."""
+        node = self.server.node
+        if node.shards is None:
+            return [(self._host, 1.0)] if node.host.is_complete() else []
+        counts = {shard: evictable_count(local.space, policy) for shard, local in node.shards.snapshot.local.items()}
+        total = sum(counts.values())
+        groups: list[tuple[Victims, float]] = []
+        for shard, replica in node.shards.replicas.items():
+            participant = replica.participant
+            is_led = participant is not None and replica.is_serving() and replica.has_lease()
+            if participant is not None and is_led and counts[shard]:
+                victims = self._of_shards.get(shard)
+                if victims is None or victims.participant is not participant:
+                    victims = self._of_shards[shard] = ShardVictims(participant)
+                groups.append((victims, counts[shard] / total))
+        return groups
+
+    def _leave_to_others(self, missing: int, share: float, policy: Policy) -> bool:
+        """The leaders of the shards that are not led here free their part: their nodes have as much as this one.
+        Returns whether anybody has anything left that may go."""
+        if share > 0:
+            expected = int(missing * share)
+            self._expected.append((time.monotonic() + EXPECTED_SECONDS, expected))
+            self._expected_bytes += expected
+            self._used -= expected
+        return any(evictable_count(space, policy) for space in self.server.node.spaces())
+
+    def _note(self, deletion: Deletion, gate: Gate | None) -> None:
+        freed = deletion.freed
         self._version += 1  # it adds nothing
         self._version_measured += 1
-        self.evicted_count += count
+        self.evicted_count += deletion.count
         self._evicted_since += freed
         self._used -= freed
         if gate is not None:
             self._not_final.append((gate, freed))
             self._not_final_bytes += freed
-        else:
-            server.announce()  # ahead of the replies to what comes now, as in Redis
-        if server.observes_effects:
-            server.after_commit(effects)
-            server.blocking.serve()

@@ -47,7 +47,8 @@ def _replica(replica: ShardReplica) -> str:
         f"first={status.first_index},commit={status.commit_index},applied={replica.applied_index},last={status.last_index},"
         f"lag={max(lags, default=0)},log_bytes={replica.log_size.bytes},elections_won={replica.elections_won},"
         f"prepared={len(participant.prepared) if participant else 0},"
-        f"voided={participant.voided_count if participant else 0}"
+        f"voided={participant.voided_count if participant else 0},"
+        f"sessions={len(replica.snapshot.local[replica.shard].requests.sessions)}"
     )
 
 

@@ -350,9 +350,10 @@ class Server:
         self.node.host.access.notes_new = bool(wanted & events.NEW)
 
     def _refresh_use_counts(self) -> None:
-        access = self.node.host.access
-        for database in access.space.by_id:
-            database.count_uses(access.rng if self.config.data.counts_uses else None)
+        rng = self.node.host.access.rng if self.config.data.counts_uses else None
+        for space in self.node.spaces():
+            for database in space.by_id:
+                database.count_uses(rng)
 
     def commands_processed(self) -> int:
         """Since start or CONFIG RESETSTAT."""

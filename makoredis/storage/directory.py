@@ -22,6 +22,9 @@ IDENTITY_FILE = "identity.json"
 _NEW_IDENTITY_FILE = "identity.new"
 LOCK_FILE = "lock"
 _DATABASE_DIRECTORY = "db"
+_PROCESSES_FILE = "processes.json"
+PROCESSES_MAX = 16
+"""So many of the latest are known."""
 
 
 @record
@@ -108,6 +111,25 @@ class DataDirectory:
             _sync_directory(self.path)
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror}; cannot initialise the directory") from error
+
+    def begin_process(self, incarnation: int) -> list[int]:
+        """Notes the name of the process that has the directory. Returns those of the ones before it, which have ended.
+
+        Raises:
+            Damaged: the file cannot be understood.
+        """
+        file = self.path / _PROCESSES_FILE
+        try:
+            earlier = [int(each) for each in json.loads(file.read_text())] if file.exists() else []
+            new = self.path / (_PROCESSES_FILE + ".new")
+            _write_synced(new, json.dumps([*earlier, incarnation][-PROCESSES_MAX:]) + "\n")
+            os.rename(new, file)
+            _sync_directory(self.path)
+        except (ValueError, TypeError) as error:
+            raise Damaged(str(file), f"is not a list of processes ({error!r}); it may be deleted") from error
+        except OSError as error:
+            raise StorageError(f"{file}: {error.strerror}; check the disk") from error
+        return earlier
 
     def close(self) -> None:
         """Gives the directory up."""

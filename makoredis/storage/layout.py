@@ -5,6 +5,7 @@ A data directory:
     identity.json   format version, cluster, node id, time of creation; written last when a directory is initialised
     lock            locked while a node runs; holds its process id
     synced          number of the last synced batch (see `synced.py`)
+    processes.json  the latest processes that had it, where there are several shards
     ballast         filler, given up when the disk is full
     db/             the ordered store (LevelDB)
 

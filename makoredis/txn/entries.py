@@ -6,6 +6,7 @@ Fields are a file format: a new one goes last and has a default.
 from makoredis.base.record import Wire, field, wire_decoder, wire_encode
 from makoredis.data.effects import Effect
 from makoredis.txn.requests import RequestRecord
+from makoredis.txn.sessions import SessionRange
 
 
 class CrossShard(Wire):
@@ -67,6 +68,8 @@ class EntryPayload(Wire):
     requests: list[tuple[int, RequestRecord]] = field(default_factory=list)
     """What was answered to clients whose requests came several at a time, in place of a record per transaction, each
     with the number of transactions before it."""
+    closed_ranges: list[SessionRange] = field(default_factory=list)
+    """The same as `closed_sessions` where there are several shards."""
 
 
 _COPIED_BYTES_MIN = 4096

@@ -17,6 +17,7 @@ from typing import Protocol
 from makoredis.data.keyspace import Keyspace
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.replica import Replica
+from makoredis.txn.requests import RequestTable
 from makoredis.txn.write_times import WriteTimes
 
 
@@ -25,6 +26,10 @@ class Local(Protocol):
 
     reports: bool
     written: WriteTimes
+    requests: RequestTable
+
+    @property
+    def version(self) -> int: ...
 
     @property
     def space(self) -> Keyspace: ...

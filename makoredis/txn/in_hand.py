@@ -10,8 +10,9 @@ from makoredis.txn.gate import Gate
 from makoredis.txn.knowledge import Watermark
 from makoredis.txn.messages import Aborted, Answer, Committed, Part, Prepare, Prepared, Query, Refused, TransactionId
 from makoredis.txn.pending import PendingTransaction
-from makoredis.txn.requests import Origin, RequestRecord
+from makoredis.txn.requests import RequestRecord
 from makoredis.txn.resolution import Inquiry
+from makoredis.txn.sessions import SessionRange
 from makoredis.txn.vectors import Vector, to_wire
 
 REFUSED_MAX = 100_000
@@ -119,7 +120,7 @@ class Proposed:
     index: int
     closed_ts: int
     facts: list[ClosedEpochs]
-    closed_sessions: list[Origin]
+    closed_sessions: list[SessionRange]
     prepared: list[TransactionId] = field(default_factory=list)
     """Votes that wait for it."""
 

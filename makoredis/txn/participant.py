@@ -218,8 +218,8 @@ class Participant:
         while (entry := self.proposals.take_chosen(index)) is not None:
             watermark = entry.closed_ts
             self.replica.note_entry(entry.index, entry.closed_ts, entry.facts, self.knowledge)
-            for origin in entry.closed_sessions:
-                self.requests.close(origin)
+            for sessions in entry.closed_sessions:
+                self.requests.close_range(*sessions)
             for id in entry.prepared:
                 self._vote_durably(id)
         while self._locked and self._locked[0].index <= index:
@@ -276,6 +276,13 @@ class Participant:
         """Transactions that wait to be proposed."""
         return len(self.proposals.turn)
 
+    def sessions_in_progress(self, incarnation: int) -> set[int]:
+        """Those of a node's sessions that have a request here which waits for locks, or for what it shows."""
+        waiting = [owner for owner in self.locks.waiting() if isinstance(owner, Submission)]
+        waiting += [one.submission for one in self.held.waiting]
+        requests = [one.request for one in waiting if one.request is not None]
+        return {request.session for request in requests if request.incarnation == incarnation}
+
     def owes_answers(self) -> bool:
         """Whether somebody waits here, for locks or for what is not final."""
         return bool(self.held.waiting) or len(self.locks) > 0
@@ -304,6 +311,7 @@ class Participant:
             if item.gate is not None and not item.is_final and not item.gate.is_void:
                 self._output.voided += void(item.gate)
         replica = self.replica
+        replica.version = self.version
         replica.ts = self.pending.kept_ts
         replica.clock_ts = max(replica.clock_ts, self.clock.last)
         for item in later:
@@ -316,6 +324,11 @@ class Participant:
     def complete_to(self) -> int:
         """Every transaction of this shard up to here is chosen and executed."""
         return self.replica.closed_ts
+
+    @property
+    def version(self) -> int:
+        """See `Replica`."""
+        return self.replica.version + self.pending.executed
 
     @property
     def rows_ts(self) -> int:

@@ -60,7 +60,8 @@ class PendingList:
         """Those not final that moved keys between shards."""
         self.kept_ts = kept_ts
         """The node's snapshot shows everything up to here, so it is never taken back."""
-        self._positions = 0
+        self.executed = 0
+        """How many were, since the leadership began."""
         self._plain: deque[PendingTransaction] = deque()
         """Not final, and depends on nothing but its place in the log."""
         self._bound: list[PendingTransaction] = []
@@ -77,8 +78,8 @@ class PendingList:
         if transaction.record.request is not None:
             undo.append(self.requests.add(transaction.record.request))
         transaction.undo = undo
-        self._positions += 1
-        transaction.position = self._positions
+        self.executed += 1
+        transaction.position = self.executed
         self.items.append(transaction)
         if transaction.vector:
             self._bound.append(transaction)

@@ -12,7 +12,7 @@ from makoredis.txn.in_hand import Proposed
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.messages import TransactionId
 from makoredis.txn.pending import PendingTransaction
-from makoredis.txn.requests import Origin
+from makoredis.txn.sessions import SessionRange
 
 
 class Proposals:
@@ -26,8 +26,8 @@ class Proposals:
         """Executed since the last entry, in order."""
         self.facts: list[ClosedEpochs] = []
         """For the next entry."""
-        self.closed_sessions: list[Origin] = []
-        """Clients that are gone since the last entry."""
+        self.closed_sessions: list[SessionRange] = []
+        """Clients that are gone, for the next entry."""
         self.votes: list[TransactionId] = []
         """Synchronous execution: those that the next entry makes durable."""
         self._logged: set[tuple[int, int]] = set()
@@ -73,8 +73,9 @@ class Proposals:
         taken = self._taken = Proposed(0, closed_ts, self.facts, self.closed_sessions, self.votes)
         self.facts, self.closed_sessions, self.votes = [], [], []
         records = [item.record for item in self._proposing]
+        facts, closed_sessions = taken.facts, taken.closed_sessions
         return encode_payload(
-            EntryPayload(self.epoch, closed_ts, records, taken.closed_sessions, taken.facts, taken.prepared)
+            EntryPayload(self.epoch, closed_ts, records, [], facts, taken.prepared, [], closed_sessions)
         )
 
     def proposed(self, index: int) -> list[PendingTransaction]:
@@ -99,7 +100,7 @@ class Proposals:
 
     def inherit(self, index: int, entry: EntryPayload) -> None:
         """An entry of the log from before this leadership that may not be chosen yet."""
-        self._entries.append(Proposed(index, entry.closed_ts, entry.facts, entry.closed_sessions))
+        self._entries.append(Proposed(index, entry.closed_ts, entry.facts, entry.closed_ranges))
 
     def take_chosen(self, index: int) -> Proposed | None:
         """The first entry on its way, if everything up to `index` is chosen and it is among that."""

@@ -28,8 +28,9 @@ from makoredis.data.keyspace import Keyspace
 from makoredis.data.slot_table import SLOT_TABLE_DB
 from makoredis.txn.entries import ClosedEpochs, EntryPayload, TransactionRecord
 from makoredis.txn.knowledge import FACTS_MAX, Knowledge
-from makoredis.txn.requests import Origin, RequestTable
+from makoredis.txn.requests import RequestTable
 from makoredis.txn.rows import RowTimes, apply_unless_included
+from makoredis.txn.sessions import SessionRange
 from makoredis.txn.vectors import Vector, from_wire
 from makoredis.txn.write_times import WriteTimes
 
@@ -73,11 +74,13 @@ class ShardCheckpoint(Wire):
     requests: list[tuple[int, int, dict[int, bytes]]]
     """`RequestTable.dump`; like the rows it may be newer."""
     closed_sessions: list[tuple[int, int, int]]
-    """Timestamp, incarnation and session of clients that are gone, above `ts`."""
+    """Always empty. Before there was `gone`: timestamp, incarnation and session of clients."""
     committed: list[tuple[int, int, int]] = field(default_factory=list)
     """What was committed over several shards up to `ts`: both parts of the id, and the timestamp."""
     committed_floor: int = 0
     """Since when."""
+    gone: list[SessionRange] = field(default_factory=list)
+    """Clients that are gone."""
 
 
 class Replica:
@@ -94,12 +97,12 @@ class Replica:
         self.closed_ts = 0
         self.clock_ts = 0
         self.undecided: deque[LoggedTransaction] = deque()
-        self.closed_sessions: deque[tuple[int, Origin]] = deque()
-        """When they were closed, in order."""
         self.facts: list[ClosedEpochs] = []
         self.committed: dict[tuple[int, int], int] = {}
         """Timestamps of what was committed over several shards, visible here and later than `committed_floor`."""
         self.committed_floor = 0
+        self.version = 0
+        """Counts transactions that became visible here, or were executed by a leader here."""
         self.rows_ts = 0
         self.rows: RowTimes = {}
         """Rows that are newer than `ts`."""
@@ -118,7 +121,8 @@ class Replica:
             self.undecided.append(LoggedTransaction(index, transaction))
             self.clock_ts = max(self.clock_ts, transaction.ts)
         self.note_entry(index, entry.closed_ts, entry.facts, knowledge)
-        self.closed_sessions.extend((entry.closed_ts, origin) for origin in entry.closed_sessions)
+        for sessions in entry.closed_ranges:
+            self.requests.close_range(*sessions)
 
     def note_entry(self, index: int, closed_ts: int, facts: Iterable[ClosedEpochs], knowledge: Knowledge) -> None:
         """An entry is chosen; its transactions are somebody else's business."""
@@ -157,12 +161,10 @@ class Replica:
         self.forget_committed(ts)
         if ts >= self.rows_ts:
             self.rows = {}
-        closings = self.closed_sessions
-        while closings and closings[0][0] <= ts:
-            self.requests.close(closings.popleft()[1])
 
     def _apply(self, transaction: TransactionRecord) -> None:
         ts = transaction.ts
+        self.version += 1
         for effect in transaction.effects:
             if self.rows or ts <= self.rows_ts:
                 apply_unless_included(self.space, effect, ts, self.rows, self.rows_ts)
@@ -253,9 +255,10 @@ class Replica:
             list(self.facts),
             [],
             self.requests.dump(),
-            [(closed_ts, *origin) for closed_ts, origin in self.closed_sessions],
+            [],
             [(*id, committed_ts) for id, committed_ts in self.committed.items()],
             self.committed_floor,
+            self.requests.gone.dump(),
         )
 
     @classmethod
@@ -274,9 +277,7 @@ class Replica:
         replica.rows = dict(rows)
         replica.undecided.extend(LoggedTransaction(index, record_) for index, record_ in saved.undecided)
         replica.facts = list(saved.facts)
-        replica.requests.load(saved.requests)
-        for ts, incarnation, session in saved.closed_sessions:
-            replica.closed_sessions.append((ts, (incarnation, session)))
+        replica.requests.load(saved.requests, saved.gone)
         replica.committed = {(incarnation, number): ts for incarnation, number, ts in saved.committed}
         replica.committed_floor = saved.committed_floor
         replica.written = WriteTimes(saved.clock_ts)
@@ -311,6 +312,7 @@ def finish(saved: ShardCheckpoint, rows_ts: int, knowledge: Knowledge) -> ShardC
         saved.closed_sessions,
         saved.committed,
         saved.committed_floor,
+        saved.gone,
     )
 
 

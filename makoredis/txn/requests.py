@@ -3,11 +3,14 @@
 A request is named by where it came from: `(incarnation of the node, session, sequence)`. Its answer is recorded by the
 same transaction that carries its effects, so it is replicated, undone and part of checkpoints together with them. With
 it go the answers of the client's requests right before it that changed nothing: asked again, they would see what came
-after them. An answer is dropped once the client has it; the number of sessions is bounded, oldest out first, alike on
-every replica.
+after them. An answer is dropped once the client has it, or is gone (`sessions`); the number of sessions is bounded,
+oldest out first, alike on every replica.
 """
 
+from collections.abc import Collection, Iterable
+
 from makoredis.base.record import Wire, field, record
+from makoredis.txn.sessions import GoneSessions, SessionRange
 
 SESSIONS_MAX = 100_000
 """Sessions whose answers are kept; a session beyond that loses its protection against a second execution."""
@@ -35,12 +38,14 @@ class RequestRecord(Wire):
 class RequestTable:
     """Answers by origin and sequence."""
 
-    __slots__ = ("acknowledged", "sessions")
+    __slots__ = ("acknowledged", "gone", "sessions")
 
     def __init__(self) -> None:
         self.sessions: dict[Origin, dict[int, bytes]] = {}
         self.acknowledged: dict[Origin, int] = {}
         """By session, up to where its client has had the answers."""
+        self.gone = GoneSessions()
+        """Sessions whose answers nobody will ask for."""
 
     def find(self, incarnation: int, session: int, sequence: int) -> bytes | None:
         """The answer that was given, None if the request was not executed."""
@@ -48,8 +53,10 @@ class RequestTable:
         return None if answers is None else answers.get(sequence)
 
     def is_past(self, incarnation: int, session: int, sequence: int) -> bool:
-        """Whether a request without an answer here is a late copy: the client has the answer, and has gone on."""
-        return sequence <= self.acknowledged.get((incarnation, session), -1)
+        """Whether a request without an answer here is a late copy: the client has the answer and has gone on, or is
+        gone."""
+        origin = (incarnation, session)
+        return sequence <= self.acknowledged.get(origin, -1) or origin in self.gone
 
     def add(self, request: RequestRecord) -> "ForgetRequest":
         """Records an answer, and drops those that the client has. Returns what takes the record back."""
@@ -61,6 +68,8 @@ class RequestTable:
         answers = self.sessions.get(origin)
         is_new = answers is None
         if answers is None:
+            if origin in self.gone:
+                return False
             answers = self.sessions[origin] = {}
             if len(self.sessions) > SESSIONS_MAX:
                 self.close(next(iter(self.sessions)))
@@ -90,14 +99,36 @@ class RequestTable:
         self.sessions.pop(origin, None)
         self.acknowledged.pop(origin, None)
 
+    def close_range(self, incarnation: int, first: int, last: int) -> None:
+        """Forgets all these sessions of a node: they are gone, and what still comes of them is a late copy."""
+        for low, high in self.gone.add(incarnation, first, last):
+            for origin in self._within(incarnation, low, high):
+                self.close(origin)
+
+    def keeps(self, incarnation: int, first: int, last: int) -> bool:
+        """Whether there are answers for any of these sessions."""
+        return bool(self._within(incarnation, first, last))
+
+    def _within(self, incarnation: int, first: int, last: int) -> list[Origin]:
+        return origins_within(self.sessions, incarnation, first, last)
+
     def dump(self) -> list[tuple[int, int, dict[int, bytes]]]:
-        """Everything, for a checkpoint."""
+        """All answers, for a checkpoint."""
         return [(*origin, dict(answers)) for origin, answers in self.sessions.items()]
 
-    def load(self, rows: list[tuple[int, int, dict[int, bytes]]]) -> None:
-        """Takes over what `dump` gave."""
+    def load(self, rows: list[tuple[int, int, dict[int, bytes]]], gone: Iterable[SessionRange] = ()) -> None:
+        """Takes over what `dump` gave, and `gone.dump`."""
+        self.gone = GoneSessions(gone)
         self.sessions = {(incarnation, session): answers for incarnation, session, answers in rows}
         self.acknowledged = {origin: min(answers) - 1 for origin, answers in self.sessions.items() if answers}
+
+
+def origins_within(origins: Collection[Origin], incarnation: int, first: int, last: int) -> list[Origin]:
+    """Those that are sessions of an interval of numbers; costs what the smaller of both does."""
+    if last - first < len(origins):
+        candidates = [(incarnation, session) for session in range(first, last + 1)]
+        return [origin for origin in candidates if origin in origins]
+    return [origin for origin in origins if origin[0] == incarnation and first <= origin[1] <= last]
 
 
 def _drop(answers: dict[int, bytes], acknowledged: int) -> None:

@@ -320,7 +320,7 @@ class Direct:
         """Has what waits at these gates, which never open, asked as requests of other nodes' clients are."""
         for gate in gates:
             for waiter in gate.waiters:
-                if isinstance(waiter, Session):
+                if isinstance(waiter, Session) and waiter.closed_reason is None:
                     self._ask_again(waiter)
 
     def _ask_again(self, session: Session) -> None:

@@ -39,6 +39,8 @@ class Fetch(Wire, tag=2):
     """Whole values. Results: list of `Fetched`."""
 
     keys: list[tuple[int, bytes]]
+    no_touch: bool = False
+    """Whether that is no use of the keys."""
 
 
 class Look(Wire, tag=3):
@@ -157,6 +159,8 @@ def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
     if type(operation) is Run:
         return wire_encode(run(server, access, operation))
     if type(operation) is Fetch:
+        if not operation.no_touch:
+            access.note_uses(operation.keys)
         return wire_encode(fetch(access, operation.keys))
     if type(operation) is Survey:
         found = survey(access.space, operation.walks)

@@ -356,4 +356,4 @@ class Requests:
         for key in [key for key in self.waiting if key[0] == session.id]:
             del self.waiting[key]
         self._redirections.pop(session.id, None)
-        self.shards.session_closed(self.shards.incarnation, session.id)
+        self.shards.sessions.close(session.id)

@@ -247,7 +247,7 @@ class Router:
         is_exclusive = not job.run.is_read_only
         locks, watches = locks_on(names, is_exclusive=is_exclusive), self._watched(job, names)
         if job.walks is None:
-            return Part(wire_encode(Fetch(names)), locks, watches)
+            return Part(wire_encode(Fetch(names, job.run.no_touch)), locks, watches)
         return Part(
             wire_encode(Survey(names, sorted(job.walks))), [*lock_on_all(is_exclusive=is_exclusive), *locks], watches
         )

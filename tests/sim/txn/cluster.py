@@ -93,6 +93,7 @@ class Process:
         self._use(world.machines)
         self.shards.resolve_after_us = world.options.resolve_after_us
         self.shards.peers = lambda: [NodeId(node.id) for node in world.nodes if node is not self]
+        self.shards.sessions.tell_seconds = 0.05
         for shard in slots.shards:
             self.shards.replicas[shard] = self._load(shard)
         self.set_time()
@@ -261,6 +262,20 @@ class ClusterWorld(World):
     def _elect(self, group: Any) -> None:
         """The cores do."""
 
+    def end_session(self, node: Any, session: int) -> None:
+        """A client is gone: its node tells all shards, or the node's next process does."""
+        self.count("session over")
+        self._ended.add(session, session)
+        node.deliver(lambda: node.shards.sessions.add(1, session, session))
+
+    def _tell_all_ended(self) -> None:
+        for node in self.nodes:
+            self._tell_of(node)
+
+    def _tell_of(self, node: Process) -> None:
+        for first, last in self._ended:
+            node.shards.sessions.add(1, first, last)
+
     # -- clients
 
     def submit(self, client: Any, ticket: Any, shard: int, part: Part, request: RequestRecord) -> None:
@@ -347,6 +362,7 @@ class ClusterWorld(World):
     def _restart(self, node: Any) -> None:
         if not node.is_up:
             node.start()
+            self._tell_of(node)
 
     # -- members and leaders
 

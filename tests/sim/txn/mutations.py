@@ -256,6 +256,14 @@ class ExecutesLateCopies(Participant):
         return super()._answer_again(submission, request)
 
 
+class ForgetsClosedSessions(Participant):
+    """Has dropped the answers to a session that is over, and executes a late copy of its requests."""
+
+    def _answer_again(self, submission: Any, request: Any) -> bool:
+        is_gone = (request.incarnation, request.session) in self.requests.gone
+        return not is_gone and super()._answer_again(submission, request)
+
+
 class PassesLocksInPlace(InPlace):
     """What is run in place does not look at locks."""
 
@@ -334,6 +342,7 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "forget-outcomes": lambda: Machines(participant=ForgetsOutcomes),
     "row-past-vote": lambda: Machines(participant=ShowsRowsAsTheyAre),
     "late-copy": lambda: Machines(participant=ExecutesLateCopies),
+    "late-copy-of-gone": lambda: Machines(participant=ForgetsClosedSessions),
     "in-place-past-locks": lambda: in_place(PassesLocksInPlace),
     "in-place-shown-at-once": lambda: in_place(ShowsInPlaceAtOnce),
     "in-place-pending-read": lambda: in_place(ReadsPendingInPlace),
@@ -354,6 +363,8 @@ FOCUS: dict[str, dict[str, Any]] = {
         "chosen_us": 1000,
         "is_synchronous": False,
     },
+    # A copy of a request has to arrive after the client is gone and its session is closed.
+    "late-copy-of-gone": {"hang_up": 0.3, "duplication": 0.3, "slow_us": 60_000, "chosen_us": 1000, "delay_us": 1000},
 }
 """Options with which a rule matters often enough in the model. Without the broken rule all is well with them too."""
 
@@ -363,6 +374,12 @@ def is_noticed(name: str, seed: int, *, is_cluster: bool = False) -> bool:
     return bool(verdict(name, seed, is_cluster=is_cluster))
 
 
+def focus_of(name: str, *, is_cluster: bool = False) -> dict[str, Any]:
+    """The options for a run with a mutation. Clients end their sessions only where it is about that."""
+    is_general = is_cluster and name != "late-copy-of-gone"
+    return {"hang_up": 0.0} | ({} if is_general else FOCUS.get(name, {}))
+
+
 def verdict(name: str, seed: int, *, is_cluster: bool = False) -> str:
     """What a run with this mutation ends with: a checker's verdict or a failed assertion; empty if all seems well.
 
@@ -370,7 +387,7 @@ def verdict(name: str, seed: int, *, is_cluster: bool = False) -> str:
     """
     from tests.sim.txn.run import Simulation
 
-    focus = None if is_cluster else FOCUS.get(name)
+    focus = focus_of(name, is_cluster=is_cluster)
     simulation = Simulation(seed, MUTATIONS[name](), is_cluster=is_cluster, focus=focus)
     try:
         return "".join(simulation.run()[:1])

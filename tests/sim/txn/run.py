@@ -37,12 +37,13 @@ class Client:
         self.rng = self.world.rng
         self.number = number
         self.process = number
-        self.session = number
+        self.session = self.world.next_session()
         self.sequence = 0
         self.ticket = 0
         self.seen_ts = 0
         """The session's: what a snapshot has to show."""
         self.home = number
+        self.hangs_up = Random(f"client {number} of {simulation.seed}")
 
     @property
     def node(self) -> Node:
@@ -87,7 +88,14 @@ class Client:
     def _lose(self) -> None:
         self.process += CLIENTS
         self.world.count("unknown")
+        self._hang_up(5 * self.simulation.options.hang_up)
         self.next()
+
+    def _hang_up(self, chance: float) -> None:
+        """The connection ends, perhaps, and another one begins."""
+        if self.hangs_up.random() < chance:
+            self.world.end_session(self.node, self.session)
+            self.session, self.sequence = self.world.next_session(), 0
 
     def _read_here(self) -> bool:
         """A read of the node's snapshot, as of READONLY sessions. Returns whether it was possible."""
@@ -143,6 +151,7 @@ class Client:
             by_shard = {shard_of(rows[0][1]): iter(rows) for rows in map(json.loads, raw) if rows}
             event.operations[:] = [next(by_shard[shard_of(key)]) for _, key, _ in event.operations]
             self.world.count("ok")
+        self._hang_up(self.simulation.options.hang_up)
         self.world.at(1 + int(self.rng.expovariate(1 / 5000)), self.next)
 
     def _transfer(self) -> None:
@@ -210,6 +219,7 @@ class Simulation:
         Args:
             focus: options that are not left to chance.
         """
+        self.seed = seed
         rng = Random(f"options {seed}")
         self.options = Options(
             shards=rng.choice([1, 2, 3, 3, 4]),
@@ -235,6 +245,7 @@ class Simulation:
             self.options.hand_over_every_us = members.choice([0, 0, 200_000])
             self.options.stop_every_us = members.choice([0, 0, 150_000])
             self.options.calm_us += 2_000_000 * bool(self.options.reconfigure_every_us)
+        self.options.hang_up = Random(f"sessions {seed}").choice([0.0, 0.02, 0.2])
         for name, value in (focus or {}).items():
             setattr(self.options, name, value)
         self.world: World = (ClusterWorld if is_cluster else World)(seed, self.options, machines or Machines())
@@ -323,7 +334,7 @@ def read_snapshot(node: Node, keys: list[str]) -> list[Operation]:
 
 
 def main() -> int:
-    from tests.sim.txn.mutations import FOCUS, MUTATIONS
+    from tests.sim.txn.mutations import MUTATIONS, focus_of
 
     parser = argparse.ArgumentParser()
     parser.add_argument("seed", type=int)
@@ -336,7 +347,7 @@ def main() -> int:
     failures = 0
     for seed in range(arguments.seed, arguments.end or arguments.seed + 1):
         machines = MUTATIONS[arguments.mutation]() if arguments.mutation else None
-        focus = dict(FOCUS.get(arguments.mutation or "", {}))
+        focus = focus_of(arguments.mutation, is_cluster=arguments.cluster) if arguments.mutation else {}
         if arguments.synchronous:
             focus["is_synchronous"] = True
         simulation = Simulation(seed, machines, is_cluster=arguments.cluster, focus=focus)

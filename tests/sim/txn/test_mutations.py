@@ -9,6 +9,7 @@ AT_ONCE = [
     "answer-before-watermark",
     "final-too-high",
     "in-place-past-locks",
+    "late-copy-of-gone",
     "pass-locks",
     "pass-undecided",
     "regress-watermark",

@@ -22,6 +22,7 @@ from makoredis.txn.participant import RESOLVE_AFTER_US, Participant
 from makoredis.txn.recovery import LogEntry, recover
 from makoredis.txn.replica import Replica
 from makoredis.txn.requests import RequestRecord
+from makoredis.txn.sessions import Interval, Intervals, close_sessions
 from tests.sim.txn.checkpoints import Capture, Saved
 from tests.sim.txn.in_place import Waiter, ask_again, run_in_place, wait_at
 from tests.sim.txn.workload import contents, program, total
@@ -71,6 +72,8 @@ class Options:
     chosen_us: int = 4000
     checkpoints: float = 0.0
     """How likely a node begins one of a shard at a tick."""
+    hang_up: float = 0.0
+    """How likely a client that was answered goes on as another one, in a new session."""
     run_us: int = 1_500_000
     calm_us: int = 3_000_000
     """How long everything may take to be resolved after the faults."""
@@ -265,6 +268,11 @@ class World:
         self._known: dict[tuple[tuple[int, int], int], tuple[int, int]] = {}
         self._asked: dict[int, int] = {}
         """The last request of a session."""
+        self._session = 0
+        self._ended = Intervals()
+        """Sessions that are over."""
+        self._told: set[tuple[int, int]] = set()
+        """By shard, those of which it keeps nothing."""
         self.deaf: set[tuple[int, int]] = set()
         """(from, to): nothing arrives."""
         self.shards = range(1, options.shards + 1)
@@ -376,6 +384,42 @@ class World:
         elif group.leader is not None:
             leader = self.nodes[group.leader]
             self.transmit(client, leader, self._submit, leader, ticket, shard, part, request)
+
+    def next_session(self) -> int:
+        """The number of another connection."""
+        self._session += 1
+        return self._session
+
+    def end_session(self, node: Any, session: int) -> None:
+        """A client is gone: its node tells all shards."""
+        self.count("session over")
+        self._ended.add(session, session)
+        for shard in self.shards:
+            self._tell_ended(node, shard, session)
+
+    def _tell_ended(self, node: Node, shard: int, session: int) -> None:
+        """Says so again and again, until there is nothing left of it. Anything said before may arrive later."""
+        leader = self.groups[shard].leader
+        if (shard, session) not in self._told:
+            if leader is not None:
+                receiver = self.nodes[leader]
+                around = self._ended.around(session)
+                self.transmit(node, receiver, self._close_session, receiver, shard, session, around)
+            self.at(50_000, self._tell_ended, node, shard, session)
+
+    def _tell_all_ended(self) -> None:
+        """Once more, when nothing is late any more."""
+        self._told.clear()
+        for first, last in self._ended:
+            for session in range(first, last + 1):
+                for shard in self.shards:
+                    self._tell_ended(self.nodes[0], shard, session)
+
+    def _close_session(self, node: Node, shard: int, session: int, around: Interval) -> None:
+        participant = node.participants.get(shard)
+        is_serving = participant is not None and participant.is_serving
+        if is_serving and close_sessions(participant, 1, [(session, session)], [around]):
+            self._told.add((shard, session))
 
     def is_first(self, request: RequestRecord) -> bool:
         """Whether a request was never asked before, and is to be run in place if it can."""
@@ -570,6 +614,7 @@ class World:
             if not node.is_up:
                 self._restart(node)
             node.wait_longer()
+        self.at(1_000_000, self._tell_all_ended)
 
     # -- checks
 
@@ -605,9 +650,20 @@ class World:
             if any(left.values()):
                 raise Violation(f"shard {shard}: left over {left}")
             expected = contents(participant.space)
+            self._check_sessions(shard)
             for node in self.nodes:
                 if contents(node.snapshot.local[shard].space) != expected:
                     raise Violation(f"shard {shard}: node {node.id} differs from the leader")
+        self._check_coordinators()
+
+    def _check_sessions(self, shard: int) -> None:
+        """Nothing is kept of the sessions that are over."""
+        for node in self.nodes:
+            left = [origin for origin in node.snapshot.local[shard].requests.sessions if origin[1] in self._ended]
+            if left:
+                raise Violation(f"shard {shard}: node {node.id} keeps answers of sessions {left} that are over")
+
+    def _check_coordinators(self) -> None:
         for node in self.nodes:
             waiting = [shard for shard, local in node.snapshot.local.items() if getattr(local, "undecided", None)]
             if len(node.coordinator) or waiting:

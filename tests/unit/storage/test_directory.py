@@ -10,7 +10,7 @@ import pytest
 
 from makoredis.base.errors import StorageError
 from makoredis.base.ids import NodeId
-from makoredis.storage.directory import Identity
+from makoredis.storage.directory import PROCESSES_MAX, Identity
 from makoredis.storage.errors import Damaged, DirectoryRefused
 from makoredis.storage.layout import FORMAT_VERSION
 from makoredis.storage.store import Store, open_store
@@ -140,3 +140,16 @@ def test_a_failed_opening_gives_the_directory_back(data_path: Path) -> None:
         open_as(data_path)
     os.rename(data_path / "db.away", data_path / "db")
     open_test_store(data_path).close()
+
+
+def test_a_directory_knows_the_processes_that_had_it(data_path: Path) -> None:
+    directory = open_as(data_path).directory
+    assert directory.begin_process(11) == []
+    assert directory.begin_process(12) == [11]
+    for incarnation in range(20, 20 + PROCESSES_MAX):
+        directory.begin_process(incarnation)
+    assert directory.begin_process(99) == list(range(20, 20 + PROCESSES_MAX)), "the latest"
+    (data_path / "processes.json").write_text("[1,")
+    with pytest.raises(Damaged, match="not a list of processes"):
+        directory.begin_process(1)
+    directory.close()

@@ -253,15 +253,22 @@ def test_a_leader_serves_after_a_long_silence() -> None:
     assert elements(participant.space) == [b"new"]
 
 
-def test_sessions_that_are_gone_are_closed_behind_their_last_request() -> None:
-    request = RequestRecord(1, 1, 1, 0, b"reply")
-    record = TransactionRecord(50, [], request)
-    replica, knowledge = follower(EntryPayload(1, 60, [record], [(1, 1)]), EntryPayload(1, 70, [], [(1, 2)]))
-    replica.advance_to(55, knowledge)
-    assert replica.requests.find(1, 1, 1) == b"reply"
+def test_sessions_that_are_gone_are_closed_wherever_their_last_request_shows() -> None:
+    """A request that is shown only later leaves nothing either, and a checkpoint says who is gone."""
+    requests = [RequestRecord(1, session, 1, 0, b"reply") for session in (1, 2, 3)]
+    records = [TransactionRecord(ts, [], request) for ts, request in zip((50, 65, 66), requests)]
+    replica, knowledge = follower(EntryPayload(1, 60, records))
     replica.advance_to(60, knowledge)
+    assert replica.requests.find(1, 1, 1) == b"reply"
+    replica.take(2, EntryPayload(1, 70, [], closed_ranges=[(1, 1, 2)]), knowledge)
     assert replica.requests.find(1, 1, 1) is None
-    assert replica.checkpoint().closed_sessions == [(70, 1, 2)]
+    saved = replica.checkpoint()
+    replica.advance_to(70, knowledge)
+    assert list(replica.requests.sessions) == [(1, 3)]
+    knowledge.raise_global(60)
+    loaded = Replica.load(0, Keyspace(), decode(wire_encode(finish(saved, saved.rows_ts, knowledge))), {})
+    loaded.advance_to(70, knowledge)
+    assert list(loaded.requests.sessions) == [(1, 3)] and loaded.requests.is_past(1, 2, 1)
 
 
 def test_forgotten_writes_count_as_later(monkeypatch: pytest.MonkeyPatch) -> None:
