@@ -24,6 +24,18 @@ _SLOT_MASK = SLOT_COUNT - 1
 WRONG_TYPE = ClientError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
+class NotInView(Exception):
+    """A command has touched what is not in this view of the keyspace; for views of a part only. Ends the transaction.
+
+    Attributes:
+        keys: all those that the command names, as far as whoever called it knew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[bytes] = []
+
+
 class Access:
     """One transaction's reads and effects on one keyspace.
 

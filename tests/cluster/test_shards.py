@@ -281,6 +281,58 @@ def test_a_long_pipeline_over_all_shards(clients: list[Any]) -> None:
         assert answers == [each for number in range(3000) for each in (True, str(number))]
 
 
+def test_databases_that_there_are_not(clients: list[Any]) -> None:
+    for client in clients:
+        client.set(A, 1)
+        for words in ([A, B, "DB", 99], [A, B, "DB", -1], [A, B, "DB", 16], [A, B, "DB", 10**30], [A, B, "DB", "x"]):
+            with pytest.raises(redis.ResponseError, match="out of range"):
+                client.execute_command("COPY", *words)
+        for number in (99, -1):
+            with pytest.raises(redis.ResponseError, match="out of range"):
+                client.execute_command("MOVE", A, number)
+        assert client.execute_command("COPY", A, B, "DB", 1) == 1 and client.execute_command("MOVE", A, 2) == 1
+        assert client.exists(A, B) == 0
+        client.flushall()
+
+
+def test_who_waits_does_not_mind_values_of_another_type(clients: list[Any]) -> None:
+    one, two, _ = clients
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(two.blpop([A, B], timeout=60)))
+    thread.start()
+    wait_until(lambda: int(two.info("clients")["blocked_clients"]) == 1, "it waits")
+    transaction = one.pipeline(transaction=True)
+    assert transaction.lpush(A, "x").delete(A).set(A, "text").execute() == [1, 1, True]
+    assert one.wait(2, 1000) >= 1 and one.strlen(A) == 4
+    assert not answers
+    one.delete(A)
+    assert one.rpush(B, "y") == 1
+    thread.join(60)
+    assert answers == [(B, "y")]
+
+
+def test_scripts_that_write_what_they_have_not_named(clients: list[Any]) -> None:
+    """Nothing that was acknowledged may be missing, whatever the command and wherever its keys are."""
+    writes = (
+        "redis.call('SET', 'k' .. i, i)",
+        "redis.call('MSET', 'k' .. i, i, 'l' .. i, i)",
+        "redis.call('SET', 'k' .. i, i, 'EX', 1000)",
+        "redis.call('SETEX', 'k' .. i, 1000, i)",
+        "redis.call('SELECT', 3) redis.call('SET', 'k' .. i, i)",
+    )
+    for client in clients:
+        for write in writes:
+            loop = f"for i = 1, 5 do {write} end"
+            assert client.eval(f"{loop} return redis.call('GET', 'k3')", 0) == "3"
+            pipe = client.pipeline(transaction=False)
+            pipe.execute_command("SELECT", 3 if "SELECT" in write else 0)
+            pipe.mget([f"k{i}" for i in range(1, 6)]).execute_command("SELECT", 0)
+            assert pipe.execute() == [True, ["1", "2", "3", "4", "5"], True], write
+            client.flushall()
+        many = "local t = {} for i = 1, 3000 do t[i] = 'k' .. i end"
+        assert client.eval(f"{many} return redis.call('DEL', unpack(t))", 0) == 0
+
+
 def test_scripts(clients: list[Any]) -> None:
     one, two, _ = clients
     script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('INCRBY', KEYS[2], ARGV[1])"

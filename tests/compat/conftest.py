@@ -1,6 +1,7 @@
 """Starts one real redis-server for all differential tests.
 
-DIFFERENTIAL_EXAMPLES=2000 in the environment makes the random ones longer.
+DIFFERENTIAL_EXAMPLES=2000 in the environment makes the random ones longer. DIFFERENTIAL_SHARDS=3 has all of them talk
+to a server with so many shards, through the network.
 """
 
 import os
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.compat.harness import Differential, InProcessSide, NetworkSide
+from tools.ports import free_ports
 
 settings.register_profile(
     "differential",
@@ -31,6 +33,12 @@ settings.register_profile(
 settings.load_profile("differential")
 
 _START_TIMEOUT_S = 20
+_SHARDS = int(os.environ.get("DIFFERENTIAL_SHARDS", "1"))
+_CLUSTER = """
+cluster: differential
+nodes: {{n1: {{id: 1, host: 127.0.0.1, port: {port}, peer_port: {peer_port}, dir: {folder}}}}}
+shards: {shards}
+"""
 
 
 def connect(path: Path) -> socket.socket:
@@ -85,7 +93,13 @@ _READY = re.compile(rb"ready on 127\.0\.0\.1:([0-9]+)")
 @contextmanager
 def _makoredis(folder: Path) -> Iterator[RunningServer]:
     """Starts makoredis on a free port with an empty data folder, and ends it."""
-    command = [sys.executable, "-m", "makoredis", "--port", "0", "--dir", str(folder), "--durability", "memory"]
+    options = ["--port", "0", "--dir", str(folder), "--durability", "memory"]
+    if _SHARDS > 1:
+        file = folder / "cluster.yml"
+        port, peer_port = free_ports(2)
+        file.write_text(_CLUSTER.format(port=port, peer_port=peer_port, folder=folder / "n1", shards=_SHARDS))
+        options = ["--config", str(file), "--node", "n1"]
+    command = [sys.executable, "-m", "makoredis", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     try:
         assert process.stdout is not None
@@ -115,8 +129,11 @@ def network_differential(redis_server: Path, makoredis_process: RunningServer) -
 
 
 @pytest.fixture
-def differential(redis_server: Path) -> Iterator[Differential]:
+def differential(request: pytest.FixtureRequest, redis_server: Path) -> Iterator[Differential]:
     """Our commands in process against the real server."""
+    if _SHARDS > 1:
+        yield request.getfixturevalue("network_differential")
+        return
     theirs = NetworkSide(lambda: connect(redis_server))
     yield Differential(InProcessSide(), theirs)
     theirs.close()

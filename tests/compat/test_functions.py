@@ -98,6 +98,25 @@ def test_calls(differential: Differential) -> None:
     )
 
 
+def test_functions_whose_names_differ_in_case_only(differential: Differential) -> None:
+    """Both are listed, the first is called; and they go with their library (where Redis would stop at DELETE)."""
+    source = (
+        b"#!lua name=twice\nredis.register_function('f', function() return 1 end)"
+        b" redis.register_function('F', function() return 2 end)"
+    )
+    differential.check(
+        [
+            ["FUNCTION", "LOAD", source],
+            "FCALL f 0",
+            "FCALL F 0",
+            "FUNCTION FLUSH",
+            "FCALL f 0",
+            ["FUNCTION", "LOAD", LIBRARY],
+            "FCALL echo 0",
+        ]
+    )
+
+
 def test_replacing_and_deleting(differential: Differential) -> None:
     """A library's functions come and go with it."""
     replacement = b"#!lua name=mylib\nredis.register_function('other', function() return 'new' end)"

@@ -181,12 +181,13 @@ class LibraryTable:
     def _link(self, library: Library) -> None:
         self.libraries[library.name] = library
         for function in library.functions:
-            self._functions[function.name.lower()] = function
+            self._functions.setdefault(function.name.lower(), function)  # of `f` and `F` the first is called, as in Redis
 
     def _unlink(self, library: Library) -> None:
         del self.libraries[library.name]
         for function in library.functions:
-            del self._functions[function.name.lower()]
+            if self._functions.get(function.name.lower()) is function:
+                del self._functions[function.name.lower()]
         self._forget(library)
 
     def _forget(self, library: Library) -> None:

@@ -8,7 +8,7 @@ from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import database_number
 from makoredis.commands.registry import COMMANDS
 from makoredis.commands.table import DENY_OOM, NO_SCRIPT, READONLY, TABLE, CommandRow
-from makoredis.data.access import Access
+from makoredis.data.access import Access, NotInView
 from resp.replies import OK, Error, Reply
 
 _FORBIDDEN_BEFORE_7_2: Final = frozenset(
@@ -201,6 +201,9 @@ class ScriptRun:
         except ClientError as error:
             command.counters.failed += 1
             return self._error(error)
+        except NotInView as reason:
+            reason.keys = command.row.keys(list(argv))
+            raise
 
     def _call_checked(self, command: ScriptCommand | None, argv: Sequence[bytes], protocol: int) -> Reply:
         if command is None or command.is_container:
@@ -265,6 +268,9 @@ class ScriptRun:
         except ClientError as error:
             command.counters.failed += 1
             return self._error(error)
+        except NotInView as reason:
+            reason.keys = command.row.keys(list(argv))
+            raise
 
     def _error(self, error: ClientError) -> Error:
         if self._surroundings is not None:

@@ -63,7 +63,7 @@ class QueuedCommands:
             self.walks = self.walks or set()
             if route.name in NAMES_WANTED:
                 self.walks.add(database)
-        self.names += names_of(route, argv, database)
+        self.names += names_of(route, argv, database, self.router.server.config.databases)
         self.is_open = self.is_open or self.router.reaches[route.name] is Reach.OPEN
         self.is_read_only = self.is_read_only and "readonly" in route.row.flags
 

@@ -1,9 +1,13 @@
 """What a request touches: which databases and keys, in which shards, and whether it says so before it runs."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
+from itertools import pairwise
 
+from makoredis.base.errors import ClientError
 from makoredis.cluster.slots import SlotMap
+from makoredis.commands.arguments import database_number
 from makoredis.server.routes import Route
 from makoredis.txn.locks import KeyLock
 
@@ -38,27 +42,28 @@ def reach_of(route: Route) -> Reach:
     return Reach.OPEN if route.runs_scripts or not route.row.names_all_keys else Reach.NAMED
 
 
-def names_of(route: Route, argv: list[bytes], database: int) -> list[Name]:
-    """The keys that a request names, in all databases that it can mean them in."""
+def names_of(route: Route, argv: list[bytes], database: int, databases: int) -> list[Name]:
+    """The keys that a request names, in all databases that it can mean them in.
+
+    Args:
+        databases: how many there are. Where there is none, the command itself will refuse.
+    """
     keys = route.row.keys(argv)
     names = [(database, key) for key in keys]
-    other = _other_database(route.name, argv)
-    if other is not None and other != database:
-        names += [(other, key) for key in keys]
+    for word in _other_databases(route.name, argv):
+        with suppress(ClientError):
+            number = database_number(word, databases)
+            names += [(number, key) for key in keys if number != database]
     return names
 
 
-def _other_database(name: str, argv: list[bytes]) -> int | None:
-    """Where MOVE and COPY … DB go; None: nowhere else, or nowhere that there is."""
-    word: bytes | None = None
+def _other_databases(name: str, argv: list[bytes]) -> list[bytes]:
+    """Where MOVE and COPY … DB go, as far as they say."""
     if name == "MOVE":
-        word = argv[2]
-    elif name == "COPY":
-        at = next((at for at, each in enumerate(argv) if at > 2 and each.upper() == b"DB"), len(argv))
-        word = argv[at + 1] if at + 1 < len(argv) else None
-    if word is None or not word.isdigit() or len(word) > 4:
-        return None
-    return int(word)
+        return [argv[2]]
+    if name == "COPY":
+        return [after for word, after in pairwise(argv[3:]) if word.upper() == b"DB"]
+    return []
 
 
 def divide(slots: SlotMap, names: Iterable[Name]) -> dict[int, list[Name]]:

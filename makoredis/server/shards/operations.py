@@ -14,6 +14,7 @@ from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Hash, List, Set, SortedSet, Stream, Value
 from makoredis.txn.handover import moved
 from resp.encode import encode
+from resp.replies import Error
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -36,7 +37,7 @@ class Run(Wire, tag=1):
 
 
 class Fetch(Wire, tag=2):
-    """Whole values. Results: list of `Fetched`."""
+    """Whole values. Results: list of `Fetched`; nothing at all after a fault."""
 
     keys: list[tuple[int, bytes]]
     no_touch: bool = False
@@ -67,7 +68,7 @@ class Nothing(Wire, tag=5):
 
 class Survey(Wire, tag=6):
     """Whole values, as `Fetch`, how many keys each database has, and the names of all keys of some. Results:
-    `Surveyed`."""
+    `Surveyed`; nothing at all after a fault."""
 
     keys: list[tuple[int, bytes]]
     walks: list[int]
@@ -80,6 +81,8 @@ class Blocked(Wire):
     timeout_ms: int
     on_timeout: bytes
     words: list[bytes] | None
+    has_own_type: bool = False
+    """Whether it waits for values of one type in all of its keys, and goes on waiting if there are others."""
 
 
 class Ran(Wire):
@@ -132,6 +135,8 @@ NAMED_VALUES: tuple[Value, ...] = (b"", List(), Hash(), Set(), SortedSet(), Stre
 """A value of each type, in the place of those that were not fetched."""
 _KINDS = {type(value): kind for kind, value in enumerate(NAMED_VALUES)} | {bytearray: 0}
 
+INTERNAL_ERROR = Error(b"ERR internal error, see the server's log")
+
 Operation = Run | Fetch | Look | Expire | Nothing | Survey
 
 _decode: Callable[[bytes], Any] = wire_decoder(Operation)
@@ -182,6 +187,14 @@ def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
     return b""
 
 
+def failed(encoded: bytes) -> bytes:
+    """The results of an operation that ran into a fault of ours; empty for those who only fetch."""
+    operation = _decode(encoded)
+    if type(operation) is Run:
+        return wire_encode(Ran([encode(INTERNAL_ERROR, operation.protocol)] * len(operation.commands)))
+    return wire_encode(Looked([], 0, INTERNAL_ERROR.text.decode())) if type(operation) is Look else b""
+
+
 def run(server: "Server", access: Access, operation: Run) -> Ran:
     """Runs commands. An error of one is its reply, and does not keep the others from running."""
     access.is_replica = operation.is_read_only
@@ -195,7 +208,8 @@ def run(server: "Server", access: Access, operation: Run) -> Ran:
         reply = server.dispatcher.invoke(access, server.routes.find(words), words)
         if isinstance(reply, WouldBlock):
             on_timeout = encode(reply.on_timeout, operation.protocol)
-            blocked = Blocked(list(reply.keys), reply.timeout_ms, on_timeout, reply.argv)
+            has_own_type = bool(reply.wakes_for) and len(reply.keys) == len(server.routes.find(words).row.keys(words))
+            blocked = Blocked(list(reply.keys), reply.timeout_ms, on_timeout, reply.argv, has_own_type)
             reply = None
         replies.append(encode(reply, operation.protocol))
     messages = [(channel, message, is_sharded) for channel, message, is_sharded, _ in access.messages]

@@ -9,13 +9,14 @@ in `Missing`: the run is void and has to be repeated with that.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from makoredis.data.access import NotInView
 from makoredis.data.keyspace import Database, Slot
 from makoredis.data.slots import slot_of
 from makoredis.data.values import Value
 from makoredis.server.shards.keys import Name
 
 
-class Undeclared(Exception):
+class Undeclared(NotInView):
     """Something was touched that was not fetched. Whoever catches it: the run counts for nothing."""
 
 

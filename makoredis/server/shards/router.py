@@ -39,6 +39,7 @@ from makoredis.server.shards.keys import (
     reach_of,
 )
 from makoredis.server.shards.operations import (
+    INTERNAL_ERROR,
     Expire,
     Fetch,
     Nothing,
@@ -50,6 +51,7 @@ from makoredis.server.shards.operations import (
     decode_ran,
     decode_surveyed,
     decoded,
+    failed,
     perform,
 )
 from makoredis.server.shards.parts import Missing
@@ -61,7 +63,7 @@ from makoredis.txn.coordinator import Finished, Verdict
 from makoredis.txn.executor import Announcement
 from makoredis.txn.messages import Part, WatchedKey
 from resp.encode import encode
-from resp.replies import OK, Error
+from resp.replies import OK
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -74,7 +76,6 @@ EXPIRE_KEYS_PER_TICK = 500
 TOO_MANY_RUNS = ClientError(
     f"ERR the command touched keys that it had not named, others in each of {RUNS_MAX} runs; name them as KEYS"
 )
-_INTERNAL = Error(b"ERR internal error, see the server's log")
 
 
 @dataclass(slots=True, eq=False)
@@ -147,7 +148,7 @@ class Router:
         """Where a client is sent that follows redirections (`redirect: moved`), if all keys are led elsewhere."""
         if not self.server.node.settings.redirects or session.reads_here:
             return None
-        divided = divide(self.slots, names_of(route, argv, session.database))
+        divided = divide(self.slots, names_of(route, argv, session.database, self.server.config.databases))
         if len(divided) != 1:
             return None
         shard, names = next(iter(divided.items()))
@@ -159,7 +160,7 @@ class Router:
         """One command as a job."""
         is_read_only = "readonly" in route.row.flags
         run = Run(session.protocol, [(session.database, argv)], is_read_only, no_touch=session.no_touch)
-        names = names_of(route, argv, session.database)
+        names = names_of(route, argv, session.database, self.server.config.databases)
         return Job(session, run, names, finish, self.reaches[route.name] is Reach.OPEN)
 
     def _reply(self, session: "Session", ran: Ran | None) -> None:
@@ -256,6 +257,9 @@ class Router:
         self, job: Job, results: Mapping[int, bytes], shards: Mapping[bytes, int]
     ) -> dict[int, list[Effect]]:
         """Runs the commands on what was fetched. Returns every shard's effects; none if the run was void."""
+        if b"" in results.values():
+            job.ran = _failed(job)
+            return {}
         surveys: dict[int, Surveyed] = {}
         if job.walks is None:
             rows = [row for encoded in results.values() for row in decoded(decode_fetched(encoded))]
@@ -278,7 +282,7 @@ class Router:
             raise
         except Exception:  # noqa: BLE001 - a request ends here: what it ran into must not end the node
             self.server.log("error", f"a command of {job.session.address} failed:\n{traceback.format_exc()}")
-            job.ran = Ran([encode(_INTERNAL, job.run.protocol)] * len(job.run.commands))
+            job.ran = _failed(job)
             return None
         job.missing = scratch.missing
         return None if job.missing else scratch
@@ -384,10 +388,10 @@ class Router:
             return perform(self.server, access, operation)
         except Fatal:
             raise
-        except Exception:  # noqa: BLE001 - as in `_combine`
+        except Exception:  # noqa: BLE001 - as in `_run`
             self.server.log("error", f"a command failed:\n{traceback.format_exc()}")
             access.rollback()
-            return wire_encode(Ran([encode(_INTERNAL, 2)]))
+            return failed(operation)
 
     # -- the turn
 
@@ -441,3 +445,8 @@ class Router:
     def session_closed(self, session: "Session") -> None:
         self.waiting.forget(session)
         self.requests.session_closed(session)
+
+
+def _failed(job: Job) -> Ran:
+    """What a job's commands answer when one of them, or what fetches their values, has run into a fault of ours."""
+    return Ran([encode(INTERNAL_ERROR, job.run.protocol)] * len(job.run.commands))

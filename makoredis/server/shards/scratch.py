@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from makoredis.commands.glob import matcher
 from makoredis.data.access import Access
-from makoredis.data.effects import Effect, ExchangeDatabases, FlushDatabase
+from makoredis.data.effects import Effect, ExchangeDatabases, FlushDatabase, Undo
 from makoredis.data.keyspace import Keyspace
 from makoredis.data.values import Value
 from makoredis.server.shards.keys import Name
@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 class _ScratchAccess(Access):
     """Notes what is touched without having been fetched."""
 
-    __slots__ = ("_fetched", "_missing", "_walked")
+    __slots__ = ("_applied", "_fetched", "_missing", "_walked")
 
     def __init__(self, space: Keyspace, rng: Random, fetched: set[Name], missing: Missing) -> None:
         super().__init__(space, rng)
+        self.notes_new = True
+        """Has commands go through `apply` that would put a value into the keyspace without having looked there."""
+        self._applied: list[Effect] = []
+        """Effects on keys that were looked for: all there are."""
         self._fetched = fetched
         self._missing = missing
         self._walked: list[tuple[int, bytes | None]] = []
@@ -86,6 +90,7 @@ class _ScratchAccess(Access):
         if effect.key is not None:
             self._look(effect.db, effect.key)
             super().apply(effect)
+            self._applied.append(effect)
             return
         databases = self.space.by_id
         if isinstance(effect, FlushDatabase):
@@ -100,6 +105,15 @@ class _ScratchAccess(Access):
         self.space.databases = list(databases)
         self.select(self.number)
         self.effects.append(effect)  # nothing of a run is ever taken back: it is void as a whole
+        self._applied.append(effect)
+
+    def note(self, effect: Effect, undo: Undo) -> None:
+        super().note(effect, undo)
+        self._applied.append(effect)
+
+    def has_looked(self) -> bool:
+        """Whether no command has changed a key behind this view's back, perhaps one that was not fetched."""
+        return len(self._applied) == len(self.effects)
 
     def swap(self, first: int, second: int) -> None:
         self.apply(ExchangeDatabases(first, second))
@@ -114,7 +128,7 @@ class _ScratchAccess(Access):
             self.origin,
         )
         other.effects, other.undo, other.notices, other.messages = self.effects, self.undo, self.notices, self.messages
-        other._walked = self._walked
+        other._walked, other._applied = self._walked, self._applied
         return other
 
 
@@ -177,11 +191,15 @@ class Scratch:
         """Runs the commands. The results are of use only if nothing is `missing`."""
         try:
             ran = run(self.server, self.access, operation)
+            assert self.access.has_looked(), "a command has changed a key without looking at it"
             if self.access.effects:
                 # What the shards log are the effects, so whoever asked says what else there is to hear.
                 ran.messages.extend(self.server.pubsub.messages_of(self.access.notices))
             return ran
-        except Undeclared:
+        except Undeclared as reason:
+            database = self.access.database
+            assert isinstance(database, Part | Whole)
+            self.missing.names.update(dict.fromkeys((database.origin, key) for key in reason.keys))
             return Ran([])
 
     def effects(self, owner: Callable[[bytes], int], everywhere: Iterable[int]) -> dict[int, list[Effect]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from makoredis.server.routes import Route
 from makoredis.server.shards.keys import Name, divide, names_of
-from makoredis.server.shards.operations import Ran
+from makoredis.server.shards.operations import Blocked, Ran
 from makoredis.txn.replica import EVERYTHING_TOUCHED
 from resp.encode import encode
 from resp.replies import Error
@@ -38,6 +38,8 @@ class Waiter:
     deadline_ms: int = -1
     """0: never; -1: not known yet."""
     on_timeout: bytes = b""
+    has_own_type: bool = False
+    """See `Blocked`."""
     is_trying: bool = False
     is_woken: bool = False
     tried_at: float = 0.0
@@ -58,7 +60,7 @@ class Waiting:
     def start(self, session: "Session", route: Route, argv: list[bytes]) -> None:
         """Tries a request; it waits if it has to."""
         waiter = Waiter(session, route, argv, is_silent=session.reply_mode in ("off", "skip"))
-        waiter.names = list(dict.fromkeys(names_of(route, argv, session.database)))
+        waiter.names = list(dict.fromkeys(names_of(route, argv, session.database, self.server.config.databases)))
         self.waiters[session.id] = waiter
         for name in waiter.names:
             self._by_key.setdefault(name, {})[session.id] = waiter
@@ -77,23 +79,29 @@ class Waiting:
         assert ran is not None
         waiter.is_trying = False
         session, blocked = waiter.session, ran.blocked
-        if blocked is None or waiter.session.id not in self.waiters:
+        stays = waiter.has_own_type and ran.replies[0].startswith(b"-WRONGTYPE")
+        if (blocked is None and not stays) or waiter.session.id not in self.waiters:
             self.router.publish(session, ran)
             self._end(waiter, ran.replies[0])
             return
-        if waiter.deadline_ms < 0:
-            waiter.deadline_ms = self.server.now_ms + blocked.timeout_ms if blocked.timeout_ms else 0
-            if waiter.deadline_ms:
-                self.server.timer.wake_at(waiter.deadline_ms)
-        waiter.on_timeout = blocked.on_timeout
-        if blocked.words is not None:
-            waiter.argv = blocked.words
+        if blocked is not None:
+            self._take_over(waiter, blocked)
         if waiter.ends_with is not None:
             self._end(waiter, waiter.ends_with)
             return
         session.blocked = waiter
         session.refresh_special()
         self.router.requests.flush_late(session)
+
+    def _take_over(self, waiter: Waiter, blocked: Blocked) -> None:
+        if waiter.deadline_ms < 0:
+            waiter.deadline_ms = self.server.now_ms + blocked.timeout_ms if blocked.timeout_ms else 0
+            if waiter.deadline_ms:
+                self.server.timer.wake_at(waiter.deadline_ms)
+        waiter.on_timeout = blocked.on_timeout
+        waiter.has_own_type = blocked.has_own_type
+        if blocked.words is not None:
+            waiter.argv = blocked.words
 
     def _end(self, waiter: Waiter, reply: bytes) -> None:
         self._forget(waiter.session.id)
