@@ -12,13 +12,14 @@ from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.base.record import record
 from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.clocks import PeerClocks
+from makoredis.cluster.full_disk import SpaceReports, Successors
 from makoredis.cluster.host import ShardHost, Token
 from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, leftovers, load_table
 from makoredis.cluster.members import preferred_leader, with_notes
 from makoredis.cluster.membership import Group, Membership, ShardMembership
 from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Followed, Hello, PeerMessage, ShardPeerMessage
 from makoredis.cluster.replica import ShardReplica
-from makoredis.cluster.reports import GroupReports
+from makoredis.cluster.reports import GroupReports, group_name
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
 from makoredis.cluster.shard_loading import load_replica
 from makoredis.cluster.shards import Shards
@@ -27,7 +28,7 @@ from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSen
 from makoredis.cluster.start_checks import check_members, moved_address
 from makoredis.cluster.transport import Poller, Transport
 from makoredis.consensus.core import CoreConfig, ElectionRule, Limits, Outgoing
-from makoredis.consensus.messages import decode_message, encode_message
+from makoredis.consensus.messages import Message, TimeoutNow, decode_message, encode_message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, Entry, HardState, Role, SnapshotMetadata
 from makoredis.data.access import Access
@@ -144,6 +145,9 @@ class Node:
         self.incarnation = SystemRandom().getrandbits(62)
         self.transport: Transport | None = None
         self.reports = GroupReports()
+        self._space_reports = SpaceReports()
+        self._successors: dict[ShardId, Successors] = {}
+        """Of groups that were led here when the disk was full."""
         self.clocks = PeerClocks(settings.max_clock_offset_ms, _wall_us, time.monotonic)
         self.forwarding: Forwarding | None = None
         self.now = time.monotonic
@@ -409,7 +413,9 @@ class Node:
             if sender == self.host.leader:
                 self.heard_at = self.now()
             self.host.serves_until = 0.0
-            self.host.core.step(sender, decode_message(message.encoded))
+            step = decode_message(message.encoded)
+            if not self._declines(step):
+                self.host.core.step(sender, step)
         elif type(message) in _SHARD_MESSAGES:
             if self.shards is not None:
                 self.shards.peer_message(sender, message)  # type: ignore[arg-type]
@@ -420,8 +426,15 @@ class Node:
 
     def _shard_message(self, sender: NodeId, message: Consensus) -> None:
         replica = None if self.shards is None else self.shards.replicas.get(ShardId(message.shard))
-        if replica is not None:
-            replica.step(sender, decode_message(message.encoded))
+        if replica is None:
+            return
+        step = decode_message(message.encoded)
+        if not self._declines(step):
+            replica.step(sender, step)
+
+    def _declines(self, message: Message) -> bool:
+        """Whether it asks a node with a full disk to lead: it could not, and with all disks full nobody would."""
+        return self.write_refusal is not None and type(message) is TimeoutNow
 
     def peer_connected(self, node: NodeId) -> None:
         if self.forwarding is not None:
@@ -525,22 +538,28 @@ class Node:
             self.disk.recover()
         refused = (is_low or self.disk.state is DiskState.FULL) and self.durability is not Durability.MEMORY
         self.write_refusal = DISK_FULL_TEXT if refused else None
+        if not refused:
+            self._successors.clear()
+        report = self._space_reports.look(self.store.space.shortage() if refused else None, self.now())
+        if report is not None:
+            self.log(*report)
 
     def _hand_over(self) -> None:
         """A leader that cannot write has its shards led by replicas that can."""
-        groups: list[Group] = [self.host, *self.replicas()]
-        for group in groups:
-            self._hand_over_one(group)
+        self._hand_over_one(SOLE_SHARD, self.host)
+        for replica in self.replicas():
+            self._hand_over_one(replica.shard, replica)
 
-    def _hand_over_one(self, group: Group) -> None:
+    def _hand_over_one(self, shard: ShardId, group: Group) -> None:
         status = group.core.status()
         if status.role is not Role.LEADER or status.transferring_to is not None:
             return
-        for node, peer in status.peers.items():
-            if peer.is_caught_up and status.configuration.may_lead(node):
-                self.log("warning", f"the disk is full: node {node} is asked to lead")
-                group.transfer_leadership(node)
-                return
+        may_lead = status.configuration.may_lead
+        able = [node for node, peer in status.peers.items() if peer.is_live and peer.is_caught_up and may_lead(node)]
+        node = self._successors.setdefault(shard, Successors()).next(able, self.now())
+        if node is not None:
+            self.log("warning", f"the disk is full: node {node} is asked to lead {group_name(shard)}")
+            group.transfer_leadership(node)
 
     def serves(self) -> bool:
         """Whether transactions may run here now. Asked after a request has come, never before: this process may have

@@ -56,14 +56,15 @@ class GroupReports:
             self._led_at[shard] = now
             if shard in self._leaderless:
                 self._leaderless.discard(shard)
-                yield "info", f"{_name(shard)} has a leader again, node {status.leader}, after {now - led_at:.0f} s"
+                seconds = f"{now - led_at:.0f} s"
+                yield "info", f"{group_name(shard)} has a leader again, node {status.leader}, after {seconds}"
         elif now - led_at >= LEADERLESS_SECONDS and shard not in self._leaderless:
             self._leaderless.add(shard)
             reached = sorted({status.node, *connected} & set(_voters(status.configuration)))
             yield (
                 "warning",
                 (
-                    f"{_name(shard)} has no leader for {now - led_at:.0f} s; a majority is needed of its voters "
+                    f"{group_name(shard)} has no leader for {now - led_at:.0f} s; a majority is needed of its voters "
                     f"{_list(_voters(status.configuration))}, this node reaches {_list(reached)}"
                 ),
             )
@@ -78,7 +79,8 @@ def _voters(configuration: Configuration) -> list[NodeId]:
     return sorted({*configuration.voters, *configuration.outgoing})
 
 
-def _name(shard: ShardId) -> str:
+def group_name(shard: ShardId) -> str:
+    """How people are told of a group."""
     return f"shard {shard}" if shard else "the members' group"
 
 

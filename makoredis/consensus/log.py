@@ -145,7 +145,7 @@ class Log:
         if index > self.last_index:
             raise Fatal(
                 f"the log ends at {self.last_index}, but {index} is committed and was acknowledged by this replica: "
-                "its disk has lost data; remove the replica and add it again empty"
+                "its disk has lost data; start it with --repair, which has the others remove it and add it again empty"
             )
         self.commit_index = index
         return True

@@ -201,6 +201,8 @@ class RaftState:
         self.is_lease_spoiled = False
         """Somebody was told to campaign regardless of this leader, and may still do so any time later in this term."""
         self.preferred_retry_at = 0
+        self.preferred_failures = 0
+        """Attempts to hand over to the preferred node that came to nothing, of this leadership."""
         self.change_pending = False
         """A configuration is not committed yet, or a consequence of its commit is still to be drawn."""
 

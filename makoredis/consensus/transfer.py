@@ -13,7 +13,9 @@ from makoredis.consensus.state import RaftState
 from makoredis.consensus.types import Role
 
 PREFERRED_RETRY_TIMEOUTS = 4
-"""Election timeouts between two attempts to hand over to the preferred node."""
+"""Election timeouts between two attempts to hand over to the preferred node; twice as many after each that failed."""
+PREFERRED_RETRY_DOUBLINGS_MAX = 6
+"""A node that follows but does not lead (its disk may be full) must not stop the group again and again."""
 
 
 def begin(state: RaftState, node: NodeId) -> None:
@@ -48,11 +50,14 @@ def tick(state: RaftState) -> None:
     """Gives a hand-over up after an election timeout; begins one to the preferred node when it is ready for it."""
     if state.transfer_to is not None:
         if state.now - state.transfer_since >= state.config.election_ticks or state.transfer_to not in state.peers:
+            if state.transfer_to == state.preferred:
+                state.preferred_failures += 1
             state.transfer_to = None
         return
     preferred = state.preferred
     if preferred is not None and preferred != state.node and _is_stable(state, preferred):
-        state.preferred_retry_at = state.now + PREFERRED_RETRY_TIMEOUTS * state.config.election_ticks
+        timeouts = PREFERRED_RETRY_TIMEOUTS << min(state.preferred_failures, PREFERRED_RETRY_DOUBLINGS_MAX)
+        state.preferred_retry_at = state.now + timeouts * state.config.election_ticks
         begin(state, preferred)
 
 

@@ -175,11 +175,11 @@ class Proxies:
         if message.kind == ForwardKind.SINGLE:
             argv = message.commands[0]
             route = server.routes.find(argv)
-            self._check_memory([route])
+            self._check_room([route])
             server.dispatcher.call(session, route, argv)
         elif message.kind == ForwardKind.TRANSACTION:
             queued: list[tuple[Route, list[bytes]]] = [(server.routes.find(argv), argv) for argv in message.commands]
-            self._check_memory([route for route, _ in queued])
+            self._check_room([route for route, _ in queued])
             transactions.run(server, session, queued, message.guard_term)
             server.blocking.serve()
         elif message.kind == ForwardKind.WATCH:
@@ -190,12 +190,14 @@ class Proxies:
             server.watches.forget(session)
             session.send_reply(OK)
 
-    def _check_memory(self, routes: list[Route]) -> None:
-        """Only the leader knows whether there is memory for more; whatever else a request can be refused for, the
-        client's own node has looked at.
+    def _check_room(self, routes: list[Route]) -> None:
+        """Only the leader knows whether it has disk and memory for more; whatever else a request can be refused for,
+        the client's own node has looked at.
 
-        Raises: ClientError OOM.
+        Raises: ClientError MISCONF or OOM.
         """
+        if self.server.node.write_refusal is not None and any(route.is_write for route in routes):
+            raise ClientError(self.server.node.write_refusal)
         if self.server.eviction.is_refusing and any("denyoom" in route.row.flags for route in routes):
             raise OUT_OF_MEMORY
 

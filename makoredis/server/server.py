@@ -221,7 +221,7 @@ class Server:
 
     def write_refusal(self, session: Session, route: Route) -> ClientError | None:
         """Why nothing may be written now: the disk, missing replicas, or the memory limit."""
-        if self.node.write_refusal is not None and route.is_write and not self._is_written_elsewhere():
+        if self.node.write_refusal is not None and route.is_write and self._writes_here():
             return ClientError(self.node.write_refusal)
         if route.is_write and self.lacks_replicas():
             return NO_REPLICAS
@@ -232,6 +232,10 @@ class Server:
     def lacks_replicas(self) -> bool:
         """Whether fewer replicas are alive than `min-replicas-to-write` asks for; only the leader knows."""
         return self.replicas_min > 0 and not self._is_written_elsewhere() and live_peers(self) < self.replicas_min
+
+    def _writes_here(self) -> bool:
+        """Whether what a client of this node writes goes to this node's disk. Of several shards each leader says it."""
+        return self.node.shards is None and not self._is_written_elsewhere()
 
     def _is_written_elsewhere(self) -> bool:
         """Whether another node executes what this one is asked; its disk matters then."""

@@ -57,6 +57,11 @@ class DiskSpace:
             return SpaceState.OK if self.free_bytes() >= self._free_bytes_min else SpaceState.LOW
         return SpaceState.OK if self.place_ballast() else SpaceState.LOW
 
+    def shortage(self) -> str:
+        """How much there is, and how much there would have to be, for people."""
+        wanted = self._free_bytes_min + (0 if self._ballast_in_place else self._ballast_bytes)
+        return f"{self.free_bytes():,} bytes are free below {self._directory}, {wanted:,} are needed"
+
     def has_ballast(self) -> bool:
         """Whether the ballast is in place, in full."""
         try:

@@ -1,5 +1,6 @@
 """Real nodes under faults, with what clients were told held against what every replica has."""
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -106,6 +107,44 @@ def test_a_full_disk_moves_the_leadership_and_nothing_fails_for_long(tmp_path: P
             cluster.wait_until_equal(lambda client: client.dbsize(), 100)
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+@pytest.mark.parametrize("shards", [1, 3])
+def test_all_disks_full_refuse_writes_and_answer_reads(tmp_path: Path, shards: int) -> None:
+    """Nobody can take over: the leaders stay, say so once, and go on when there is space."""
+    names = ("n1", "n2", "n3")
+    limits = {"disk_free_bytes_min": 8 << 20, "disk_ballast_bytes": 4 << 20}
+    for name in names:
+        (tmp_path / name).mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(tmp_path / name)], check=True)
+    try:
+        with ClusterProcess(tmp_path, shards=shards, **limits) as cluster:
+            cluster.client("n1").set("key", "value")
+            for name in names:
+                fill(tmp_path / name / "fill")
+            for name in names:
+                wait_until(lambda name=name: "takes no writes" in cluster.output(name), f"{name} says it")  # type: ignore[misc]
+            for name in names * 5:
+                with pytest.raises(redis.ResponseError, match="MISCONF"):
+                    cluster.client(name).set("key", "other")
+                assert cluster.client(name).get("key") == b"value"
+            assert all(cluster.output(name).count("asked to lead") <= 6 * (1 + shards) for name in names)
+            for name in names:
+                (tmp_path / name / "fill").unlink()
+            wait_until(lambda: cluster.client("n2").set("key", "last"), "writes are taken again")
+            cluster.wait_until_equal(lambda client: client.get("key"), b"last")
+    finally:
+        for name in names:
+            subprocess.run(["umount", "-l", str(tmp_path / name)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Takes all space that there is."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            pass
 
 
 def applied(cluster: ClusterProcess, name: str) -> int:

@@ -6,6 +6,7 @@ An operation sees the keyspace of its shard alone, so whoever sends it has made 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from makoredis.base.errors import ClientError
 from makoredis.base.record import Wire, field, wire_decoder, wire_encode
 from makoredis.commands.registry import WouldBlock
 from makoredis.data.access import Access
@@ -196,16 +197,25 @@ def failed(encoded: bytes) -> bytes:
 
 
 def run(server: "Server", access: Access, operation: Run) -> Ran:
-    """Runs commands. An error of one is its reply, and does not keep the others from running."""
+    """Runs commands. An error of one is its reply, and does not keep the others from running.
+
+    Whether there is disk for more only the shard's leader knows.
+    """
     access.is_replica = operation.is_read_only
     access.protocol = operation.protocol
     access.may_block = operation.may_block
     access.leaves_no_trace = operation.no_touch
     replies: list[bytes] = []
     blocked: Blocked | None = None
+    refusal = None if operation.is_read_only else server.node.write_refusal
     for number, words in operation.commands:
         access.select(number)
-        reply = server.dispatcher.invoke(access, server.routes.find(words), words)
+        route = server.routes.find(words)
+        reply: Any
+        if refusal is not None and route.is_write:
+            reply = server.error_reply(ClientError(refusal))
+        else:
+            reply = server.dispatcher.invoke(access, route, words)
         if isinstance(reply, WouldBlock):
             on_timeout = encode(reply.on_timeout, operation.protocol)
             has_own_type = bool(reply.wakes_for) and len(reply.keys) == len(server.routes.find(words).row.keys(words))

@@ -59,6 +59,8 @@ class Bench:
     def __init__(self, initial: Configuration, nodes: Iterable[int] = (), seed: int = 1, **options: Any) -> None:
         self.wire: list[tuple[NodeId, NodeId, Message]] = []
         self.cuts: set[tuple[int, int]] = set()
+        self.lost: tuple[type, ...] = ()
+        """Kinds of messages that never arrive."""
         self.sent: list[tuple[NodeId, NodeId, Message]] = []
         """Everything that ever went out."""
         self.seats: dict[int, Seat] = {}
@@ -114,7 +116,7 @@ class Bench:
     def _post(self, node: int, messages: Iterable[tuple[NodeId, Message]]) -> None:
         for to, message in messages:
             self.sent.append((NodeId(node), to, message))
-            if (node, to) not in self.cuts:
+            if (node, to) not in self.cuts and type(message) not in self.lost:
                 self.wire.append((NodeId(node), to, message))
 
     # ----- acting -----

@@ -168,6 +168,16 @@ def test_a_failed_hand_over_is_not_repeated_at_once() -> None:
     assert len(bench.sent_by(1, TimeoutNow)) <= 3
 
 
+def test_a_preferred_node_that_does_not_take_over_is_asked_ever_more_rarely() -> None:
+    """Its disk is full, perhaps: it follows, but does not want to lead. Each attempt stops the group for a while."""
+    bench = Bench(THREE, preferred=NodeId(3))
+    bench.lead(1)
+    bench.lost = (TimeoutNow,)
+    bench.tick_all(2000)
+    assert bench.role(1) is Role.LEADER
+    assert 3 <= len(bench.sent_by(1, TimeoutNow)) <= 7
+
+
 def test_a_preferred_witness_is_never_tried() -> None:
     bench = Bench(configuration(1, 2, 3, witnesses=(3,)), preferred=NodeId(3))
     bench.lead(1)
