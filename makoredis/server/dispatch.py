@@ -342,7 +342,7 @@ class Dispatcher:
             session.send_reply(server.error_reply(stale))
             return
         if server.node.settings.redirects and not server.node.host.is_leader and not session.remote_count:
-            keys = route.row.keys(argv)
+            keys = () if session.is_internal else route.row.keys(argv)
             redirection = moved(server, slot_of(keys[0])) if keys else None
             if redirection is not None:
                 session.send_reply(server.error_reply(redirection))

@@ -20,7 +20,7 @@ from makoredis.base.errors import Fatal
 from makoredis.server.admission import refuse_connection
 from makoredis.server.dispatch import Work
 from makoredis.server.scripting import ServerStops
-from makoredis.server.session import Session
+from makoredis.server.session import INTERNAL, Session
 from resp.replies import Error
 
 if TYPE_CHECKING:
@@ -392,7 +392,7 @@ class Reactor:
     def adopt(self, sock: socket.socket, database: int) -> None:
         """Begins a session of this server's own, which may do everything; somebody else has the other end."""
         sock.setblocking(False)
-        session = self.server.new_session(sock, "internal", "internal")
+        session = self.server.new_session(sock, INTERNAL, INTERNAL)
         session.user = None
         session.authenticated = session.parser.authenticated = True
         session.database = database

@@ -62,6 +62,10 @@ class Held:
         self.requests = [request]
 
 
+INTERNAL = "internal"
+"""The address of a session of the server's own."""
+
+
 class Session:
     """The state of one connection.
 
@@ -331,6 +335,11 @@ class Session:
         if queue is not None:
             queue.append(self)
             self.flush_queue = None
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether this server itself is at the other end."""
+        return self.address == INTERNAL
 
     def output_bytes(self) -> int:
         """What waits to be sent, held replies included."""

@@ -11,6 +11,7 @@ from redis.backoff import ExponentialBackoff
 from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
 from redis.retry import Retry
 
+from makoredis.data.rdb.file import Entry, read_file
 from tests.cluster.cluster_process import ClusterProcess, wait_until
 from tests.compat.client_programs import node_packages, write
 
@@ -90,6 +91,19 @@ def test_redis_cli_follows_a_redirection(cluster: ClusterProcess) -> None:
     without = [word for word in command if word != "-c"]
     run = subprocess.run([*without, "get", "x"], capture_output=True, text=True, timeout=60, check=False)
     assert run.stdout.startswith("MOVED ")
+
+
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="redis-cli is not on the PATH")
+def test_redis_cli_knows_the_nodes_and_fetches_a_file_from_any(cluster: ClusterProcess, tmp_path: Path) -> None:
+    port = str(cluster.ports[follower(cluster)])
+    subprocess.run(["redis-cli", "-c", "-p", port, "set", "x", "1"], timeout=60, check=True, capture_output=True)
+    check = ["redis-cli", "--cluster", "check", f"127.0.0.1:{port}"]
+    told = subprocess.run(check, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "All 16384 slots covered" in told and "2 additional replica(s)" in told
+    file = tmp_path / "dump.rdb"
+    subprocess.run(["redis-cli", "-p", port, "--rdb", str(file)], timeout=60, check=True, capture_output=True)
+    with file.open("rb") as source:
+        assert [item.key for item in read_file(source) if isinstance(item, Entry)] == [b"x"]
 
 
 @pytest.mark.long

@@ -146,7 +146,7 @@ class Router:
 
     def _redirection(self, session: "Session", route: Route, argv: list[bytes]) -> ClientError | None:
         """Where a client is sent that follows redirections (`redirect: moved`), if all keys are led elsewhere."""
-        if not self.server.node.settings.redirects or session.reads_here:
+        if not self.server.node.settings.redirects or session.reads_here or session.is_internal:
             return None
         divided = divide(self.slots, names_of(route, argv, session.database, self.server.config.databases))
         if len(divided) != 1:
