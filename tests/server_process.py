@@ -15,7 +15,7 @@ import redis
 import yaml
 
 ROOT = Path(__file__).parents[1]
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 _READY = re.compile(r"ready on \S+?:(\d+)[;,]")
 
 

@@ -234,8 +234,9 @@ class Dispatcher:
                 route.rejected += 1
             if session.multi is not None:
                 session.multi_failed = True
-            if route is not None and route.name == "EXEC":
-                refusal = ClientError(f"EXECABORT Transaction discarded because of: {refusal.text}")
+            if argv[0].upper() == b"EXEC":
+                reason = refusal.text.removeprefix("ERR ")
+                refusal = ClientError(f"EXECABORT Transaction discarded because of: {reason}")
                 self.server.discard_transaction(session)
             session.send_reply(server.error_reply(refusal))
             self._after_reply(session)

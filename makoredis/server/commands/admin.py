@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError, printable
 from makoredis.commands.arguments import SYNTAX_ERROR, double, int64
-from makoredis.server.commands.help import help_reply
+from makoredis.server.commands.help import help_reply, wrong_subcommand
 from makoredis.server.info import info_text
 from makoredis.server.info_cluster import role_reply
 from makoredis.server.memory import STARTUP_BYTES
@@ -104,6 +104,8 @@ def role(server: "Server", session: Session) -> Any:
 
 @session_command("LOLWUT", "Displays computer art and the Redis version.")
 def lolwut(server: "Server", session: Session, *options: bytes) -> Any:
+    if len(options) > 1 and options[0].upper() == b"VERSION":
+        int64(options[1])
     rng = random.Random(server.wall_us)
     waves = "\n".join("".join(rng.choice("  .-~≈") for _ in range(60)) for _ in range(8))
     return Verbatim(b"txt", f"{waves}\nRedis ver. {server.config.redis_version} (makoredis {VERSION})\n".encode())
@@ -115,10 +117,12 @@ def lolwut(server: "Server", session: Session, *options: bytes) -> Any:
 @session_command("SLOWLOG|GET", "Returns the slow log's entries.")
 def slowlog_get(server: "Server", session: Session, *count: bytes) -> Any:
     limit = 10
+    if len(count) > 1:
+        raise wrong_subcommand("SLOWLOG", printable(session.last_command[1]))
     if count:
         error = ClientError("ERR count should be greater than or equal to -1")
         limit = int64(count[0], error)
-        if limit < -1 or len(count) > 1:
+        if limit < -1:
             raise error
     entries = list(server.slowlog.entries)
     shown = entries if limit == -1 else entries[:limit]
