@@ -66,6 +66,18 @@ def encoder_table(protocol: int) -> EncoderTable:
     return _RESP2_ENCODERS if protocol == 2 else _RESP3_ENCODERS
 
 
+def encode_all(replies: Sequence[Any], protocol: int) -> list[bytes]:
+    """Encodes several replies, each by itself."""
+    kinds = set(map(type, replies))
+    if kinds == {bytes} and max(map(len, replies)) < 1024:
+        headers = _BULK_HEADERS
+        return [headers[len(reply)] + reply + b"\r\n" for reply in replies]
+    if kinds == {Simple} and replies.count(replies[0]) == len(replies):
+        return [replies[0].encoded] * len(replies)
+    encoders = encoder_table(protocol)
+    return [encoders[type(reply)](reply) for reply in replies]
+
+
 def encode_command(arguments: Sequence[bytes]) -> bytes:
     """Encodes a request, as a client sends it: an array of bulk strings."""
     return _array(_RESP2_ENCODERS, arguments)

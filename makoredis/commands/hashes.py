@@ -4,6 +4,7 @@ A field past its deadline is gone before a handler sees the hash: `Access.hash` 
 a replica).
 """
 
+from collections.abc import Sequence
 from itertools import chain
 
 from makoredis.base.errors import ClientError
@@ -18,7 +19,7 @@ from makoredis.commands.arguments import (
     pick_count,
     wrong_arity,
 )
-from makoredis.commands.registry import command
+from makoredis.commands.registry import command, series, sole_key
 from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.data import events
 from makoredis.data.access import WRONG_TYPE, Access
@@ -40,6 +41,24 @@ _LISTED_MAX = 128
 @command("HSET", "Creates or modifies the value of a field in a hash.")
 def hset(access: Access, key: bytes, *pairs: bytes) -> Reply:
     return _set_fields(access, "hset", key, pairs)
+
+
+@series("HSET")
+def _hset_series(access: Access, keys: Sequence[bytes], *columns: Sequence[bytes]) -> list[int] | None:
+    key = sole_key(keys)
+    if key is None or len(columns) != 2:
+        return None
+    value = access.hash(key)
+    present = {} if value is None else value.fields
+    new: set[bytes] = set()
+    replies = []
+    for field in columns[0]:
+        is_new = field not in present and field not in new
+        if is_new:
+            new.add(field)
+        replies.append(1 if is_new else 0)
+    _put(access, key, value, list(chain.from_iterable(zip(*columns))), b"hset")
+    return replies
 
 
 @command("HMSET", "Sets the values of multiple fields.")

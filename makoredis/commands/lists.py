@@ -1,10 +1,11 @@
 """Commands on lists that never wait. Those that do are in `lists_blocking`."""
 
+from collections.abc import Sequence
 from itertools import islice
 
 from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import INT64_MAX, INT64_MIN, SYNTAX_ERROR, int64, ranged, wrong_arity
-from makoredis.commands.registry import command
+from makoredis.commands.registry import command, series, sole_key
 from makoredis.data import events
 from makoredis.data.access import WRONG_TYPE, Access
 from makoredis.data.effects import ListInsert, ListPop, ListPush, ListRemove, ListSet
@@ -32,6 +33,26 @@ def lpush(access: Access, key: bytes, *elements: bytes) -> Reply:
 @command("RPUSH", "Appends one or more elements to a list. Creates the key if it doesn't exist.")
 def rpush(access: Access, key: bytes, *elements: bytes) -> Reply:
     return push(access, key, access.get(key), False, list(elements))
+
+
+@series("LPUSH")
+def _lpush_series(access: Access, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[int] | None:
+    return _push_series(access, keys, columns, True)
+
+
+@series("RPUSH")
+def _rpush_series(access: Access, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[int] | None:
+    return _push_series(access, keys, columns, False)
+
+
+def _push_series(
+    access: Access, keys: Sequence[bytes], columns: tuple[Sequence[bytes], ...], left: bool
+) -> Sequence[int] | None:
+    key = sole_key(keys)
+    if key is None or len(columns) != 1:
+        return None
+    length = push(access, key, access.get(key), left, list(columns[0]))
+    return range(length - len(keys) + 1, length + 1)
 
 
 @command("LPUSHX", "Prepends one or more elements to a list only when the list exists.")
@@ -71,6 +92,24 @@ def lpop(access: Access, key: bytes, *count: bytes) -> Reply:
 @command("RPOP", "Returns and removes the last elements of a list. Deletes the list if the last element was popped.")
 def rpop(access: Access, key: bytes, *count: bytes) -> Reply:
     return _pop_command(access, "rpop", key, False, count)
+
+
+@series("LPOP")
+def _lpop_series(access: Access, keys: Sequence[bytes], *counts: object) -> list[bytes] | None:
+    return _pop_series(access, keys, counts, True)
+
+
+@series("RPOP")
+def _rpop_series(access: Access, keys: Sequence[bytes], *counts: object) -> list[bytes] | None:
+    return _pop_series(access, keys, counts, False)
+
+
+def _pop_series(access: Access, keys: Sequence[bytes], counts: tuple[object, ...], left: bool) -> list[bytes] | None:
+    key = sole_key(keys)
+    value = None if key is None or counts else access.list(key)
+    if key is None or value is None or value.length < len(keys):
+        return None
+    return pop_many(access, key, value, left, len(keys))
 
 
 def _pop_command(access: Access, name: str, key: bytes, left: bool, counts: tuple[bytes, ...]) -> Reply:

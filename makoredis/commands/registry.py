@@ -6,7 +6,7 @@ open one `*rest`. It reads and changes only through `Access`; it raises `ClientE
 after effects (what it changed until then stays, as in Redis).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeVar
@@ -66,6 +66,31 @@ def command(name: str, summary: str) -> Callable[[_Bound], _Bound]:
         return handler
 
     return bind
+
+
+SERIES: dict[str, Handler] = {}
+"""Handlers for several requests of one command, by its name. Sealed once `load` has run."""
+
+
+def series(name: str) -> Callable[[_Bound], _Bound]:
+    """Binds what answers several requests of a command at once, as its handler would one after the other.
+
+    It is a function `handler(access, *columns) -> Sequence[Reply] | None`: a column has one argument of all requests,
+    which have the same number of arguments. None, or a ClientError, means that each is to be answered by itself;
+    nothing must have been changed then.
+    """
+
+    def bind(handler: _Bound) -> _Bound:
+        assert name not in SERIES, name
+        SERIES[name] = handler
+        return handler
+
+    return bind
+
+
+def sole_key(keys: Sequence[bytes]) -> bytes | None:
+    """The key that all requests of a series name; None if they name several."""
+    return keys[0] if keys.count(keys[0]) == len(keys) else None
 
 
 def load() -> dict[str, Command]:

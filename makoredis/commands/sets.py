@@ -1,8 +1,10 @@
 """Commands on one set. Those that combine sets are in `sets_combined`."""
 
+from collections.abc import Sequence
+
 from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, pick_count, ranged
-from makoredis.commands.registry import command
+from makoredis.commands.registry import command, series, sole_key
 from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.data import events
 from makoredis.data.access import Access
@@ -29,6 +31,26 @@ def sadd(access: Access, key: bytes, *members: bytes) -> Reply:
         access.apply(SetAdd(access.database.id, key, new))
     access.notify(events.SET, b"sadd", key)
     return len(new)
+
+
+@series("SADD")
+def _sadd_series(access: Access, keys: Sequence[bytes], *columns: Sequence[bytes]) -> list[int] | None:
+    key = sole_key(keys)
+    if key is None or len(columns) != 1:
+        return None
+    value = access.set(key)
+    present = {} if value is None else value.positions
+    new: dict[bytes, None] = {}
+    replies = []
+    for member in columns[0]:
+        is_new = member not in present and member not in new
+        if is_new:
+            new[member] = None
+        replies.append(1 if is_new else 0)
+    if new:
+        access.apply(SetAdd(access.database.id, key, list(new)))
+        access.notify(events.SET, b"sadd", key)
+    return replies
 
 
 @command("SREM", "Removes one or more members from a set. Deletes the set if the last member was removed.")

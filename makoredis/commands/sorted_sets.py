@@ -1,10 +1,11 @@
 """Sorted sets: the commands on single members. Ranges, combinations and pops have files of their own."""
 
 import math
+from collections.abc import Sequence
 
 from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import INT64_MAX, SYNTAX_ERROR, ranged, wrong_arity
-from makoredis.commands.registry import command
+from makoredis.commands.registry import command, series, sole_key
 from makoredis.commands.scan_options import parse_cursor, parse_scan_options
 from makoredis.commands.sorted_set_arguments import pairs_reply, score_argument, score_reply
 from makoredis.commands.sorted_set_changes import is_negative_zero, notify_removal, without_signs_of_zero
@@ -49,6 +50,30 @@ def zadd(access: Access, key: bytes, *rest: bytes) -> Reply:
     access.apply(SortedSetPut(access.database.id, key, [(member, score)]))
     access.notify(events.ZSET, b"zadd", key)
     return 1
+
+
+@series("ZADD")
+def _zadd_series(access: Access, keys: Sequence[bytes], *columns: Sequence[bytes]) -> list[int] | None:
+    key = sole_key(keys)
+    if key is None or len(columns) != 2:
+        return None
+    scores = list(map(score_argument, columns[0]))
+    if any(map(is_negative_zero, scores)):
+        return None
+    value = access.sorted_set(key)
+    changes: dict[bytes, float] = {}
+    replies = []
+    for score, member in zip(scores, columns[1]):
+        old = changes.get(member)
+        if old is None and value is not None:
+            old = value.get(member)
+        if old != score:
+            changes[member] = score
+        replies.append(1 if old is None else 0)
+    if changes:
+        access.apply(SortedSetPut(access.database.id, key, list(changes.items())))
+        access.notify(events.ZSET, b"zadd", key)
+    return replies
 
 
 def _zadd_many(access: Access, key: bytes, rest: tuple[bytes, ...]) -> Reply:

@@ -4,6 +4,8 @@ The most frequent commands of all are here, so they are written to cost few call
 more than one lookup each. Parts of strings are in `string_ranges`, single bits in `bits`.
 """
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from makoredis.base.errors import ClientError
@@ -17,15 +19,16 @@ from makoredis.commands.arguments import (
     wrong_arity,
 )
 from makoredis.commands.deadlines import KEYWORDS, deadline_from
-from makoredis.commands.registry import command
+from makoredis.commands.registry import command, series, sole_key
 from makoredis.data import events
 from makoredis.data.access import WRONG_TYPE, Access
 from makoredis.data.effects import Delete, SetDeadline, SetString
-from makoredis.data.effects.strings import KEEP_DEADLINE
+from makoredis.data.effects.strings import KEEP_DEADLINE, put_strings
 from resp.numbers import LongDouble
 from resp.replies import OK, Reply
 
 OVERFLOW = ClientError("ERR increment or decrement would overflow")
+_PLAIN = frozenset((bytes, type(None)))
 DECREMENT_OVERFLOW = ClientError("ERR decrement would overflow")
 
 
@@ -37,6 +40,12 @@ def get(access: Access, key: bytes) -> bytes | None:
     if type(value) is bytearray:
         return bytes(value)
     raise WRONG_TYPE
+
+
+@series("GET")
+def _get_series(access: Access, keys: Sequence[bytes]) -> Sequence[Any] | None:
+    values = access.get_all(keys)
+    return values if set(map(type, values)) <= _PLAIN else None
 
 
 @command("SET", "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist.")
@@ -66,16 +75,27 @@ def _put(access: Access, key: bytes, value: bytes, deadline_ms: int = 0) -> None
         access.notify(events.STRING, b"set", key)
 
 
-def _put_all(access: Access, keys: tuple[bytes, ...], values: tuple[bytes, ...]) -> None:
+@series("SET")
+def _set_series(access: Access, keys: Sequence[bytes], values: Sequence[bytes], *options: object) -> list[Reply] | None:
+    if options:
+        return None
+    _put_all(access, keys, values)
+    return [OK] * len(keys)
+
+
+def _put_all(access: Access, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
     """`_put` for many keys."""
     database, space = access.database, access.space
-    if database.expires or access.notes_new or space.config.notify_events:
+    have_deadlines = bool(database.expires) and not database.expires.keys().isdisjoint(keys)
+    if have_deadlines or access.notes_new or space.config.notify_events:
         for key, value in zip(keys, values):
             _put(access, key, value)
         return
-    database.touched.update(dict.fromkeys(keys, access.now_ms))
-    if len(database.touched) > database.touched_max:
-        database.forget_oldest_uses(access.now_ms)
+    access.use_all(keys)
+    if access.unlogged is not None:
+        put_strings(database, keys, values)
+        access.unlogged += keys
+        return
     number = database.id
     effects = [SetString(number, key, value) for key, value in zip(keys, values)]
     access.undo += [effect.apply(space) for effect in effects]
@@ -221,6 +241,14 @@ def mset(access: Access, *pairs: bytes) -> Reply:
     return OK
 
 
+@series("MSET")
+def _mset_series(access: Access, *columns: Sequence[bytes]) -> list[Reply] | None:
+    if len(columns) % 2:
+        return None
+    _put_all(access, list(chain.from_iterable(zip(*columns[::2]))), list(chain.from_iterable(zip(*columns[1::2]))))
+    return [OK] * len(columns[0])
+
+
 @command("MSETNX", "Atomically modifies the string values of one or more keys only when all keys don't exist.")
 def msetnx(access: Access, *pairs: bytes) -> int:
     if len(pairs) % 2:
@@ -257,6 +285,15 @@ def _add(access: Access, key: bytes, amount: int) -> int:
 @command("INCR", "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.")
 def incr(access: Access, key: bytes) -> int:
     return _add(access, key, 1)
+
+
+@series("INCR")
+def _incr_series(access: Access, keys: Sequence[bytes]) -> Sequence[int] | None:
+    key, count = sole_key(keys), len(keys)
+    if key is None:
+        return None
+    total = _add(access, key, count)
+    return range(total - count + 1, total + 1)
 
 
 @command("DECR", "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.")

@@ -7,7 +7,7 @@ transaction is final, not before.
 """
 
 from binascii import crc_hqx
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from makoredis.base.errors import ClientError
@@ -52,6 +52,8 @@ class Access:
         script_reads: whether a script has run a reading command in this transaction.
         notes_new: whether a key that comes into being is worth a notification (the class is wanted).
         notes_misses: whether a read of a missing key is worth a notification (a reading command; the class is wanted).
+        unlogged: where what is executed is final, so that nobody needs effects or inverses: keys that were changed
+            without. A handler may do that if nothing can fail any more. None: they are needed.
         may_block: whether a blocking command may wait (not inside MULTI or a script).
         is_replica: reads on a follower: expired keys are hidden, but never deleted from here.
     """
@@ -76,6 +78,7 @@ class Access:
         "script_reads",
         "space",
         "undo",
+        "unlogged",
     )
 
     def __init__(self, space: Keyspace, rng: Random, number: int = 0, now_ms: int = 0, protocol: int = 2) -> None:
@@ -97,6 +100,7 @@ class Access:
         self.may_block = False
         self.in_script = False
         self.is_replica = False
+        self.unlogged: list[bytes] | None = None
         self.count_receivers: Callable[[bytes, bool], int] = _nobody
 
     # -- reading
@@ -125,6 +129,23 @@ class Access:
             database.touched[key] = self.now_ms
             if len(database.touched) > database.touched_max:
                 database.forget_oldest_uses(self.now_ms)
+
+    def get_all(self, keys: Sequence[bytes]) -> Sequence[Value | None]:
+        """The values of several keys, as `get` returns them."""
+        database = self.database
+        expires = database.expires
+        if self.notes_misses or database.hash_deadlines.by_name or (expires and not expires.keys().isdisjoint(keys)):
+            return [self.get(key) for key in keys]
+        self.use_all(keys)
+        slots = database.slots
+        return [slots[slot_of(key) if _OPENING_BRACE in key else crc_hqx(key, 0) & _SLOT_MASK].get(key) for key in keys]
+
+    def use_all(self, keys: Sequence[bytes]) -> None:
+        """Notes that keys are used."""
+        database = self.database
+        database.touched.update(dict.fromkeys(keys, self.now_ms))
+        if len(database.touched) > database.touched_max:
+            database.forget_oldest_uses(self.now_ms)
 
     def peek(self, key: bytes) -> Value | None:
         """The same as `get`, but doesn't count as using the key (TTL, TYPE, EXISTS, OBJECT)."""

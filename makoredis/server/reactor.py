@@ -136,7 +136,7 @@ class Reactor:
 
     def _execute(self, work: Iterable[Work]) -> None:
         """Runs requests. A session whose request goes wrong ends: what it ran into must not end the others'."""
-        outer, self._work = self._work, iter(work)
+        outer, self._work = self._work, iter(self.server.series.run(work))
         dispatcher = self.server.dispatcher
         while True:
             try:

@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from makoredis.base.errors import ClientError, printable
-from makoredis.commands.registry import COMMANDS, load
+from makoredis.commands.registry import COMMANDS, SERIES, load
 from makoredis.commands.table import TABLE, CommandRow
 from makoredis.server import commands
 
@@ -28,6 +28,7 @@ class Route:
         "failed",
         "handler",
         "is_data",
+        "is_in_series",
         "is_write",
         "missed",
         "name",
@@ -36,6 +37,7 @@ class Route:
         "row",
         "runs_scripts",
         "seconds",
+        "series",
         "skip",
         "summary",
         "whole_keyspace",
@@ -55,6 +57,13 @@ class Route:
         """How many words the name has: the arguments begin there."""
         self.whole_keyspace = is_data and not (row.key_specs and row.names_all_keys)
         self.runs_scripts = row.group == "scripting" and bool(row.key_specs)
+        self.series = SERIES.get(row.name) if is_data else None
+        """Answers several requests at once."""
+        is_quick = self.series is not None or "fast" in row.flags
+        self.is_in_series = (
+            is_data and is_quick and not self.whole_keyspace and row.group not in ("scripting", "pubsub")
+        )
+        """Whether several requests that are there at once may be run as one transaction (`makoredis.server.series`)."""
         self.allowed_in_subscribe = row.name in _SUBSCRIBER_COMMANDS
         self.calls = 0
         self.seconds = 0.0

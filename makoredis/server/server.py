@@ -33,6 +33,7 @@ from makoredis.server.reactor import Reactor
 from makoredis.server.redaction import redacted
 from makoredis.server.routes import Route, Routes
 from makoredis.server.scripting import NO_REPLICAS, OUT_OF_MEMORY, Scripting
+from makoredis.server.series import SeriesRunner
 from makoredis.server.session import Session
 from makoredis.server.shards.router import Router
 from makoredis.server.slowlog import SlowLog
@@ -61,6 +62,7 @@ class Server:
         self.wall_us = int(self.started * 1_000_000)
         self.routes = Routes()
         self.dispatcher = Dispatcher(self, self.routes)
+        self.series = SeriesRunner(self)
         self.reactor = Reactor(self)
         self.listeners = Listeners(self.reactor)
         self.forwarding = Forwarding(self)

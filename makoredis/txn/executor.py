@@ -121,15 +121,16 @@ class Executor:
 
     # -- executing
 
-    def commit(self, access: Access, wall_us: int, request: RequestRecord | None = None) -> Gate | None:
+    def commit(self, access: Access, wall_us: int, request: RequestRecord | None = None, count: int = 1) -> Gate | None:
         """Takes what a transaction did. Returns the gate that its reply waits for, None if it need not wait.
 
         Args:
             request: what caused it and what is answered, where the request could come again.
+            count: how many clients' requests it was.
         """
         effects, undo = access.effects, access.undo
         access.effects, access.undo = [], []
-        self.version += 1
+        self.version += count
         turn = self._turn
         notices, messages = access.notices, access.messages
         if self.announces or notices or messages:
@@ -137,6 +138,8 @@ class Executor:
         if not self.is_durable:
             if not self.is_all_dirty:
                 self._mark_dirty(effects)
+                if access.unlogged:
+                    self.dirty[access.database.id].update(access.unlogged)
             return None
         clock = self.clock
         ts = clock.last + 1

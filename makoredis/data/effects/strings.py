@@ -2,11 +2,12 @@
 touches one byte."""
 
 from binascii import crc_hqx
+from collections.abc import Sequence
 
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.base.record import Wire, record
 from makoredis.data.effects.base import Forget, PutBack, Undo
-from makoredis.data.keyspace import Keyspace
+from makoredis.data.keyspace import Database, Keyspace
 from makoredis.data.slots import slot_of
 
 KEEP_DEADLINE = -1
@@ -37,6 +38,18 @@ class SetString(Wire, tag=10):
         if old is None:
             return Forget(self.db, key)
         return PutBack(self.db, key, old, deadline)
+
+
+def put_strings(database: Database, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+    """What `SetString` does to keys without deadlines, for when neither it nor its inverse is needed."""
+    slots = database.slots
+    for key, value in zip(keys, values):
+        slot = slots[slot_of(key) if _OPENING_BRACE in key else crc_hqx(key, 0) & _SLOT_MASK]
+        if key in slot:
+            slot[key] = value
+        else:
+            database.put(key, value)
+            slots = database.slots
 
 
 class SetRange(Wire, tag=11):

@@ -1,0 +1,182 @@
+"""The fastest path: equal commands that are there at once, of one client's pipeline or of many clients, run together.
+
+Most of what a small request costs is not the command but what is around it: looking up its route, checking whether
+anything special is on, a transaction, a look at the clock, an encoded reply. A *series* is a number of requests of the
+same command by plain clients; all that is done once for it, and it takes effect as one transaction. Commands that have
+a handler for several requests (`makoredis.commands.registry.series`) are called once; those of others one after the
+other.
+
+What may be in a series:
+
+* All that a session has sent in this turn is for one command, so its requests keep their order. Those of different
+  sessions were sent at the same time, so any order among them is right.
+* Nothing looks at single requests or their effects: nobody watches keys, waits for them or tracks them, no
+  notifications, no MONITOR, no limit of SLOWLOG below a millisecond; uses of keys are not counted (LFU); and there are
+  no other nodes.
+
+Whatever is not so, and every series that a handler declines, is left to `Dispatcher.run`, which is the rule that this
+must not differ from.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import itemgetter
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from makoredis.base.errors import ClientError, Fatal
+from makoredis.data.access import Access
+from makoredis.server.routes import Route
+from makoredis.server.session import Session
+from makoredis.txn.gate import Gate
+from resp.encode import encode_all
+
+if TYPE_CHECKING:
+    from makoredis.server.server import Server
+
+SERIES_MIN = 3
+"""Fewer requests are as cheap one by one."""
+SLOW_US_MIN = 1000
+"""A series is measured as a whole. With a lower threshold in `slowlog-log-slower-than` every request is looked at."""
+
+Item = tuple[Session, Sequence[list[bytes]]]
+_NAME = itemgetter(0)
+
+
+class SeriesRunner:
+    """Runs the series among what a turn has read."""
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.routes = {word: route for word, route in server.routes.direct.items() if route.is_in_series}
+
+    def run(self, work: Iterable[Item]) -> Iterable[Item]:
+        """Executes the series in `work`. Returns what is left to be run."""
+        if not self._is_calm():
+            return work
+        items: list[Item] = []
+        left: list[Item] = []
+        last_name: bytes | None = None
+        by_name: dict[bytes, list[Item]] = {}
+        routes = self.routes
+        for item in work:
+            session, requests = item
+            name = requests[0][0]
+            if name != last_name:
+                if name not in routes:
+                    left.append(item)
+                    continue
+                last_name = name
+                items = by_name.setdefault(name, [])
+            if (
+                session.is_special
+                or session.closed_reason is not None
+                or (len(requests) > 1 and list(map(_NAME, requests)).count(name) != len(requests))
+                or (items and (session.database != items[0][0].database or session.protocol != items[0][0].protocol))
+            ):
+                left.append(item)
+            else:
+                items.append(item)
+        for name, items in by_name.items():
+            if not items or not self._try(routes[name], items):
+                left += items
+        return left
+
+    def _is_calm(self) -> bool:
+        """Whether nothing looks at single requests or effects."""
+        server = self.server
+        node = server.node
+        return not (
+            server.is_special
+            or server.observes_effects
+            or server.router is not None
+            or node.is_replicated
+            or node.host.executor.announces
+            or node.host.space.config.notify_events
+            or node.host.space.config.counts_uses
+            or 0 <= server.slowlog_threshold_us < SLOW_US_MIN
+        )
+
+    def _try(self, route: Route, items: list[Item]) -> bool:
+        """Runs a series. False: nothing has happened, and each request is to be run by itself."""
+        requests = items[0][1] if len(items) == 1 else list(chain.from_iterable([item[1] for item in items]))
+        if len(requests) < SERIES_MIN:
+            return False
+        sizes = set(map(len, requests))
+        if not all(map(route.row.accepts, sizes)):
+            return False
+        access = self.server.dispatcher.begin(items[0][0])
+        try:
+            return self._run(access, route, items, requests, len(sizes) == 1)
+        except Fatal:
+            raise
+        except Exception:  # noqa: BLE001 - by itself it ends the session that it concerns, as in `Reactor._execute`
+            access.rollback()
+            return False
+        finally:
+            access.unlogged = None
+
+    def _run(
+        self, access: Access, route: Route, items: list[Item], requests: Sequence[list[bytes]], are_alike: bool
+    ) -> bool:
+        server = self.server
+        executor = server.node.host.executor
+        started = perf_counter()
+        replies: Sequence[Any] | None = None
+        if are_alike and route.series is not None:
+            access.unlogged = None if executor.is_durable else []
+            try:
+                replies = route.series(access, *list(zip(*requests))[1:])
+            except ClientError:
+                replies = None
+        if replies is None:
+            replies = self._each(access, route, items)
+        chunks = encode_all(replies, access.protocol)
+        gate: Gate | None = None
+        if access.effects or access.unlogged:
+            gate = executor.commit(access, server.wall_us, count=len(requests))
+        self._answer(access, route, items, chunks, gate)
+        route.calls += len(requests)
+        route.missed += replies.count(None)
+        route.seconds += perf_counter() - started
+        return True
+
+    def _each(self, access: Access, route: Route, items: list[Item]) -> list[Any]:
+        """The replies of requests that are run one after the other."""
+        server, handler = self.server, route.handler
+        slow_seconds = server.slowlog_threshold_us / 1e6 if server.slowlog_threshold_us >= 0 else float("inf")
+        replies = []
+        started = perf_counter()
+        for session, requests in items:
+            for argv in requests:
+                try:
+                    replies.append(handler(access, *argv[1:]))
+                except ClientError as error:
+                    route.failed += 1
+                    replies.append(server.error_reply(error))
+                ended = perf_counter()
+                if ended - started > slow_seconds:
+                    server.slowlog_add(session, argv, (ended - started) * 1e6)
+                started = ended
+        return replies
+
+    def _answer(
+        self, access: Access, route: Route, items: list[Item], chunks: Sequence[bytes], gate: Gate | None
+    ) -> None:
+        """Sends replies, behind the gate of what the series has changed, or else of what each session has read."""
+        executor = self.server.node.host.executor
+        are_reads = gate is None and executor.pending_count > 0
+        at = 0
+        for session, requests in items:
+            count = len(requests)
+            data = chunks[at] if count == 1 else b"".join(chunks[at : at + count])
+            at += count
+            if are_reads:
+                keys = chain.from_iterable([route.row.keys(argv) for argv in requests])
+                gate = executor.gate_of_reads(access.database.id, keys)
+            if gate is None and not session.held:
+                session.out.append(data)
+            else:
+                session.send_bytes(data, gate)
+            session.commands_count += count
+            session.last_command = requests[-1]
