@@ -24,6 +24,8 @@ from resp.encode import encode_command
 from resp.replies import Error, Map, Simple
 
 RETRY_SECONDS = 0.2
+NOTICE_SECONDS = 4.0
+"""After so long whoever waits is told what for."""
 READ_BYTES = 64 * 1024
 LEADER_SECONDS = 3.0
 """For the leader of a shard to say how its shard is."""
@@ -50,7 +52,9 @@ class Client:
 
     def __init__(self, address: Address, seconds: float) -> None:
         self.address = address
-        self.deadline = time.monotonic() + seconds
+        self.began = time.monotonic()
+        self.deadline = self.began + seconds
+        self.has_told = False
         self._sock: socket.socket | None = None
         self._parser = ReplyParser()
 
@@ -73,7 +77,20 @@ class Client:
                     raise Failure(reason)
             if time.monotonic() > self.deadline:
                 raise Failure(f"{self.address.host}:{self.address.port}: {reason}")
+            self._tell(reason)
             time.sleep(RETRY_SECONDS)
+
+    def _patience(self) -> float:
+        """Seconds to wait for the network before something is said."""
+        return max(0.1, min(NOTICE_SECONDS, self.deadline - time.monotonic()))
+
+    def _tell(self, reason: str) -> None:
+        """Says once, on stderr, what is waited for, if it takes long."""
+        now = time.monotonic()
+        if not self.has_told and now - self.began >= NOTICE_SECONDS:
+            self.has_told = True
+            limit = f"waiting for up to {self.deadline - now:.0f} s (--timeout)"
+            print(f"makoctl: {self.address.host}:{self.address.port}: {reason}; {limit}", file=sys.stderr, flush=True)
 
     def wait(self, condition: Callable[[Status], bool], what: str) -> Status:
         """The status once a condition holds.
@@ -107,7 +124,7 @@ class Client:
 
     def _connect(self) -> None:
         address = self.address
-        self._sock = socket.create_connection((address.host, address.port), max(0.1, self.deadline - time.monotonic()))
+        self._sock = socket.create_connection((address.host, address.port), self._patience())
         self._parser = ReplyParser()
         hello = ("HELLO", "3", "AUTH", address.user, address.password) if address.password else ("HELLO", "3")
         reply = self._exchange(hello)
@@ -116,10 +133,17 @@ class Client:
 
     def _exchange(self, words: tuple[str, ...]) -> Any:
         assert self._sock is not None
-        self._sock.settimeout(max(0.1, self.deadline - time.monotonic()))
+        self._sock.settimeout(self._patience())
         self._sock.sendall(encode_command([word.encode() for word in words]))
         while True:
-            data = self._sock.recv(READ_BYTES)
+            try:
+                data = self._sock.recv(READ_BYTES)
+            except TimeoutError:
+                if time.monotonic() >= self.deadline:
+                    raise
+                self._tell("no answer yet")
+                self._sock.settimeout(self._patience())
+                continue
             if not data:
                 raise ConnectionError("the node closed the connection")
             try:
