@@ -137,6 +137,8 @@ class LogOwner:
         self.flush_peers()  # they write while this node does
         if self.disk.write(ops, token):
             token.written()
+            if token.messages:
+                self.flush_peers()  # the leader waits for this answer; what is committed can be applied later
 
 
 class ShardHost(LogOwner):
@@ -177,6 +179,8 @@ class ShardHost(LogOwner):
         self._confirmations: list[ReadState] = []
         self._serves_from = Index(0)
         self.gathering = Gathering()
+        self.is_commit_deferred = False
+        """Whether followers are not told yet what is chosen (`Core.defer_commit`)."""
         self.unwritten = 0
         """Writes with entries that the disk has not finished."""
         self.log_size = LogSize()
@@ -250,9 +254,22 @@ class ShardHost(LogOwner):
     def perform(self) -> list[Announcement]:
         """Does everything that the core has ready. Returns what has become final and is to be announced."""
         announcements, self.announcements = self.announcements, []
-        while self.core.has_ready():
-            announcements += self._perform(self.core.take_ready())
+        core = self.core
+        # Among several clients the next entry is near: followers hear with it what is chosen now.
+        self.is_commit_deferred = self.is_commit_deferred or self.executor.pending_count > 1
+        core.defer_commit(self.is_commit_deferred)
+        while core.has_ready():
+            announcements += self._perform(core.take_ready())
+        if self.is_commit_deferred and not self.gathering.is_on and not self.executor.has_entry():
+            self.is_commit_deferred = False
+            core.defer_commit(False)
+            while core.has_ready():
+                announcements += self._perform(core.take_ready())
         return announcements
+
+    def is_gathering(self) -> bool:
+        """Whether something waits for the next entry that no event may bring: turns have to go on."""
+        return self.gathering.is_on and (self.is_commit_deferred or self.executor.has_entry())
 
     def _perform(self, ready: Ready) -> list[Announcement]:
         self.serves_until = 0.0

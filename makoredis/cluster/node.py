@@ -508,8 +508,7 @@ class Node:
 
     def is_gathering(self) -> bool:
         """Whether an entry waits for something that no event may end: turns have to go on."""
-        host = self.host
-        if host.gathering.is_on and host.executor.has_entry():
+        if self.host.is_gathering():
             return True
         return self.shards is not None and any(replica.is_gathering() for replica in self.shards.replicas.values())
 

@@ -281,6 +281,12 @@ class Core(Protocol):
         """Who is to lead from now on whenever it can (`CoreConfig.preferred`)."""
         ...
 
+    def defer_commit(self, is_deferred: bool) -> None:
+        """Whether followers need not hear of the commit index by a message of its own, because the driver will propose
+        within a moment: the next entries say it too. Heartbeats say it in any case; so does the end of the deferral.
+        """
+        ...
+
     def is_transferring(self) -> bool:
         """Whether this leader hands over at the moment, so that a proposal would be refused."""
         ...

@@ -133,6 +133,15 @@ class Raft:
     def prefer(self, node: NodeId | None) -> None:
         self.state.preferred = node
 
+    def defer_commit(self, is_deferred: bool) -> None:
+        state = self.state
+        if state.is_commit_deferred and not is_deferred and state.role is Role.LEADER:
+            commit = state.log.commit_index
+            for progress in state.peers.values():
+                if progress.commit_sent < commit:
+                    state.replicate_pending = True
+        state.is_commit_deferred = is_deferred
+
     def is_transferring(self) -> bool:
         return self.state.transfer_to is not None
 

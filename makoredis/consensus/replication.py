@@ -30,7 +30,8 @@ _SNAPSHOT = ProgressState.SNAPSHOT
 def replicate(state: RaftState) -> None:
     """Sends every follower what it lacks and may be sent, and the commit index if it doesn't know it.
 
-    Who has yet to answer hears of the commit index later: with the next entries, or when it has answered.
+    Who has yet to answer hears of the commit index later: with the next entries, or when it has answered. So does
+    everybody while an entry is about to be proposed: a message of its own would wake each follower once more for it.
     """
     state.replicate_pending = False
     if state.is_held:
@@ -51,7 +52,7 @@ def replicate(state: RaftState) -> None:
             if progress.is_witness:
                 shared = None
         known = min(commit, progress.match_index)
-        if progress.commit_sent < known and not progress.inflight:
+        if progress.commit_sent < known and not progress.inflight and not state.is_commit_deferred:
             progress.commit_sent = known
             state.outbox.append((node, Heartbeat(state.term, known, 0)))
 

@@ -157,6 +157,8 @@ class RaftState:
         self.is_role_changed = True
         self.replicate_pending = False
         """Leader: some follower may have something to be sent."""
+        self.is_commit_deferred = False
+        """The driver is about to propose: followers hear of the commit index with that entry."""
 
         self.reset_leader_state()
         self.forwarded_reads: set[int] = set()
