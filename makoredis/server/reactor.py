@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
 READ_BYTES = 64 * 1024
 """Read from one connection per turn; more waits for the next turn, so that no client starves the others."""
-VISIT_SECONDS = 0.01
-"""Turns go on for so long before trio's other tasks get their turn."""
-LINGER_SECONDS = 0.004
+VISIT_SECONDS = 0.1
+"""Turns go on for so long before trio's other tasks get their turn: the one that waits for signals."""
+LINGER_SECONDS = 0.05
 """After a turn the inner epoll itself is waited on for so long before trio is. A wait through trio costs some 30 µs, a
-fifth of a turn with 50 clients, and under load the next request is never far, nor the next entry for a follower."""
+fifth of a turn with 50 clients; under load the next request is never far, nor the next entry for a follower, and the
+timer runs in between."""
 SHORT_LINGER_SECONDS = 0.001
-"""The same while something is due soon: an entry that gathers, delayed frames, watermarks of several shards."""
+"""The same while something is due soon: an entry that gathers, delayed frames."""
 HELD_BYTES_LOOK = 16 * 1024
 """A client with fewer bytes of held replies is not measured: Redis does not count its first 16 KiB either."""
 CONGESTION_SLEEP_SECONDS = 0.001
@@ -101,13 +102,15 @@ class Reactor:
                 await trio.sleep(CONGESTION_SLEEP_SECONDS)
             until = time.monotonic() + VISIT_SECONDS
             is_active = self.turn()
-            while is_active and time.monotonic() < until:
+            timer = self.server.timer
+            while is_active and time.monotonic() < until and not self.server.node.is_congested():
                 is_active = self.turn(self._linger_seconds())
+                is_active = timer.run_if_due() or is_active
 
     def _linger_seconds(self) -> float:
         node = self.server.node
-        is_short = node.is_gathering() or node.shards is not None or node.settings.peer_delay_seconds
-        return SHORT_LINGER_SECONDS if is_short else LINGER_SECONDS
+        is_short = node.is_gathering() or node.settings.peer_delay_seconds
+        return max(0.0, min(SHORT_LINGER_SECONDS if is_short else LINGER_SECONDS, self.server.timer.seconds_left()))
 
     def turn(self, linger_seconds: float = 0) -> bool:
         """One turn, waiting at most so long for something to do. Returns whether anything was."""

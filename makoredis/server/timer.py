@@ -1,5 +1,6 @@
 """What happens though no client has sent anything: deadlines, and the tick."""
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,16 @@ TICK_SECONDS = 0.1
 
 
 class Timer:
-    """A task beside the reactor's; each time that it wakes up is a turn."""
+    """A task beside the reactor's; each time that it is due is a turn.
+
+    While the reactor is awake it runs what is due by itself (`run_if_due`): with a tick every 50 ms on a node that hears
+    its leader as often, waking a task up through trio was a third of what a node without load cost.
+    """
 
     def __init__(self, server: "Server") -> None:
         self.server = server
         self._scope: trio.CancelScope | None = None
+        self._next_tick = 0.0
         self._last_second = 0.0
 
     def wake_at(self, when_ms: int) -> None:
@@ -28,27 +34,45 @@ class Timer:
 
     async def run(self) -> None:
         """Looks at deadlines when they are due, and ticks ten times a second."""
-        server = self.server
-        next_tick = trio.current_time()
+        self._next_tick = trio.current_time()
         while True:
-            with trio.CancelScope(deadline=self._next_wakeup(next_tick)) as self._scope:
+            with trio.CancelScope(deadline=self._next_wakeup()) as self._scope:
                 await trio.sleep_forever()
             self._scope = None
-            server.begin_turn()
-            if trio.current_time() >= next_tick:
-                next_tick = trio.current_time() + min(TICK_SECONDS, server.node.settings.tick_seconds)
-                self.tick()
-            if server.node.transport is not None:
-                server.node.transport.send_due()
-            server.blocking.expire(server.now_ms)
-            if server.router is not None:
-                server.router.waiting.tick()
-            server.pause.end_if_over()
-            server.reactor.run_resumed()
-            server.end_turn()
-            server.reactor.flush()
+            self._turn()
 
-    def _next_wakeup(self, next_tick: float) -> float:
+    def seconds_left(self) -> float:
+        """How long it is until something is due."""
+        scope = self._scope
+        return 0.0 if scope is None else scope.deadline - trio.current_time()
+
+    def run_if_due(self) -> bool:
+        """What is due, for whoever is awake anyway. Returns whether anything was."""
+        scope = self._scope
+        if scope is None or scope.deadline > trio.current_time():
+            return False
+        scope.deadline = math.inf
+        self._turn()
+        scope.deadline = min(scope.deadline, self._next_wakeup())
+        return True
+
+    def _turn(self) -> None:
+        server = self.server
+        server.begin_turn()
+        if trio.current_time() >= self._next_tick:
+            self._next_tick = trio.current_time() + min(TICK_SECONDS, server.node.settings.tick_seconds)
+            self.tick()
+        if server.node.transport is not None:
+            server.node.transport.send_due()
+        server.blocking.expire(server.now_ms)
+        if server.router is not None:
+            server.router.waiting.tick()
+        server.pause.end_if_over()
+        server.reactor.run_resumed()
+        server.end_turn()
+        server.reactor.flush()
+
+    def _next_wakeup(self) -> float:
         """The earliest of what is due, in trio's time."""
         server, now = self.server, trio.current_time()
         deadlines = [
@@ -58,7 +82,7 @@ class Timer:
         ]
         if server.router is not None:
             deadlines.append(server.router.waiting.next_deadline_ms())
-        at = next_tick
+        at = self._next_tick
         if server.node.transport is not None:
             due = server.node.transport.next_due()
             at = at if due is None else min(at, now + max(0.0, due - time.monotonic()))
