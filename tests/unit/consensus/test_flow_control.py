@@ -216,3 +216,39 @@ def test_a_steady_write_costs_eight_messages_among_three() -> None:
 def test_times_that_make_no_sense_are_refused() -> None:
     with pytest.raises(Fatal, match="must be below"):
         Bench(THREE, election_ticks=5, heartbeat_ticks=5)
+
+
+def test_a_commit_index_that_is_deferred_goes_with_the_next_entry() -> None:
+    bench = leading()
+    bench[1].defer_commit(True)
+    bench.propose(1, b"x")
+    bench.settle()
+    assert bench[1].status().commit_index == 2
+    assert not to(bench, 2, Heartbeat), "no message of its own"
+    assert bench[2].status().commit_index == 1
+    bench.propose(1, b"y")
+    assert to(bench, 2)[-1].commit == 2
+    bench.settle()
+    assert bench[2].status().commit_index == 2
+
+
+def test_a_commit_index_that_is_deferred_goes_when_nothing_follows() -> None:
+    bench = leading()
+    bench[1].defer_commit(True)
+    bench.propose(1, b"x")
+    bench.settle()
+    bench[1].defer_commit(False)
+    bench.perform(1)
+    assert [message.commit for message in to(bench, 2, Heartbeat)] == [2]
+    bench.settle()
+    assert bench[2].status().commit_index == 2
+
+
+def test_a_heartbeat_tells_a_commit_index_that_is_deferred() -> None:
+    bench = leading()
+    bench[1].defer_commit(True)
+    bench.propose(1, b"x")
+    bench.settle()
+    bench.tick_all(1)
+    bench.settle()
+    assert bench[2].status().commit_index == 2
