@@ -17,7 +17,15 @@ from makoredis.cluster.host import ShardHost, Token
 from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, leftovers, load_table
 from makoredis.cluster.members import preferred_leader, with_notes
 from makoredis.cluster.membership import Group, Membership, ShardMembership
-from makoredis.cluster.messages import PROTOCOL_VERSION, Consensus, Followed, Hello, PeerMessage, ShardPeerMessage
+from makoredis.cluster.messages import (
+    PROTOCOL_VERSION,
+    Consensus,
+    Followed,
+    Hello,
+    PeerMessage,
+    ShardPeerMessage,
+    encode_peer_message,
+)
 from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.reports import GroupReports, group_name
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
@@ -28,7 +36,7 @@ from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSen
 from makoredis.cluster.start_checks import check_members, moved_address
 from makoredis.cluster.transport import Poller, Transport
 from makoredis.consensus.core import CoreConfig, ElectionRule, Limits, Outgoing
-from makoredis.consensus.messages import Message, TimeoutNow, decode_message, encode_message
+from makoredis.consensus.messages import AppendRequest, Message, TimeoutNow, decode_message, encode_message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, Entry, HardState, Role, SnapshotMetadata
 from makoredis.data.access import Access
@@ -56,6 +64,12 @@ DIRTY_BYTES = 200
 """What one key in the list of keys that the next checkpoint has to write takes."""
 GATHER_SECONDS = 0.001
 """An entry waits no longer for clients who have just been answered; what a write takes."""
+SPARE_SECONDS = 0.025
+"""Entries for followers that are not needed for a majority are sent together as long as this; half a heartbeat."""
+SPARE_BYTES_MAX = 64 * 1024
+"""Larger messages do not wait: what is done per entry does not matter beside what is in it."""
+SLOW_SECONDS = 0.003
+"""They go at once when an entry is not chosen by then, beside the time for two average writes."""
 CONGESTED_BYTES = 64 * 1024 * 1024
 """While so much waits for the disk, clients' requests are left in their sockets. A turn may still add what it has read
 and what commands make of that; the disk thread refuses more than 256 MiB."""
@@ -481,10 +495,19 @@ class Node:
         print(f"{level}: {text}", flush=True)
 
     def _send(self, shard: ShardId, messages: list[Outgoing]) -> None:
-        if self.transport is None:
+        transport = self.transport
+        if transport is None:
             return  # on the way down
+        spares = self.host.core.spares() if shard == SOLE_SHARD and self._may_spare() else ()
+        last, encoded = None, b""
         for node, message in messages:
-            self.transport.send(node, Consensus(shard, encode_message(message)))
+            if message is not last:  # followers at the same place share one
+                last, encoded = message, encode_peer_message(Consensus(shard, encode_message(message)))
+            is_small = type(message) is AppendRequest and len(encoded) <= SPARE_BYTES_MAX
+            transport.send_encoded(node, encoded, may_wait=is_small and node in spares)
+
+    def _may_spare(self) -> bool:
+        return self.shards is None and self.host.is_leader
 
     # -- running
 
@@ -514,7 +537,32 @@ class Node:
 
     def flush(self) -> None:
         """Sends what this turn has for the peers."""
+        transport = self.transport
+        if transport is not None:
+            if transport.held_at:
+                self._release_if_due(transport)
+            transport.flush()
+
+    def _release_if_due(self, transport: Transport) -> None:
+        """What spare followers need not have at once has waited for long enough, or the others are not fast enough."""
+        now, host = self.now(), self.host
+        is_unchosen = host.executor.last_proposed > host.applied_index
+        is_slow = is_unchosen and now - transport.held_last_at > self.slow_seconds()
+        if is_slow or now - transport.held_at > SPARE_SECONDS or not host.is_leader:
+            transport.release()
+
+    def is_sparing(self) -> bool:
+        """Whether something for the peers waits for more."""
+        return self.transport is not None and self.transport.held_at > 0
+
+    def slow_seconds(self) -> float:
+        """If an entry takes longer than this, or nothing has happened for so long, nothing waits for more."""
+        return SLOW_SECONDS + 2 * self.disk.average_write_seconds
+
+    def hurry(self) -> None:
+        """Nothing waits for more any longer."""
         if self.transport is not None:
+            self.transport.release()
             self.transport.flush()
 
     def disk_written(self) -> None:

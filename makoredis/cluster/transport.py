@@ -2,7 +2,8 @@
 
 All messages of a turn for a peer leave as one frame. A connection delivers in order and without gaps, or it ends:
 queues are bounded, and a peer whose queue overflows is hung up on. Consensus repeats what matters, and forwarded
-requests are sent again when a connection is new. What is left unread of an older connection of a peer is dropped when
+requests are sent again when a connection is new. What may wait for a moment is kept back until something comes that may
+not, or `release` says so. What is left unread of an older connection of a peer is dropped when
 it calls again. A peer that does not answer is dialled again after a pause that doubles up to `BACKOFF_SECONDS_MAX`.
 """
 
@@ -78,6 +79,7 @@ class _Link:
         "address",
         "backoff",
         "is_blocked",
+        "is_held",
         "node",
         "on_event",
         "out",
@@ -95,6 +97,8 @@ class _Link:
         self.state = "down"
         """down, dialling or up."""
         self.out: list[bytes] = []
+        self.is_held = False
+        """Whether everything in `out` may wait."""
         self.queue: deque[tuple[float, bytes]] = deque()
         """Frames with the time before which they may not leave."""
         self.queued_bytes = 0
@@ -145,6 +149,10 @@ class Transport:
         self.clients: dict[NodeId, tuple[str, int]] = {}
         """Where nodes that called listen for clients."""
         self.inbound: dict[int, _Inbound] = {}
+        self.held_at = 0.0
+        """When the first of the messages that wait was sent; 0: none waits, for all that is known."""
+        self.held_last_at = 0.0
+        """When the last one was."""
         self.dropped = 0
         """Messages for a peer that could not be reached."""
         self._buffer = memoryview(bytearray(READ_BYTES))
@@ -194,11 +202,29 @@ class Transport:
 
     def send(self, node: NodeId, message: PeerMessage) -> None:
         """Queues a message for this turn's frame; dropped when there is no connection."""
+        self.send_encoded(node, encode_peer_message(message))
+
+    def send_encoded(self, node: NodeId, encoded: bytes, *, may_wait: bool = False) -> None:
+        """The same for bytes that may be for several peers.
+
+        Args:
+            may_wait: whether `flush` may keep it back until `release`, or until there is something that may not wait.
+        """
         link = self.links.get(node)
         if link is None or link.state != "up":
             self.dropped += 1
             return
-        link.out.append(encode_peer_message(message))
+        link.is_held = may_wait and (link.is_held or not link.out)
+        link.out.append(encoded)
+        if link.is_held:
+            self.held_last_at = self.now()
+            self.held_at = self.held_at or self.held_last_at
+
+    def release(self) -> None:
+        """Nothing may wait any longer: the next `flush` sends everything."""
+        self.held_at = 0.0
+        for link in self.links.values():
+            link.is_held = False
 
     def is_up(self, node: NodeId) -> bool:
         link = self.links.get(node)
@@ -207,7 +233,7 @@ class Transport:
     def flush(self) -> None:
         """Ends the turn: one frame per peer."""
         for link in self.links.values():
-            if link.out:
+            if link.out and not link.is_held:
                 frame = encode_command(link.out)
                 link.out.clear()
                 link.queue.append((self.now() + self.delay_seconds if self.delay_seconds else 0.0, frame))
@@ -315,6 +341,7 @@ class Transport:
         link.queue.clear()
         link.queued_bytes = 0
         link.out = []
+        link.is_held = False
         hello = msgspec.structs.replace(self.hello, clock_us=self.clocks.wall_us())  # type: ignore[type-var]
         link.queue.append((0.0, encode_command([encode_peer_message(hello)])))
         self._write(link)

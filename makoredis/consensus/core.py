@@ -11,7 +11,7 @@ index can still be lost with its leadership; that it survived is known when an e
 in `Ready.committed`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import field
 from enum import IntEnum
 from typing import Protocol
@@ -284,6 +284,13 @@ class Core(Protocol):
     def defer_commit(self, is_deferred: bool) -> None:
         """Whether followers need not hear of the commit index by a message of its own, because the driver will propose
         within a moment: the next entries say it too. Heartbeats say it in any case; so does the end of the deferral.
+        """
+        ...
+
+    def spares(self) -> Collection[NodeId]:
+        """Followers whose entries may be late: a majority has answered all that was sent before, so it will be enough.
+
+        What is sent to the others may be kept back for a moment and sent together, in order.
         """
         ...
 

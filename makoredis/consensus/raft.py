@@ -8,7 +8,7 @@ Cost per entry of 100 bytes, everything from proposal to applied (CPython 3.11, 
 single voter, 28 µs for the leader of three, 11 µs for a follower.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from random import Random
 
 from makoredis.base.errors import Busy, NotLeader
@@ -141,6 +141,9 @@ class Raft:
                 if progress.commit_sent < commit:
                     state.replicate_pending = True
         state.is_commit_deferred = is_deferred
+
+    def spares(self) -> Collection[NodeId]:
+        return replication.spares(self.state) if self.state.role is Role.LEADER else ()
 
     def is_transferring(self) -> bool:
         return self.state.transfer_to is not None

@@ -13,6 +13,8 @@ Rules:
   keep everybody from being elected.
 """
 
+from collections.abc import Collection
+
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import Index, NodeId, Term
 from makoredis.consensus import change, reads, snapshot, transfer
@@ -21,6 +23,9 @@ from makoredis.consensus.progress import Progress, ProgressState
 from makoredis.consensus.quorum import majority_value
 from makoredis.consensus.state import RaftState
 from makoredis.consensus.types import Entry, EntryKind
+
+SPARING_INFLIGHT_MAX = 2
+"""Who has more requests to answer is not fast enough for the others to be spared."""
 
 _PROBE = ProgressState.PROBE
 _REPLICATE = ProgressState.REPLICATE
@@ -55,6 +60,29 @@ def replicate(state: RaftState) -> None:
         if progress.commit_sent < known and not progress.inflight and not state.is_commit_deferred:
             progress.commit_sent = known
             state.outbox.append((node, Heartbeat(state.term, known, 0)))
+
+
+def spares(state: RaftState) -> Collection[NodeId]:
+    """Followers beside the fewest that make a majority with this leader, if those have answered all but the latest.
+
+    Those whose logs are furthest are the ones that are needed: whoever is kept waiting stays a spare until one of the
+    others falls behind (Egalitarian Paxos calls it thrifty to send to a quorum only).
+    """
+    configuration = state.configuration
+    if configuration.outgoing or state.has_witness or state.transfer_to is not None:
+        return ()
+    prompt = [
+        (progress.match_index, node)
+        for node, progress in state.peers.items()
+        if progress.state is _REPLICATE and len(progress.inflight) <= SPARING_INFLIGHT_MAX
+        if node in configuration.voters
+    ]
+    needed = len(configuration.voters) // 2
+    if len(prompt) < needed or state.node not in configuration.voters:
+        return ()
+    prompt.sort()
+    enough = {node for _, node in prompt[len(prompt) - needed :]}
+    return [node for node, progress in state.peers.items() if progress.state is _REPLICATE and node not in enough]
 
 
 def on_append_response(state: RaftState, sender: NodeId, message: AppendResponse) -> None:

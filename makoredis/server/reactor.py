@@ -106,11 +106,17 @@ class Reactor:
             while is_active and time.monotonic() < until and not self.server.node.is_congested():
                 is_active = self.turn(self._linger_seconds())
                 is_active = timer.run_if_due() or is_active
+                if not is_active and self.server.node.is_sparing():
+                    self.server.node.hurry()
+                    is_active = True
+            if self.server.node.is_sparing():
+                self.server.node.hurry()
 
     def _linger_seconds(self) -> float:
         node = self.server.node
         is_short = node.is_gathering() or node.settings.peer_delay_seconds
-        return max(0.0, min(SHORT_LINGER_SECONDS if is_short else LINGER_SECONDS, self.server.timer.seconds_left()))
+        longest = node.slow_seconds() if node.is_sparing() else LINGER_SECONDS
+        return max(0.0, min(SHORT_LINGER_SECONDS if is_short else longest, self.server.timer.seconds_left()))
 
     def turn(self, linger_seconds: float = 0) -> bool:
         """One turn, waiting at most so long for something to do. Returns whether anything was."""
@@ -321,7 +327,10 @@ class Reactor:
             queue = self.flush_queue[:]
             self.flush_queue.clear()
             self._flush_sessions(queue)
-        self.server.node.flush()
+        if self.server.waits.waiting:
+            self.server.node.hurry()  # they count all replicas
+        else:
+            self.server.node.flush()
 
     def _flush_sessions(self, queue: list[Session]) -> None:
         for session in queue:

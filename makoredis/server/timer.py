@@ -15,8 +15,8 @@ TICK_SECONDS = 0.1
 class Timer:
     """A task beside the reactor's; each time that it is due is a turn.
 
-    While the reactor is awake it runs what is due by itself (`run_if_due`): with a tick every 50 ms on a node that hears
-    its leader as often, waking a task up through trio was a third of what a node without load cost.
+    While the reactor is awake it runs what is due by itself (`run_if_due`): with a tick every 50 ms on a node that
+    hears its leader as often, waking a task up through trio was a third of what a node without load cost.
     """
 
     def __init__(self, server: "Server") -> None:

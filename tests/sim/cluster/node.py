@@ -54,6 +54,7 @@ class SimulatedDisk:
         self.is_writing = False
         self.queued_bytes = 0
         self.delay_us = (100, 2_000)
+        self.average_write_seconds = 0.001
         self.is_quick = process.rng.random() < 0.5
         """Whether the loop waits for writes, where nothing is queued."""
 
@@ -100,18 +101,31 @@ class SimulatedTransport:
         """Generation of the connection that is up; 0: down."""
         self._generations = 0
         self._out: dict[NodeId, list[bytes]] = {peer: [] for peer in peers}
+        self._is_held: dict[NodeId, bool] = dict.fromkeys(peers, False)
+        self.held_at = self.held_last_at = 0.0
         self._arrival: dict[NodeId, int] = dict.fromkeys(peers, 0)
 
     def is_up(self, node: NodeId) -> bool:
         return bool(self.links.get(node))
 
     def send(self, node: NodeId, message: PeerMessage) -> None:
+        self.send_encoded(node, encode_peer_message(message))
+
+    def send_encoded(self, node: NodeId, encoded: bytes, *, may_wait: bool = False) -> None:
         if self.links[node]:
-            self._out[node].append(encode_peer_message(message))
+            self._is_held[node] = may_wait and (self._is_held[node] or not self._out[node])
+            self._out[node].append(encoded)
+            if self._is_held[node]:
+                self.held_last_at = self.process.world.clock.now / 1e6
+                self.held_at = self.held_at or self.held_last_at
+
+    def release(self) -> None:
+        self.held_at = 0.0
+        self._is_held = dict.fromkeys(self._is_held, False)
 
     def flush(self) -> None:
         for peer, out in self._out.items():
-            if out:
+            if out and not self._is_held[peer]:
                 frame, self._out[peer] = out, []
                 self._travel(peer, lambda process, frame=frame: self._receive(process, frame))  # type: ignore[misc]
 

@@ -1,8 +1,15 @@
 """What the transport knows of its sockets. The rest of it is tested by the clusters of real processes."""
 
+import contextlib
 import socket
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from makoredis.cluster.transport import calls_itself
+from makoredis.base.ids import NodeId
+from makoredis.cluster.clocks import PeerClocks
+from makoredis.cluster.messages import PROTOCOL_VERSION, Hello
+from makoredis.cluster.transport import WRITABLE, Transport, calls_itself
+from resp.parser import RequestParser
 
 
 def test_a_call_that_reached_itself() -> None:
@@ -21,3 +28,74 @@ def test_a_call_that_reached_another() -> None:
 def test_a_call_that_has_ended() -> None:
     with socket.socket() as caller:
         assert not calls_itself(caller)
+
+
+class Peers:
+    """A poller and a receiver that note what is of interest."""
+
+    def __init__(self) -> None:
+        self.events: dict[int, Callable[[int], None]] = {}
+
+    def watch(self, fd: int, events: int, on_event: Callable[[int], None]) -> None:
+        self.events[fd] = on_event
+
+    def unwatch(self, fd: int) -> None:
+        self.events.pop(fd, None)
+
+    def peer_connected(self, node: NodeId) -> None:
+        """Of no interest, as the rest."""
+
+    def log(self, level: str, text: str) -> None: ...
+
+    def peer_lost(self, node: NodeId) -> None: ...
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[tuple[Transport, RequestParser, socket.socket]]:
+    """A transport with a link to node 2, and the other end of that."""
+    peers: Any = Peers()
+    hello = Hello(PROTOCOL_VERSION, "test", 1, 7, 0)
+    transport = Transport(hello, peers, peers, lambda: 5.0, PeerClocks(250, lambda: 0, lambda: 5.0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        transport.set_peers({NodeId(2): listener.getsockname()})
+        other, _ = listener.accept()
+        with other:
+            [on_event] = peers.events.values()
+            on_event(WRITABLE)
+            yield transport, RequestParser(), other
+            transport.close()
+
+
+def received(parser: RequestParser, other: socket.socket) -> list[list[bytes]]:
+    other.settimeout(0.05)
+    with contextlib.suppress(TimeoutError):
+        return [frame for frame in parser.parse(other.recv(65536)) if frame[0] in (b"a", b"b", b"c")]
+    return []
+
+
+def test_what_may_wait_leaves_in_order_with_what_may_not() -> None:
+    with connected() as (transport, parser, other):
+        received(parser, other)
+        transport.send_encoded(NodeId(2), b"a", may_wait=True)
+        transport.flush()
+        transport.send_encoded(NodeId(2), b"b", may_wait=True)
+        transport.flush()
+        assert transport.held_at
+        assert received(parser, other) == []
+        transport.send_encoded(NodeId(2), b"c")
+        transport.flush()
+        assert received(parser, other) == [[b"a", b"b", b"c"]]
+
+
+def test_what_waits_leaves_when_it_is_released() -> None:
+    with connected() as (transport, parser, other):
+        received(parser, other)
+        transport.send_encoded(NodeId(2), b"a", may_wait=True)
+        transport.release()
+        assert not transport.held_at
+        transport.flush()
+        assert received(parser, other) == [[b"a"]]
+        transport.send_encoded(NodeId(2), b"b")
+        transport.send_encoded(NodeId(2), b"c", may_wait=True)
+        transport.flush()
+        assert received(parser, other) == [[b"b", b"c"]], "it does not wait alone"

@@ -252,3 +252,39 @@ def test_a_heartbeat_tells_a_commit_index_that_is_deferred() -> None:
     bench.tick_all(1)
     bench.settle()
     assert bench[2].status().commit_index == 2
+
+
+def test_followers_beside_a_prompt_majority_are_spares() -> None:
+    bench = leading()
+    bench.settle()
+    assert list(bench[1].spares()) == [2], "all are equal: the last one is enough"
+    bench.isolate(3)
+    bench.propose(1, b"x")
+    bench.settle()
+    assert list(bench[1].spares()) == [3], "the one whose log is furthest is enough"
+
+
+def test_nobody_is_spared_while_the_one_who_would_be_enough_does_not_answer() -> None:
+    bench = leading()
+    bench.settle()
+    bench.isolate(1)
+    for number in range(3):
+        bench.propose(1, b"%d" % number)
+    assert not bench[1].spares()
+
+
+def test_only_a_leader_spares_and_not_during_a_hand_over() -> None:
+    bench = leading()
+    bench.settle()
+    assert not bench[2].spares()
+    bench.isolate(2)
+    bench.propose(1, b"x")
+    bench[1].transfer_leadership(NodeId(2))
+    assert not bench[1].spares()
+
+
+def test_four_of_five_hold_no_spares_but_two() -> None:
+    bench = Bench(configuration(1, 2, 3, 4, 5))
+    bench.lead(1)
+    bench.settle()
+    assert list(bench[1].spares()) == [2, 3]
