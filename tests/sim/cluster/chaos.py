@@ -61,7 +61,8 @@ class Client:
         self.connections += 1
         self.waiting = []
         self.reader = hiredis.Reader()
-        socket: Any = Socket(self._on_data)
+        connection = self.connections
+        socket: Any = Socket(lambda data: self._on_data(connection, data))
         self.session: Session = self.process.server.new_session(socket, "client:1", "node:1")
         self.session.flush_queue = self.process.server.reactor.flush_queue
         self._think()
@@ -129,8 +130,9 @@ class Client:
 
     # -- answers
 
-    def _on_data(self, data: bytes) -> None:
-        connection = self.connections
+    def _on_data(self, connection: int, data: bytes) -> None:
+        if connection != self.connections:
+            return  # of one that was given up, as when its node crashed twice before any other was up
         self.reader.feed(data)
         while (reply := self.reader.gets()) is not False:
             if connection == self.connections:
