@@ -318,5 +318,6 @@ class World:
 
 
 def _try_transfer(host: Any, target: NodeId) -> None:
-    if host.core.status().role.name == "LEADER":
+    status = host.core.status()
+    if status.role.name == "LEADER" and status.transferring_to is None:  # a node that was paused hears of it twice
         host.core.transfer_leadership(target)
