@@ -24,18 +24,6 @@ _SLOT_MASK = SLOT_COUNT - 1
 WRONG_TYPE = ClientError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
-class NotInView(Exception):
-    """A command has touched what is not in this view of the keyspace; for views of a part only. Ends the transaction.
-
-    Attributes:
-        keys: all those that the command names, as far as whoever called it knew.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[bytes] = []
-
-
 class Access:
     """One transaction's reads and effects on one keyspace.
 
@@ -228,6 +216,10 @@ class Access:
 
     def walk(self, pattern: bytes | None) -> None:
         """A walk over all keys of the database begins or goes on, or over those that match. Not every view has them."""
+
+    def is_void(self) -> bool:
+        """Whether something was touched that is not in this view, so that the transaction will have to be repeated."""
+        return False
 
     def is_live(self, key: bytes) -> bool:
         """Whether a key that was met on such a walk is not past its deadline."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 OUT_OF_MEMORY: Final = ClientError("OOM command not allowed when used memory > 'maxmemory'.")
 NO_REPLICAS: Final = ClientError("NOREPLICAS Not enough good replicas to write.")
 
+_VOID_SECONDS_MAX: Final = 0.05
+"""How long a script goes on that has touched keys which it did not name: it saw what is not so, and may loop."""
 _LOAD_SECONDS_MAX: Final = 0.5
 """How long FUNCTION LOAD may run a library's code, which only has to register functions."""
 
@@ -96,6 +98,8 @@ class Scripting:
             if elapsed > _LOAD_SECONDS_MAX:
                 raise RunEnded("ERR FUNCTION LOAD timeout")
             return
+        if elapsed > _VOID_SECONDS_MAX and self.run_of_now.is_void():
+            raise RunEnded("ERR the keys that it has touched come first")  # nobody gets to see this
         threshold_ms = self.server.config.table.integer("busy-reply-threshold")
         if threshold_ms <= 0 or elapsed * 1000 < threshold_ms:
             return

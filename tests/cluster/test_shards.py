@@ -333,6 +333,19 @@ def test_scripts_that_write_what_they_have_not_named(clients: list[Any]) -> None
         assert client.eval(f"{many} return redis.call('DEL', unpack(t))", 0) == 0
 
 
+def test_who_touches_many_keys_that_it_has_not_named(clients: list[Any]) -> None:
+    """One run finds many of them, though it sees what is not so; it does not hang because of that."""
+    one, two, three = clients
+    assert one.eval("for i = 1, 200 do redis.call('INCR', 'n' .. i) end return redis.call('GET', 'n200')", 0) == "1"
+    assert two.eval("for i = 1, 200 do redis.call('INCR', 'n' .. i) end return redis.call('GET', 'n200')", 0) == "2"
+    one.rpush("l", *range(100))
+    one.mset({f"weight:{i}": 100 - i for i in range(100)})
+    assert three.sort("l", by="weight:*", get=["weight:*", "#"], start=0, num=2) == ["1", "99", "2", "98"]
+    assert two.eval("repeat until redis.call('GET', 'n1') == '2' return 5", 0) == 5
+    endless = "local n = tonumber(redis.call('GET', 'n1') or 0) repeat n = n - 1 until n == 0 return n"
+    assert three.eval(endless, 0) == 0
+
+
 def test_scripts(clients: list[Any]) -> None:
     one, two, _ = clients
     script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('INCRBY', KEYS[2], ARGV[1])"

@@ -181,7 +181,7 @@ class LibraryTable:
     def _link(self, library: Library) -> None:
         self.libraries[library.name] = library
         for function in library.functions:
-            self._functions.setdefault(function.name.lower(), function)  # of `f` and `F` the first is called, as in Redis
+            self._functions.setdefault(function.name.lower(), function)  # of f and F the first is called, as in Redis
 
     def _unlink(self, library: Library) -> None:
         del self.libraries[library.name]

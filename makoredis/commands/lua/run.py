@@ -8,7 +8,7 @@ from makoredis.base.errors import ClientError
 from makoredis.commands.arguments import database_number
 from makoredis.commands.registry import COMMANDS
 from makoredis.commands.table import DENY_OOM, NO_SCRIPT, READONLY, TABLE, CommandRow
-from makoredis.data.access import Access, NotInView
+from makoredis.data.access import Access
 from resp.replies import OK, Error, Reply
 
 _FORBIDDEN_BEFORE_7_2: Final = frozenset(
@@ -201,9 +201,6 @@ class ScriptRun:
         except ClientError as error:
             command.counters.failed += 1
             return self._error(error)
-        except NotInView as reason:
-            reason.keys = command.row.keys(list(argv))
-            raise
 
     def _call_checked(self, command: ScriptCommand | None, argv: Sequence[bytes], protocol: int) -> Reply:
         if command is None or command.is_container:
@@ -268,9 +265,6 @@ class ScriptRun:
         except ClientError as error:
             command.counters.failed += 1
             return self._error(error)
-        except NotInView as reason:
-            reason.keys = command.row.keys(list(argv))
-            raise
 
     def _error(self, error: ClientError) -> Error:
         if self._surroundings is not None:
@@ -289,6 +283,10 @@ class ScriptRun:
     def log(self, level: int, message: bytes) -> None:
         if self._surroundings is not None:
             self._surroundings.log(level, message)
+
+    def is_void(self) -> bool:
+        """Whether it will have to be repeated, whatever it comes to."""
+        return self._access.is_void()
 
     def interrupt(self) -> None:
         if self._surroundings is not None:

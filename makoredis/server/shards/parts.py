@@ -2,21 +2,21 @@
 
 There are two kinds. Of a `Part` only those keys are known that were fetched, perhaps also how many there are. Of a
 `Whole` every key is known by name; those whose values were not fetched have an empty value of their type in its place,
-which nobody but commands on all keys gets to see. Whatever asks for more than is known raises `Undeclared`, and says so
-in `Missing`: the run is void and has to be repeated with that.
+which nobody but commands on all keys gets to see. Whatever asks for more than is known says so in `Missing`: the run is
+void and has to be repeated with that. What looks for a key of a `Part` is told that there is none, so that the run goes
+on and says what else it wants; everything else raises `Undeclared`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from makoredis.data.access import NotInView
 from makoredis.data.keyspace import Database, Slot
 from makoredis.data.slots import slot_of
 from makoredis.data.values import Value
 from makoredis.server.shards.keys import Name
 
 
-class Undeclared(NotInView):
+class Undeclared(Exception):
     """Something was touched that was not fetched. Whoever catches it: the run counts for nothing."""
 
 
@@ -29,6 +29,8 @@ class Missing:
     """How many keys each database has."""
     walks: set[int] = field(default_factory=set)
     """Databases of which all keys' names are wanted."""
+    looks: int = 0
+    """How often a key was looked for that was not fetched."""
 
     def __bool__(self) -> bool:
         return bool(self.names or self.sizes or self.walks)

@@ -56,7 +56,7 @@ from makoredis.server.shards.operations import (
 )
 from makoredis.server.shards.parts import Missing
 from makoredis.server.shards.requests import Requests
-from makoredis.server.shards.scratch import Scratch
+from makoredis.server.shards.scratch import LOOKS_MAX, Scratch
 from makoredis.server.shards.snapshot_reads import SnapshotReads
 from makoredis.server.shards.waiting import Waiting
 from makoredis.txn.coordinator import Finished, Verdict
@@ -71,10 +71,12 @@ if TYPE_CHECKING:
 
 RUNS_MAX = 32
 """How often a command is repeated because it touched keys that it had not named."""
+_RUNS_FOR_CUT_OFF = 8
+"""A run that `scratch.LOOKS_MAX` has cut off counts for so many: it may be one without an end."""
 EXPIRE_KEYS_PER_TICK = 500
 """Per shard and database."""
 TOO_MANY_RUNS = ClientError(
-    f"ERR the command touched keys that it had not named, others in each of {RUNS_MAX} runs; name them as KEYS"
+    "ERR the command touched keys that it had not named, others in each of its runs; name them as KEYS"
 )
 
 
@@ -314,6 +316,7 @@ class Router:
         missing, job.missing = job.missing, Missing()
         if missing:
             job.names += missing.names
+            job.runs += _RUNS_FOR_CUT_OFF if missing.looks > LOOKS_MAX else 0
             if missing.sizes or missing.walks:
                 job.walks = missing.walks | (job.walks or set())
                 job.seed = job.seed or self.server.node.host.access.rng.getrandbits(32)

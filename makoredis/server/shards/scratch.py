@@ -2,8 +2,9 @@
 
 What it changes comes out as effects, to be applied by the shards that the keys belong to; those on whole databases by
 all shards. A key that was not fetched is not a missing key: touching one makes the run void, and it has to be repeated
-with that key (`Scratch.missing`). The same goes for commands on all keys: they have to know how many keys there are in
-all shards, or all their names (`makoredis.server.shards.parts`).
+with that key (`Scratch.missing`). It goes on as if there were no such key, so that one run finds many of them. The same
+goes for commands on all keys: they have to know how many keys there are in all shards, or all their names
+(`makoredis.server.shards.parts`).
 """
 
 from collections.abc import Callable, Iterable
@@ -21,6 +22,9 @@ from makoredis.server.shards.parts import Missing, Part, Undeclared, Whole
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
+
+LOOKS_MAX = 2_000
+"""How often a run may look for keys that were not fetched, before it ends."""
 
 
 class _ScratchAccess(Access):
@@ -52,7 +56,9 @@ class _ScratchAccess(Access):
                 return
             self._miss_walked(part)
         self._missing.names[part.origin, key] = None
-        raise Undeclared
+        self._missing.looks += 1
+        if isinstance(part, Whole) or self._missing.looks > LOOKS_MAX:
+            raise Undeclared
 
     def _miss_walked(self, part: Whole) -> None:
         """Whoever uses one of the keys that it was told will use the others, too."""
@@ -110,6 +116,9 @@ class _ScratchAccess(Access):
     def note(self, effect: Effect, undo: Undo) -> None:
         super().note(effect, undo)
         self._applied.append(effect)
+
+    def is_void(self) -> bool:
+        return bool(self._missing)
 
     def has_looked(self) -> bool:
         """Whether no command has changed a key behind this view's back, perhaps one that was not fetched."""
@@ -196,10 +205,7 @@ class Scratch:
                 # What the shards log are the effects, so whoever asked says what else there is to hear.
                 ran.messages.extend(self.server.pubsub.messages_of(self.access.notices))
             return ran
-        except Undeclared as reason:
-            database = self.access.database
-            assert isinstance(database, Part | Whole)
-            self.missing.names.update(dict.fromkeys((database.origin, key) for key in reason.keys))
+        except Undeclared:
             return Ran([])
 
     def effects(self, owner: Callable[[bytes], int], everywhere: Iterable[int]) -> dict[int, list[Effect]]:
