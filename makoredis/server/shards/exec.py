@@ -90,8 +90,6 @@ class QueuedCommands:
                 if reply is not NO_REPLY:
                     replies.append(encode(reply, session.protocol))
             dispatcher.count(session, route, argv, 0.0)
-            if server.monitors.sessions:
-                server.monitors.feed(session, route.row, argv)
         session.in_exec = False
         router.publish(session, ran)
         router.requests.reply(session, b"*%d\r\n" % len(replies) + b"".join(replies))

@@ -371,10 +371,11 @@ class Router:
             text = f"EXECABORT Transaction discarded because of: {error.text}"
             session.send_reply(self.server.error_reply(ClientError(text)))
             return True
-        if session.tracking is not None:
-            for route, argv in queued:
-                if self.takes(route):
-                    self.server.tracking.remember(session, route, argv)
+        for route, argv in queued:
+            if self.server.monitors.sessions:
+                self.server.monitors.feed(session, route.row, argv)
+            if session.tracking is not None and self.takes(route):
+                self.server.tracking.remember(session, route, argv)
         commands = transaction.commands
         run = Run(session.protocol, commands, transaction.is_read_only, no_touch=session.no_touch)
         job = Job(session, run, transaction.names, transaction.finish, transaction.is_open, watches)
