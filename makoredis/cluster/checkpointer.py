@@ -132,6 +132,10 @@ class Checkpointer:
 
     # -- deciding
 
+    def changes(self) -> int:
+        """Transactions that no checkpoint holds yet."""
+        return self.host.executor.version - self.version
+
     def request(self) -> None:
         """Asks for a checkpoint as soon as possible (SAVE, BGSAVE)."""
         self.is_requested = True

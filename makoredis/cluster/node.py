@@ -27,7 +27,7 @@ from makoredis.cluster.messages import (
     encode_peer_message,
 )
 from makoredis.cluster.replica import ShardReplica
-from makoredis.cluster.reports import GroupReports, group_name
+from makoredis.cluster.reports import CatchingUp, GroupReports, group_name
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
 from makoredis.cluster.shard_loading import load_replica
 from makoredis.cluster.shards import Shards
@@ -163,6 +163,7 @@ class Node:
         self._space_reports = SpaceReports()
         self._successors: dict[ShardId, Successors] = {}
         """Of groups that were led here when the disk was full."""
+        self.catching_up = CatchingUp(time.monotonic())
         self.clocks = PeerClocks(settings.max_clock_offset_ms, _wall_us, time.monotonic)
         self.forwarding: Forwarding | None = None
         self.now = time.monotonic
@@ -184,6 +185,7 @@ class Node:
         self.checkpointer: Checkpointer
         self.snapshots: Snapshots
         self.membership: Membership
+        self._checkpointed_at = 0.0
         self._shard_keepers: list[tuple[ShardCheckpointer, Snapshots]] = []
         self.shards: Shards | None = None
         """Where there are several; then the `host` keeps no keys."""
@@ -643,12 +645,15 @@ class Node:
         self.host.propose()  # a checkpoint is made of what is in the log
         if self.shards is not None:
             self.shards.tick()
+            if not self.catching_up.is_over:
+                self._catch_up(self.shards)
         if self.transport is not None:
             self.membership.tick()
             self.transport.tick()
             connected = [node for node in self.transport.links if self.transport.is_up(node)]
             for level, text in self.reports.look(self.membership.statuses, connected, self.now()):
                 self.log(level, text)
+        self.last_checkpoint_at()
         self._look_at_disk()
         if self.write_refusal is not None and self.is_replicated:
             self._hand_over()
@@ -665,6 +670,14 @@ class Node:
             checkpointer.release()
         elif checkpointer.is_requested:
             checkpointer.capture_at_once()
+
+    def _catch_up(self, shards: Shards) -> None:
+        knowledge, snapshot = shards.knowledge, shards.snapshot
+        snapshot_ts = snapshot.ts if snapshot.is_whole else 0
+        heard = len(knowledge.watermarks)
+        text = self.catching_up.look(len(shards.replicas), heard, knowledge.global_ts, snapshot_ts, self.now())
+        if text is not None:
+            self.log("info", text)
 
     def _keep_shards(self) -> None:
         """Checkpoints and snapshots of the shards with keys, where there are several."""
@@ -687,15 +700,28 @@ class Node:
         """How much log a start has to replay, of all shards."""
         return self.host.log_size.bytes + sum(replica.log_size.bytes for replica in self.replicas())
 
+    def checkpointers(self) -> list[Checkpointer | ShardCheckpointer]:
+        """That of the members' group, and of every shard with keys where there are several."""
+        return [self.checkpointer, *(checkpointer for checkpointer, _ in self._shard_keepers)]
+
     def checkpoint_count(self) -> int:
         """Since start, of all shards."""
-        return self.checkpointer.count + sum(checkpointer.count for checkpointer, _ in self._shard_keepers)
+        return sum(keeper.count for keeper in self.checkpointers())
+
+    def changes_since_checkpoint(self) -> int:
+        """Transactions that no checkpoint holds yet, of all shards."""
+        return sum(keeper.changes() for keeper in self.checkpointers())
+
+    def last_checkpoint_at(self) -> float:
+        """When the last one was written and no other was under way, so that what was asked for is there; wall clock,
+        0: none since start."""
+        if not self.is_checkpointing():
+            self._checkpointed_at = max(keeper.last_success_at for keeper in self.checkpointers())
+        return self._checkpointed_at
 
     def is_checkpointing(self) -> bool:
         """Whether a checkpoint is being written, of whatever is here, or is to be."""
-        keepers: list[Checkpointer | ShardCheckpointer] = [self.checkpointer]
-        keepers += [checkpointer for checkpointer, _ in self._shard_keepers]
-        return any(keeper.is_running or keeper.is_requested for keeper in keepers)
+        return any(keeper.is_running or keeper.is_requested for keeper in self.checkpointers())
 
     def is_congested(self) -> bool:
         """Whether so much waits for the disk that no more requests should be taken."""

@@ -5,6 +5,7 @@
 * A leader after that.
 * This node votes in all groups, after it did not: a node that was added or repaired counts from then on, and another
   one may fail. Until then the others have to do without it.
+* Where there are several shards: that after its start it has caught up with the others, in all of them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -68,6 +69,31 @@ class GroupReports:
                     f"{_list(_voters(status.configuration))}, this node reaches {_list(reached)}"
                 ),
             )
+
+
+class CatchingUp:
+    """Notices once that this node has everything of all shards that was final when it first heard of all of them."""
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        """Monotonic seconds."""
+        self.is_over = False
+        self._target_ts = 0
+
+    def look(self, shards: int, heard: int, global_ts: int, snapshot_ts: int, now: float) -> str | None:
+        """What is to be said.
+
+        Args:
+            heard: of how many shards the leader has announced its watermark.
+            global_ts: the least of these.
+            snapshot_ts: what the snapshot here shows; 0 while it is none.
+        """
+        if not self._target_ts and heard == shards:
+            self._target_ts = global_ts
+        if self.is_over or not self._target_ts or snapshot_ts < self._target_ts:
+            return None
+        self.is_over = True
+        return f"caught up with all {shards} shards in {now - self.started:.1f} s"
 
 
 def _is_chosen(status: Status) -> bool:

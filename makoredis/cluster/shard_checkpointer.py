@@ -132,12 +132,22 @@ class ShardCheckpointer:
         self.is_running = False
         self.count = 0
         """Checkpoints since start."""
+        self.last_success_at = 0.0
+        """Wall clock; 0: none since start."""
+        self.last_duration_seconds = 0.0
+        self._started = 0.0
+        self._versions = (0, 0)
+        """How many transactions the last checkpoint goes up to, and the one under way."""
         self._capture: _Capture | None = None
         self.cleaner = Cleaner(replica.disk, store, table)
 
     def request(self) -> None:
         """Asks for a checkpoint as soon as possible."""
         self.is_requested = True
+
+    def changes(self) -> int:
+        """Transactions that no checkpoint holds yet."""
+        return self.replica.snapshot.local[self.replica.shard].version - self._versions[0]
 
     def tick(self, log_bytes_max: int) -> None:
         """Goes on with the checkpoint under way, or begins one if it is due."""
@@ -165,6 +175,7 @@ class ShardCheckpointer:
         if has_flush or not (replica.snapshot.is_whole or replica.is_witness()):
             return
         self.is_requested, self.is_running = False, True
+        self._started, self._versions = time.monotonic(), (self._versions[0], local.version)
         # The core may not know the entry any more. Then it gives later members, who are chosen as well.
         term = replica.log.terms.term_at(index)
         metadata = SnapshotMetadata(Index(index), term, replica.core.configuration_at(Index(index)))
@@ -215,6 +226,8 @@ class ShardCheckpointer:
         """The checkpoint counts: the log before it may go."""
         self.is_running = False
         self.count += 1
+        self.last_success_at, self.last_duration_seconds = time.time(), time.monotonic() - self._started
+        self._versions = (self._versions[1], self._versions[1])
         self.replica.log_size.cut(index)
         self.cleaner.cut(self.replica.log.truncate_prefix_ops(index))
         if is_full:
@@ -233,6 +246,8 @@ class ShardCheckpointer:
     def restart_after_snapshot(self) -> None:
         """The state is another one now; or what was received was no good."""
         self.cleaner.restart()
+        version = self.replica.snapshot.local[self.replica.shard].version
+        self._versions = (version, version)
 
 
 def _voided_count(local: object) -> int:

@@ -157,7 +157,9 @@ def _script_memory_as_shown(known: Lines) -> Lines:
 
 def _persistence(server: "Server") -> Lines:
     node = server.node
-    checkpointer = node.checkpointer
+    checkpointers = node.checkpointers()
+    is_running = int(any(checkpointer.is_running for checkpointer in checkpointers))
+    last_seconds = [each.last_duration_seconds for each in checkpointers if each.last_success_at]
     failed = node.write_refusal is not None
     return {
         "loading": 0,
@@ -169,18 +171,18 @@ def _persistence(server: "Server") -> Lines:
         "current_save_keys_processed": 0,
         "current_save_keys_total": 0,
         "rdb_changes_since_last_save": server.changes_since_save(),
-        "rdb_bgsave_in_progress": int(checkpointer.is_running),
-        "rdb_last_save_time": int(checkpointer.last_success_at or server.started),
+        "rdb_bgsave_in_progress": is_running,
+        "rdb_last_save_time": int(node.last_checkpoint_at() or server.started),
         "rdb_last_bgsave_status": "ok",
-        "rdb_last_bgsave_time_sec": int(checkpointer.last_duration_seconds) if checkpointer.last_success_at else -1,
+        "rdb_last_bgsave_time_sec": int(max(last_seconds, default=-1)),
         "rdb_current_bgsave_time_sec": -1,
-        "rdb_saves": checkpointer.count,
+        "rdb_saves": node.checkpoint_count(),
         "rdb_last_cow_size": 0,
         "rdb_last_load_keys_expired": 0,
         "rdb_last_load_keys_loaded": server.keys_loaded,
         "aof_enabled": int(node.durability.value != "memory"),
-        "aof_rewrite_in_progress": int(checkpointer.is_running),
-        "aof_rewrite_scheduled": int(checkpointer.is_requested),
+        "aof_rewrite_in_progress": is_running,
+        "aof_rewrite_scheduled": int(any(checkpointer.is_requested for checkpointer in checkpointers)),
         "aof_last_rewrite_time_sec": -1,
         "aof_current_rewrite_time_sec": -1,
         "aof_last_bgrewrite_status": "ok",

@@ -367,7 +367,7 @@ class Server:
 
     def changes_since_save(self) -> int:
         """Transactions that no checkpoint holds yet."""
-        return self.node.host.executor.version - self.node.checkpointer.version
+        return self.node.changes_since_checkpoint()
 
     def script_memory(self) -> dict[str, object]:
         """INFO's fields on scripts."""

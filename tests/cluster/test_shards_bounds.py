@@ -129,6 +129,20 @@ def test_answers_of_clients_that_are_gone_are_dropped_everywhere(cluster: Cluste
     cluster.start("n2")
     cluster.wait_until_up("n2")
     wait_until(lambda: set(sessions_kept(cluster)) == {2}, "those of the dead node's clients to be dropped", 60)
+    wait_until(lambda: cluster.output("n2").count("caught up with all 3 shards in ") == 2, "the node says so")
     clients["n3:0"].incr("{b}n3:0")
     clients["n3:0"].close()
     wait_until(lambda: set(sessions_kept(cluster)) == {1}, "those of a client that wrote after that", 60)
+
+
+def test_info_speaks_of_the_checkpoints_of_all_shards(cluster: ClusterProcess) -> None:
+    client = cluster.client("n1", single_connection_client=True)
+    before = client.info("persistence")
+    client.mset({"a": 1, "b": 2, "c": 3})
+    wait_until(lambda: client.info("persistence")["rdb_changes_since_last_save"] > 0, "changes in shards count")
+    wait_until(lambda: client.save() and not client.info("persistence")["rdb_changes_since_last_save"], "all is saved")
+    after = client.info("persistence")
+    assert after["rdb_saves"] >= before["rdb_saves"] + 4, "three shards and the group of the members"
+    assert after["rdb_last_bgsave_time_sec"] >= 0 and after["rdb_bgsave_in_progress"] == 0
+    assert after["rdb_last_save_time"] >= before["rdb_last_save_time"] > 0
+    assert client.lastsave().timestamp() == after["rdb_last_save_time"]

@@ -34,7 +34,7 @@ def time_(server: "Server", session: Session) -> Any:
 
 @session_command("LASTSAVE", "Returns the Unix timestamp of the last successful save to disk.")
 def lastsave(server: "Server", session: Session) -> Any:
-    return int(server.node.checkpointer.last_success_at or server.started)
+    return int(server.node.last_checkpoint_at() or server.started)
 
 
 @session_command("SAVE", "Synchronously saves the database(s) to disk.")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from makoredis.base.ids import Index, NodeId, ShardId, Term
-from makoredis.cluster.reports import LEADERLESS_SECONDS, GroupReports
+from makoredis.cluster.reports import LEADERLESS_SECONDS, CatchingUp, GroupReports
 from makoredis.consensus.core import Status
 from makoredis.consensus.types import Configuration, Role
 
@@ -76,3 +76,12 @@ def test_a_change_that_is_not_chosen_yet_takes_no_vote_away() -> None:
     assert look(reports, 1.0) == []
     assert look(reports, 2.0, configuration_index=Index(10)) == []
     assert look(reports, 3.0) == []
+
+
+def test_a_node_says_once_that_it_has_caught_up() -> None:
+    catching_up = CatchingUp(100.0)
+    assert catching_up.look(3, 2, 0, 0, 101.0) is None, "one leader has not been heard of"
+    assert catching_up.look(3, 3, 70, 0, 102.0) is None, "the snapshot is none yet"
+    assert catching_up.look(3, 3, 90, 60, 103.0) is None
+    assert catching_up.look(3, 3, 99, 70, 104.5) == "caught up with all 3 shards in 4.5 s", "the target does not move"
+    assert catching_up.look(3, 3, 99, 99, 105.0) is None
