@@ -18,7 +18,8 @@ from makoredis.admin.repair import Repair, advice
 from makoredis.base.config import ConfigError, FileConfig, NodeConfig, load_config
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import NodeId
-from makoredis.cluster.node import NodeSettings, open_node
+from makoredis.cluster.node import open_node
+from makoredis.cluster.settings import NodeSettings
 from makoredis.consensus.core import ElectionRule
 from makoredis.server.config import Config
 from makoredis.server.memory import MemoryMeter

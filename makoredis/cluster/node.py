@@ -1,21 +1,17 @@
-"""One node: its shards, its disk, and the start from what is on it."""
+"""One node: its shards and its disk, in a process. How they are loaded: `groups`."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import field
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Protocol, get_args
 
-from makoredis.base.errors import Fatal
-from makoredis.base.ids import Index, NodeId, ShardId, Term
-from makoredis.base.record import record
+from makoredis.base.ids import NodeId, ShardId
 from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.clocks import PeerClocks
 from makoredis.cluster.full_disk import SpaceReports, Successors
+from makoredis.cluster.groups import SOLE_SHARD, GroupLoader
 from makoredis.cluster.host import ShardHost, Token
-from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, leftovers, load_table
-from makoredis.cluster.members import preferred_leader, with_notes
+from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, load_table
 from makoredis.cluster.membership import Group, Membership, ShardMembership
 from makoredis.cluster.messages import (
     PROTOCOL_VERSION,
@@ -28,42 +24,28 @@ from makoredis.cluster.messages import (
 )
 from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.reports import CatchingUp, GroupReports, group_name
+from makoredis.cluster.settings import NodeSettings
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
-from makoredis.cluster.shard_loading import load_replica
 from makoredis.cluster.shards import Shards
 from makoredis.cluster.slots import SlotMap
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
-from makoredis.cluster.start_checks import check_members, moved_address
+from makoredis.cluster.start_checks import check_members, check_shards, moved_address
 from makoredis.cluster.transport import Poller, Transport
-from makoredis.consensus.core import CoreConfig, ElectionRule, Limits, Outgoing
+from makoredis.consensus.core import Outgoing
 from makoredis.consensus.messages import AppendRequest, Message, TimeoutNow, decode_message, encode_message
-from makoredis.consensus.raft import Raft
-from makoredis.consensus.types import Configuration, Entry, HardState, Role, SnapshotMetadata
+from makoredis.consensus.types import Role
 from makoredis.data.access import Access
 from makoredis.data.config import DataConfig
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.disk import DiskState, DiskThread, Durability
-from makoredis.storage.log import ShardLog, load_hard_states, load_log
-from makoredis.storage.space import BALLAST_BYTES, DISK_FREE_BYTES_MIN, SpaceState
+from makoredis.storage.space import SpaceState
 from makoredis.storage.state import StateTable
 from makoredis.storage.store import Store, open_store
 from makoredis.txn.executor import Announcement, Executor
 
-SOLE_SHARD = ShardId(0)
-"""The one that holds everything where there is only one; see `slots` for several."""
 _SHARD_MESSAGES = frozenset(get_args(ShardPeerMessage))
-LOG_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024
-"""A checkpoint begins when so much log was written since the last one; it bounds recovery."""
-LOG_BYTES_KEEP = 64 * 1024 * 1024
-"""Of the log in memory, for replicas that were away for a moment; one that misses more gets a snapshot."""
-LOG_BYTES_MAX = 512 * 1024 * 1024
-"""Of the log in memory while a live replica is behind or receives a snapshot: half a minute of full load."""
-SNAPSHOT_CHUNK_BYTES = 256 * 1024
-"""Read and sent within one turn: some milliseconds."""
 DIRTY_BYTES = 200
 """What one key in the list of keys that the next checkpoint has to write takes."""
-GATHER_SECONDS = 0.001
-"""An entry waits no longer for clients who have just been answered; what a write takes."""
 SPARE_SECONDS = 0.025
 """Entries for followers that are not needed for a majority are sent together as long as this; half a heartbeat."""
 SPARE_BYTES_MAX = 16 * 1024
@@ -78,57 +60,6 @@ DISK_FULL_TEXT = (
     "MISCONF Errors writing to the log: no space left on the disk. Commands that may modify the data set are refused "
     "until there is space again; reads go on."
 )
-
-
-@record
-class NodeSettings:
-    """Which node this is, and whom it works with."""
-
-    id: NodeId = NodeId(1)
-    cluster: str = "makoredis"
-    members: tuple[NodeId, ...] = (NodeId(1),)
-    """The voters that a new cluster begins with; () on a node that will be added. They count at the first start only:
-    from then on the membership is what the disk says."""
-    witnesses: tuple[NodeId, ...] = ()
-    addresses: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
-    """Where the others listen for their peers."""
-    clients: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
-    """Where every node listens for clients."""
-    redirects: bool = False
-    """Whether a command for another leader is answered with MOVED instead of being forwarded."""
-    max_staleness_seconds: float = 10.0
-    max_clock_offset_ms: int = 250
-    """A peer whose clock is further ahead is refused."""
-    listen: tuple[str, int] | None = None
-    """Where this node does; None: it has no peers."""
-    tick_seconds: float = 0.1
-    """One heartbeat."""
-    election_ticks: int = 10
-    election_rule: ElectionRule = ElectionRule.RAFT
-    is_synchronous: bool = False
-    """Whether transactions hold their locks until they are durable, where there are several shards."""
-    lease_reads: bool = True
-    """Whether a leader's lease is enough to answer; else a quorum is asked first, once for all that came meanwhile."""
-    preferred: NodeId | None = None
-    shards: int = 1
-    first_shards: int = 0
-    """Among how many of them the slots are divided in the beginning; 0: all."""
-    spreads_leaders: bool = False
-    """Whether each of several shards prefers a leader of its own; otherwise all prefer the first member."""
-    clock_offset_us_max: int = 250_000
-    """How far the clocks of two nodes may differ."""
-    peer_delay_seconds: float = 0.0
-    log_bytes_per_checkpoint: int = LOG_BYTES_PER_CHECKPOINT
-    log_bytes_keep: int = LOG_BYTES_KEEP
-    disk_free_bytes_min: int = DISK_FREE_BYTES_MIN
-    """With less free space writes are refused."""
-    disk_ballast_bytes: int = BALLAST_BYTES
-    """Reserved for the moment when there is none."""
-
-    @property
-    def is_replicated(self) -> bool:
-        """Whether there are other nodes, or may be."""
-        return self.listen is not None
 
 
 class Forwarding(Protocol):
@@ -197,13 +128,13 @@ class Node:
 
         Raises: StorageError when what is on the disk is not what was written.
         """
-        reader = self.store.engine
-        self._check_shards()
-        self._initialise(self._table)
-        stored_databases = load_table(reader, self._table, self._executor, progress)
-        for ops in leftovers(reader, self._table):
-            self.store.write_ops(ops, sync=False)
-        self.host = self._load_host()
+        loader = GroupLoader(self.store, self.disk, self.durability, self.settings, self._send)
+        check_shards(self.store.engine, self._table, self.settings.shards, self.settings.first_shards)
+        loader.initialise(self._table)
+        stored_databases = load_table(self.store.engine, self._table, self._executor, progress)
+        loader.sweep(self._table)
+        self.host = loader.host(self._table, self._executor)
+        self.host.flush_peers = self.flush
         stored, settings = self.host.core.status().configuration, self.settings
         first = {*settings.members, *settings.witnesses}
         check_members(stored, settings.id, first, is_alone=not self.is_replicated)
@@ -216,90 +147,14 @@ class Node:
         self.membership = Membership(settings.id, self.host, settings.addresses, self._dial, self._report_followed)
         self.host.applied_index = self._table.checkpoint.index
         if self.settings.shards > 1:
-            self._load_shards(progress)
+            self._load_shards(loader, progress)
         if not self.is_replicated:
             self._replay(progress)
         if stored_databases != len(self._space.by_id):
             # What the log says from now on is about databases that only the configuration knows of so far.
             self.checkpointer.request()
 
-    def _check_shards(self) -> None:
-        """Raises: Fatal if the data was written with more shards, or the new ones would not begin without slots."""
-        reader = self.store.engine
-        if self._table.checkpoint.metadata is None:
-            return
-        found = 0
-        while StateTable(reader, ShardId(found + 1)).checkpoint.metadata is not None:
-            found += 1
-        shards = self.settings.shards
-        if found == shards or (found == 0 and shards == 1):
-            return
-        if not 1 < found < shards:
-            raise Fatal(
-                f"the data was written with shards: {found or 1}, the configuration says {shards}; several shards can "
-                "become more, not fewer, and one shard stays one"
-            )
-        if not 0 < self.settings.first_shards <= found:
-            raise Fatal(
-                f"the data was written with shards: {found}, the configuration says {shards}; say first_shards: "
-                f"{found} too, because new shards begin without slots"
-            )
-
-    def _initialise(self, table: StateTable) -> None:
-        """First start: an empty checkpoint says who the first members are, so that a file that is edited later does not
-        change them behind the cluster's back."""
-        if table.checkpoint.metadata is None:
-            ops = table.writer().finish(SnapshotMetadata(Index(0), Term(0), self._first_members()), b"")
-            self.store.write_ops(ops, sync=True)
-
-    def _first_members(self) -> Configuration:
-        settings = self.settings
-        members = Configuration(voters=settings.members, witnesses=settings.witnesses)
-        return with_notes(members, {int(node): at for node, at in settings.addresses.items()}, (), ())
-
-    def _load_host(self) -> ShardHost:
-        core, log, entries = self._load_core(SOLE_SHARD, self._table, self.settings.preferred)
-        rng = Random(SystemRandom().getrandbits(64))
-        host = ShardHost(SOLE_SHARD, core, self._executor, log, self.disk, self._send, rng)
-        host.note_log(entries, self._table.checkpoint.index)
-        host.writes_directly = self.settings.shards == 1
-        host.flush_peers = self.flush
-        if self.is_replicated and self.durability is Durability.SYNC:
-            host.gathering.seconds = GATHER_SECONDS
-        return host
-
-    def _load_core(
-        self, shard: ShardId, table: StateTable, preferred: NodeId | None
-    ) -> tuple[Raft, ShardLog, Sequence[Entry]]:
-        """A shard's core as of its log, the log, and what it holds."""
-        reader = self.store.engine
-        loaded = load_log(reader, shard)
-        if loaded.sweep_ops:
-            self.store.write_ops(loaded.sweep_ops, sync=False)
-        hard_state = load_hard_states(reader).get(shard, HardState())
-        settings = self.settings
-        core = Raft(
-            CoreConfig(
-                settings.id,
-                self._first_members(),
-                election_rule=settings.election_rule,
-                election_ticks=settings.election_ticks,
-                lease_reads=settings.lease_reads,
-                preferred=preferred,
-                limits=Limits(
-                    log_bytes_keep=settings.log_bytes_keep,
-                    log_bytes_max=max(LOG_BYTES_MAX, 2 * settings.log_bytes_keep),
-                    snapshot_chunk_bytes=SNAPSHOT_CHUNK_BYTES,
-                ),
-            ),
-            Random(SystemRandom().getrandbits(64)),
-            hard_state,
-            loaded.entries,
-            table.checkpoint.metadata,
-        )
-        return core, loaded.log, loaded.entries
-
-    def _load_shards(self, progress: Progress) -> None:
+    def _load_shards(self, loader: GroupLoader, progress: Progress) -> None:
         settings = self.settings
         rng = Random(SystemRandom().getrandbits(64))
         slots = SlotMap(settings.shards, settings.first_shards)
@@ -310,42 +165,12 @@ class Node:
         heartbeat_us = int(settings.tick_seconds * 1e6)
         shards.set_patience(heartbeat_us, settings.election_ticks * heartbeat_us)
         for shard in slots.shards:
-            table = StateTable(self.store.engine, shard)
-            self._initialise(table)
-            reader = self.store.engine
-            shards.snapshot.local[shard] = load_replica(reader, table, self._make_space(), shards.knowledge, progress)
-            for ops in leftovers(reader, table):
-                self.store.write_ops(ops, sync=False)
-            metadata = table.checkpoint.metadata
-            assert metadata is not None, "the first start has written one"
-            preferred = preferred_leader(metadata.configuration, shard, is_spread=settings.spreads_leaders)
-            core, log, entries = self._load_core(shard, table, preferred)
-            replica = ShardReplica(
-                shard,
-                core,
-                log,
-                self.disk,
-                self._send,
-                shards.snapshot,
-                self._run_part,
-                rng,
-                settings.clock_offset_us_max,
-            )
-            replica.is_synchronous = settings.is_synchronous
-            replica.reads_by_quorum = not settings.lease_reads
-            replica.gathering.seconds = self.host.gathering.seconds
-            replica.note_log(entries, table.checkpoint.index)
-            replica.applied_index = table.checkpoint.index
-            shards.replicas[shard] = replica
+            loaded = loader.shard(shards, shard, self._make_space(), self._run_part, progress)
+            shards.replicas[shard] = loaded.replica
             self.membership.shards[shard] = ShardMembership(
-                settings.id, shard, replica, is_spread=settings.spreads_leaders
+                settings.id, shard, loaded.replica, is_spread=settings.spreads_leaders
             )
-            checkpointer = ShardCheckpointer(replica, self.store, table)
-            replica.snapshots = snapshots = Snapshots(
-                SnapshotSender(replica, self.store, checkpointer),
-                SnapshotReceiver(replica, self.store, table, checkpointer),
-            )
-            self._shard_keepers.append((checkpointer, snapshots))
+            self._shard_keepers.append((loaded.checkpointer, loaded.snapshots))
 
     def _make_space(self) -> Keyspace:
         return Keyspace(len(self._space.by_id), self._space.config)

@@ -7,9 +7,11 @@ something else altogether is a mistake that would look like a hang, or like two 
 from collections.abc import Collection, Mapping
 
 from makoredis.base.errors import Fatal
-from makoredis.base.ids import NodeId
+from makoredis.base.ids import NodeId, ShardId
 from makoredis.cluster.members import Address, notes_of
 from makoredis.consensus.types import Configuration
+from makoredis.storage.engine import Reader
+from makoredis.storage.state import StateTable
 
 
 def check_members(stored: Configuration, node: NodeId, configured: Collection[NodeId], *, is_alone: bool) -> None:
@@ -49,6 +51,26 @@ def moved_address(stored: Configuration, node: NodeId, listens_on: Address | Non
         f"place, tell them at any other node: makoctl add {node} {here}"
     )
 
+
+def check_shards(reader: Reader, table: StateTable, shards: int, first_shards: int) -> None:
+    """Raises: Fatal if the data was written with more shards, or the new ones would not begin without slots."""
+    if table.checkpoint.metadata is None:
+        return
+    found = 0
+    while StateTable(reader, ShardId(found + 1)).checkpoint.metadata is not None:
+        found += 1
+    if found == shards or (found == 0 and shards == 1):
+        return
+    if not 1 < found < shards:
+        raise Fatal(
+            f"the data was written with shards: {found or 1}, the configuration says {shards}; several shards can "
+            "become more, not fewer, and one shard stays one"
+        )
+    if not 0 < first_shards <= found:
+        raise Fatal(
+            f"the data was written with shards: {found}, the configuration says {shards}; say first_shards: "
+            f"{found} too, because new shards begin without slots"
+        )
 
 def _list(nodes: Collection[NodeId]) -> str:
     return ", ".join(map(str, sorted(nodes)))

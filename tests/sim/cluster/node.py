@@ -7,7 +7,8 @@ from typing import Any
 from makoredis.base.ids import Index, NodeId, ShardId
 from makoredis.cluster.host import ShardHost, Token
 from makoredis.cluster.messages import PeerMessage, decode_peer_message, encode_peer_message
-from makoredis.cluster.node import Node, NodeSettings
+from makoredis.cluster.node import Node
+from makoredis.cluster.settings import NodeSettings
 from makoredis.consensus.core import CoreConfig
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, HardState
