@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.compat.harness import Differential
+from tests.compat.harness import Differential, unchecked
 
 LIBRARY = b"""#!lua name=mylib
 local calls = 0
@@ -99,7 +99,10 @@ def test_calls(differential: Differential) -> None:
 
 
 def test_functions_whose_names_differ_in_case_only(differential: Differential) -> None:
-    """Both are listed, the first is called; and they go with their library (where Redis would stop at DELETE)."""
+    """Both are listed, and they go with their library (where Redis would stop at DELETE).
+
+    Here the first is called; which one Redis calls depends on the chance in its hash table, at each start.
+    """
     source = (
         b"#!lua name=twice\nredis.register_function('f', function() return 1 end)"
         b" redis.register_function('F', function() return 2 end)"
@@ -107,8 +110,8 @@ def test_functions_whose_names_differ_in_case_only(differential: Differential) -
     differential.check(
         [
             ["FUNCTION", "LOAD", source],
-            "FCALL f 0",
-            "FCALL F 0",
+            unchecked("FCALL f 0"),
+            unchecked("FCALL F 0"),
             "FUNCTION FLUSH",
             "FCALL f 0",
             ["FUNCTION", "LOAD", LIBRARY],

@@ -70,7 +70,7 @@ class QueuedCommands:
     def finish(self, ran: Ran | None) -> None:
         """Puts the replies together, in order."""
         router, session = self.router, self.session
-        server, dispatcher = router.server, router.server.dispatcher
+        dispatcher = router.server.dispatcher
         if ran is None:
             router.requests.reply(session, encode(NULL_ARRAY, session.protocol))
             return
