@@ -146,6 +146,8 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
             disk_free_bytes_min=file.disk_free_bytes_min,
             disk_ballast_bytes=file.disk_ballast_bytes,
         )
+    if not file.nodes:
+        raise ConfigError(f"{file.path}: shards: {file.shards} takes nodes, if only one: 'nodes: {{n1: {{id: 1}}}}'")
     if file.durability == "memory":
         raise ConfigError(f"{file.path}: durability: 'memory' is for a single node; use 'interval' or 'sync'")
     if file.first_shards > file.shards:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from tests.server_process import ServerProcess
+from tools.ports import free_ports
 
 # A deadline per example measures how busy the machine is, not whether the code is right.
 # The same examples in every run: a run must not fail by chance. DIFFERENTIAL_EXAMPLES asks for new ones, and more.
@@ -18,8 +19,14 @@ ServerFactory = Callable[..., ServerProcess]
 
 @pytest.fixture(scope="session")
 def makoredis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server that the tests of a session share: leave its configuration as it was."""
-    with ServerProcess(tmp_path_factory.mktemp("makoredis")) as server:
+    """One server that the tests of a session share: leave its configuration as it was.
+
+    DIFFERENTIAL_SHARDS=3 in the environment gives it so many shards.
+    """
+    shards = int(os.environ.get("DIFFERENTIAL_SHARDS", "1"))
+    node = {"id": 1, "peer_port": free_ports(1)[0]}
+    options = {"shards": shards, "nodes": {"n1": node}} if shards > 1 else {}
+    with ServerProcess(tmp_path_factory.mktemp("makoredis"), settings=options) as server:
         yield server
 
 

@@ -25,3 +25,14 @@ def test_an_option_of_one_node_when_all_are_started(
 def test_several_nodes_are_fine_to_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(CLUSTER), "--check-config"]) == 0
     assert capsys.readouterr().out == "the configuration is valid\n"
+
+
+def test_shards_take_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "makoredis.yml"
+    file.write_text("shards: 3\n")
+    assert main(["--config", str(file), "--check-config"]) == 1
+    assert capsys.readouterr().err == (
+        f"makoredis: {file}: shards: 3 takes nodes, if only one: 'nodes: {{n1: {{id: 1}}}}'\n"
+    )
+    file.write_text("shards: 3\nnodes: {n1: {id: 1}}\n")
+    assert main(["--config", str(file), "--check-config"]) == 0
