@@ -198,7 +198,7 @@ class Forwarding:
         request, held = found
         held.chunks[0] = b"" if request.is_silent else reply
         session.held_bytes += len(held.chunks[0])
-        session.remote_count -= 1
+        session.note_remote(len(reply))
         session.seen_index = max(session.seen_index, index)
         assert held.gate is not None
         was_first = session.held[0] is held

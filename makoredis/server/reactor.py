@@ -45,6 +45,9 @@ REQUESTS_PER_LOOK = 64
 OUTPUT_BYTES_PAUSE = 256 * 1024 * 1024
 """While more than this waits to be sent to a client, its requests wait too. Lower would be a trap for clients that send
 all of a long pipeline before they read; a limit in `client-output-buffer-limit` closes them earlier."""
+REMOTE_BYTES_MAX = 8 * 1024 * 1024
+"""While a client waits for more than this from other nodes, as far as can be judged, its next requests wait too. All
+answers of a turn travel together, and a connection between nodes on which too much waits is given up."""
 ACCEPTS_PER_TURN = 64
 
 
@@ -209,6 +212,9 @@ class Reactor:
     def _read(self, session: Session, work: list[Work]) -> None:
         sock = session.sock
         assert sock is not None
+        if session.remote_count and session.is_ahead(REMOTE_BYTES_MAX):
+            self._hold_up(session)
+            return
         try:
             data = sock.recv(READ_BYTES)
         except BlockingIOError:
@@ -262,16 +268,23 @@ class Reactor:
     def _run(self, session: Session, requests: list[list[bytes]]) -> None:
         """Runs requests as long as nothing keeps the session from it; the rest waits in its backlog."""
         session.want_flush()
-        for at in range(0, len(requests), REQUESTS_PER_LOOK):
+        step = REQUESTS_PER_LOOK
+        if session.remote_count:
+            step = max(1, min(step, REMOTE_BYTES_MAX // (session.remote_bytes + 1)))
+        for at in range(0, len(requests), step):
             if session.blocked is not None or session.close_after_reply or session.closed_reason is not None:
                 session.backlog.extend(requests[at:])
                 return
-            if at and session.pending_bytes() > OUTPUT_BYTES_PAUSE:
-                session.is_full = True
+            if session.is_ahead(REMOTE_BYTES_MAX) or (at and session.pending_bytes() > OUTPUT_BYTES_PAUSE):
                 session.backlog.extend(requests[at:])
-                self._update_events(session)
+                self._hold_up(session)
                 return
-            self._execute(((session, requests[at : at + REQUESTS_PER_LOOK]),))
+            self._execute(((session, requests[at : at + step]),))
+
+    def _hold_up(self, session: Session) -> None:
+        """Its requests wait until enough of what it waits for has come, or has been sent to it."""
+        session.is_full = True
+        self._update_events(session)
 
     def _broken(self, session: Session) -> None:
         """A command failed in a way that it should not: takes back what it did, says so, and ends the session."""
@@ -309,7 +322,9 @@ class Reactor:
                 if session.proxy is not None:
                     if session.closed_reason is None:
                         self.server.forwarding.proxies.resume(session)
-                elif session.closed_reason is None and session.blocked is None and session.backlog:
+                elif session.closed_reason or session.blocked is not None or session.is_full:
+                    continue  # it goes on, if at all, when that is over
+                elif session.backlog:
                     requests = list(session.backlog)
                     session.backlog.clear()
                     session.backlog_bytes = 0
@@ -358,10 +373,15 @@ class Reactor:
                 self.server.check_output_limit(session)
             if session.held_bytes:
                 self.server.check_output_limit(session)
-            if session.is_full and session.output_bytes() <= OUTPUT_BYTES_PAUSE // 2 and not session.closed_reason:
-                session.is_full = False
-                self._update_events(session)
-                self.resume(session)
+            if session.is_full and not session.closed_reason:
+                self._go_on(session)
+
+    def _go_on(self, session: Session) -> None:
+        """Ends `_hold_up` if there is room again."""
+        if session.output_bytes() <= OUTPUT_BYTES_PAUSE // 2 and not session.is_ahead(REMOTE_BYTES_MAX // 2):
+            session.is_full = False
+            self._update_events(session)
+            self.resume(session)
 
     def _want_writable(self, session: Session, wanted: bool) -> None:
         session.writable_wanted = wanted

@@ -20,6 +20,8 @@ SEND_CHUNKS_MAX = 64
 """Replies handed to one `sendmsg`."""
 SEND_BYTES_MAX = 4 * 1024 * 1024
 """Handed to one `send`, so that one client with a huge reply doesn't keep the turn."""
+REMOTE_BYTES_AT_FIRST = 128 * 1024
+"""What an answer from another node is taken for as long as none has come."""
 
 
 class ForwardKind(IntEnum):
@@ -116,6 +118,7 @@ class Session:
         "proxy",
         "reads_here",
         "recorded_to",
+        "remote_bytes",
         "remote_count",
         "reply_mode",
         "request_id",
@@ -156,6 +159,8 @@ class Session:
         self.sequence = 0
         """The last number given to a request to the keyspace; only where there are other nodes."""
         self.remote_count = 0
+        self.remote_bytes = REMOTE_BYTES_AT_FIRST
+        """How long the next answer from another node may be, judged by the last ones."""
         """Requests being asked elsewhere."""
         self.request_id: tuple[int, int, int, int] | None = None
         """Of the request being executed: incarnation, session, sequence, acknowledged sequence."""
@@ -401,6 +406,15 @@ class Session:
             sent -= len(unsent.popleft())
         if sent:
             unsent[0] = memoryview(unsent[0])[sent:]
+
+    def note_remote(self, size: int) -> None:
+        """An answer from another node has come."""
+        self.remote_count -= 1
+        self.remote_bytes = max(size, self.remote_bytes - self.remote_bytes // 8)
+
+    def is_ahead(self, bytes_max: int) -> bool:
+        """Whether it has asked other nodes for more than may be on its way at once."""
+        return self.remote_count * self.remote_bytes > bytes_max
 
     def pending_bytes(self) -> int:
         """The same as `output_bytes`, this turn's replies included."""

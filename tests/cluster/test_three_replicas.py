@@ -102,6 +102,25 @@ def test_blocked_clients_are_served_across_nodes(cluster: ClusterProcess) -> Non
     assert got == [(b"queue", b"job")]
 
 
+def test_a_client_of_a_follower_that_asks_for_much_and_does_not_read(cluster: ClusterProcess) -> None:
+    """What it asks for is fetched as fast as it reads, so that nobody else notices."""
+    follower = cluster.followers()[0]
+    client, size, count = cluster.client(follower), 512 * 1024, 1000
+    client.set("big", bytes(size))
+    reader = cluster.client(follower, single_connection_client=True, socket_timeout=150)
+    id, sock = reader.client_id(), reader.connection._sock
+    sock.sendall(b"GET big\r\n" * count)
+    wait_until(lambda: int(client.client_list(client_id=[id])[0]["omem"]) > 100 << 20, "much waits for it")
+    asked = client.info("mako")["forwarded_requests"]
+    assert asked < 0.6 * count, "no more is asked for while it does not read"
+    left = count * (len(b"$%d\r\n\r\n" % size) + size)
+    while left:
+        received = len(sock.recv(1 << 20))
+        assert received, "the connection was closed"
+        left -= received
+    assert not any("does not keep up" in cluster.output(name) for name in cluster.names)
+
+
 def test_messages_reach_subscribers_of_every_node(cluster: ClusterProcess) -> None:
     subscriptions = []
     for name in cluster.names:
