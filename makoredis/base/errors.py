@@ -21,6 +21,20 @@ class CountedError(ClientError):
     """An error of a command in a script that the script passes on: it was counted when it arose."""
 
 
+class SubcommandError(ClientError):
+    """A number of arguments that a subcommand's arity lets through, and the subcommand does not."""
+
+    def __init__(self, container: str, subcommand: str) -> None:
+        super().__init__(
+            f"ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP."
+        )
+        self.container = container
+
+    def as_sent(self, word: bytes) -> "SubcommandError":
+        """The same, with the subcommand as the client has written it."""
+        return SubcommandError(self.container, printable(word))
+
+
 class Retryable(Exception):
     """The request was not executed; the same request may succeed later or elsewhere."""
 

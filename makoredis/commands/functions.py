@@ -3,7 +3,7 @@
 What is stored, replicated and persisted is each library's source; every node compiles it when it is first needed.
 """
 
-from makoredis.base.errors import ClientError, printable
+from makoredis.base.errors import ClientError, SubcommandError, printable
 from makoredis.commands.glob import matches
 from makoredis.commands.lua.engine import engine_of
 from makoredis.commands.lua.function_libraries import ENGINE_NAME, Function, Library
@@ -63,7 +63,7 @@ def function_delete(access: Access, name: bytes) -> Reply:
 @command("FUNCTION|FLUSH", "Deletes all libraries and functions.")
 def function_flush(access: Access, *mode: bytes) -> Reply:
     if len(mode) > 1:
-        raise _wrong_arguments("FLUSH")
+        raise SubcommandError("FUNCTION", "FLUSH")
     if mode and mode[0].upper() not in (b"SYNC", b"ASYNC"):
         raise _BAD_FLUSH
     _delete_all(access)
@@ -75,10 +75,6 @@ def _delete_all(access: Access) -> None:
         access.apply(DeleteLibrary(name))
 
 
-def _wrong_arguments(word: str) -> ClientError:
-    return ClientError(f"ERR unknown subcommand or wrong number of arguments for '{word}'. Try FUNCTION HELP.")
-
-
 @command("FUNCTION|DUMP", "Dumps all libraries into a serialized binary payload.")
 def function_dump(access: Access) -> Reply:
     return dump_libraries(access.space.libraries.values())
@@ -87,7 +83,7 @@ def function_dump(access: Access) -> Reply:
 @command("FUNCTION|RESTORE", "Restores all libraries from a payload.")
 def function_restore(access: Access, payload: bytes, *rest: bytes) -> Reply:
     if len(rest) > 1:
-        raise _wrong_arguments("RESTORE")
+        raise SubcommandError("FUNCTION", "RESTORE")
     policy = rest[0].upper() if rest else b"APPEND"
     if policy not in (b"APPEND", b"REPLACE", b"FLUSH"):
         raise _BAD_POLICY

@@ -96,10 +96,6 @@ def sorted_consumers(group: Group) -> list[tuple[bytes, Consumer]]:
     return sorted(group.consumers.items())
 
 
-def subcommand_syntax_error(container: str, subcommand: str) -> ClientError:
-    """What options that do not fit are answered with. Redis repeats the word as it was sent: mostly in capitals."""
-    word = subcommand.upper()
-    return ClientError(f"ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP.")
 
 
 def help_reply(container: str, lines: Sequence[str]) -> Reply:

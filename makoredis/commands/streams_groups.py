@@ -1,9 +1,9 @@
 """XGROUP: creating, moving and removing consumer groups and their consumers."""
 
-from makoredis.base.errors import ClientError, printable
+from makoredis.base.errors import ClientError, SubcommandError, printable
 from makoredis.commands.arguments import int64
 from makoredis.commands.registry import command
-from makoredis.commands.stream_arguments import any_id, help_reply, strict_id, subcommand_syntax_error
+from makoredis.commands.stream_arguments import any_id, help_reply, strict_id
 from makoredis.data import events
 from makoredis.data.access import Access
 from makoredis.data.effects import (
@@ -54,7 +54,7 @@ def xgroup_create(access: Access, key: bytes, name: bytes, id: bytes, *options: 
     if stream is None and not makes_stream:
         raise NO_STREAM
     if len(options) > 3:  # nothing but repetitions
-        raise subcommand_syntax_error("XGROUP", "create")
+        raise SubcommandError("XGROUP", "CREATE")
     if id == b"$":
         last_id = 0 if stream is None else stream.last_id
     else:
@@ -74,7 +74,7 @@ def xgroup_setid(access: Access, key: bytes, name: bytes, id: bytes, *options: b
     _, entries_read = _options("setid", options)
     stream, _ = _group_of(access, key, name)
     if len(options) > 2:
-        raise subcommand_syntax_error("XGROUP", "setid")
+        raise SubcommandError("XGROUP", "SETID")
     last_id = stream.last_id if id == b"$" else any_id(id)
     access.apply(StreamPutGroup(access.database.id, key, name, pack_id(last_id), entries_read))
     access.notify(events.STREAM, b"xgroup-setid", key)
@@ -147,5 +147,5 @@ def _options(subcommand: str, options: tuple[bytes, ...]) -> tuple[bool, int]:
                 raise ClientError("ERR value for ENTRIESREAD must be positive or -1")
             at += 2
         else:
-            raise subcommand_syntax_error("XGROUP", subcommand)
+            raise SubcommandError("XGROUP", subcommand.upper())
     return makes_stream, entries_read

@@ -1,9 +1,10 @@
 """XINFO: what a stream, its groups and their consumers say of themselves."""
 
+from makoredis.base.errors import SubcommandError
 from makoredis.commands.arguments import int64
 from makoredis.commands.keys import NO_SUCH_KEY
 from makoredis.commands.registry import command
-from makoredis.commands.stream_arguments import entry_reply, help_reply, sorted_consumers, subcommand_syntax_error
+from makoredis.commands.stream_arguments import entry_reply, help_reply, sorted_consumers
 from makoredis.commands.streams_groups import no_such_group
 from makoredis.data.access import Access
 from makoredis.data.values import Stream
@@ -56,7 +57,7 @@ def _full_count(options: tuple[bytes, ...]) -> int:
     """How many entries of each kind are wanted; 0 = all."""
     is_full = options[0].upper() == b"FULL" and len(options) in (1, 3)
     if not is_full or (len(options) == 3 and options[1].upper() != b"COUNT"):
-        raise subcommand_syntax_error("XINFO", "stream")
+        raise SubcommandError("XINFO", "STREAM")
     if len(options) == 1:
         return _FULL_COUNT_DEFAULT
     count = int64(options[2])

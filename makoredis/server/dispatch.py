@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError
+from makoredis.base.errors import ClientError, SubcommandError
 from makoredis.commands.registry import WouldBlock
 from makoredis.data.access import Access
 from makoredis.data.slots import slot_of
@@ -429,7 +429,7 @@ class Dispatcher:
             return route.handler(access, *argv[route.skip :])
         except ClientError as error:
             route.failed += 1
-            return self.server.error_reply(error)
+            return self.server.error_reply(error.as_sent(argv[1]) if isinstance(error, SubcommandError) else error)
 
     def _invoke_without_trace(self, access: Access, route: Route, argv: list[bytes]) -> Any:
         database = access.database
