@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 RUNS_MAX = 32
 """How often a command is repeated because it touched keys that it had not named."""
-_RUNS_FOR_CUT_OFF = 11
+_RUNS_FOR_CUT_OFF = 16
 """A run that `scratch.LOOKS_MAX` has cut off counts for so many: it may be one without an end."""
 EXPIRE_KEYS_PER_TICK = 500
 """Per shard and database."""

@@ -23,7 +23,7 @@ from makoredis.server.shards.parts import Missing, Part, Undeclared, Whole
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
-LOOKS_MAX = 5_000
+LOOKS_MAX = 3_000
 """How often a run may look for keys that were not fetched, before it ends."""
 
 
