@@ -390,8 +390,7 @@ class Dispatcher:
         try:
             return route.handler(self.server, session, *argv[route.skip :]), None
         except ClientError as error:
-            route.failed += 1
-            return self.server.error_reply(error), None
+            return self._failed(route, error, argv), None
 
     def call_data(self, session: Session, route: Route, argv: list[bytes]) -> tuple[Any, Gate | None]:
         """Runs a command on the keyspace as a transaction of its own."""
@@ -428,8 +427,11 @@ class Dispatcher:
         try:
             return route.handler(access, *argv[route.skip :])
         except ClientError as error:
-            route.failed += 1
-            return self.server.error_reply(error.as_sent(argv[1]) if isinstance(error, SubcommandError) else error)
+            return self._failed(route, error, argv)
+
+    def _failed(self, route: Route, error: ClientError, argv: list[bytes]) -> Error:
+        route.failed += 1
+        return self.server.error_reply(error.as_sent(argv[1]) if isinstance(error, SubcommandError) else error)
 
     def _invoke_without_trace(self, access: Access, route: Route, argv: list[bytes]) -> Any:
         database = access.database

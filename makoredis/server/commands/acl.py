@@ -3,14 +3,14 @@
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError, printable
+from makoredis.base.errors import ClientError, SubcommandError, printable
 from makoredis.commands.arguments import int64
 from makoredis.commands.table import TABLE
 from makoredis.server.acl import DEFAULT, Denied, User
 from makoredis.server.acl_categories import ALL_CATEGORIES, categories_of
 from makoredis.server.acl_log import LogEntry
 from makoredis.server.acl_selector import CONTAINERS, Selector
-from makoredis.server.commands.help import help_reply, wrong_subcommand
+from makoredis.server.commands.help import help_reply
 from makoredis.server.routes import session_command
 from makoredis.server.session import Session
 from resp.replies import OK, Double, Map, SetReply
@@ -80,7 +80,7 @@ def acl_deluser(server: "Server", session: Session, *names: bytes) -> Any:
 @session_command("ACL|CAT", "Lists the ACL categories, or the commands inside a category.")
 def acl_cat(server: "Server", session: Session, *category: bytes) -> Any:
     if len(category) > 1:
-        raise wrong_subcommand("ACL", session.last_command[1].decode("latin-1"))
+        raise SubcommandError("ACL", "CAT")
     if not category:
         return [name.encode() for name in ALL_CATEGORIES]
     wanted = category[0].decode("latin-1").lower()
@@ -92,7 +92,7 @@ def acl_cat(server: "Server", session: Session, *category: bytes) -> Any:
 @session_command("ACL|GENPASS", "Generates a pseudorandom, secure password that can be used to identify ACL users.")
 def acl_genpass(server: "Server", session: Session, *bits: bytes) -> Any:
     if len(bits) > 1:
-        raise wrong_subcommand("ACL", session.last_command[1].decode("latin-1"))
+        raise SubcommandError("ACL", "GENPASS")
     count = int64(bits[0]) if bits else 256
     if not 0 < count <= GENPASS_BITS_MAX:
         raise ClientError(
@@ -106,7 +106,7 @@ def acl_genpass(server: "Server", session: Session, *bits: bytes) -> Any:
 @session_command("ACL|LOG", "Lists recent security events generated due to ACL rules.")
 def acl_log(server: "Server", session: Session, *count: bytes) -> Any:
     if len(count) > 1:
-        raise wrong_subcommand("ACL", session.last_command[1].decode("latin-1"))
+        raise SubcommandError("ACL", "LOG")
     entries = server.acl.log.entries
     if count and count[0].upper() == b"RESET":
         entries.clear()

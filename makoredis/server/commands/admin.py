@@ -4,9 +4,9 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from makoredis.base.errors import ClientError, printable
+from makoredis.base.errors import ClientError, SubcommandError, printable
 from makoredis.commands.arguments import SYNTAX_ERROR, double, int64
-from makoredis.server.commands.help import help_reply, wrong_subcommand
+from makoredis.server.commands.help import help_reply
 from makoredis.server.info import info_text
 from makoredis.server.info_cluster import role_reply
 from makoredis.server.memory import STARTUP_BYTES
@@ -118,7 +118,7 @@ def lolwut(server: "Server", session: Session, *options: bytes) -> Any:
 def slowlog_get(server: "Server", session: Session, *count: bytes) -> Any:
     limit = 10
     if len(count) > 1:
-        raise wrong_subcommand("SLOWLOG", printable(session.last_command[1]))
+        raise SubcommandError("SLOWLOG", "GET")
     if count:
         error = ClientError("ERR count should be greater than or equal to -1")
         limit = int64(count[0], error)

@@ -1,6 +1,5 @@
-"""The replies of … HELP, and the error that points there."""
+"""The replies of … HELP."""
 
-from makoredis.base.errors import ClientError
 from resp.replies import Simple
 
 
@@ -13,8 +12,3 @@ def help_reply(name: str, *lines: str) -> list[Simple]:
         "    Prints this help.",
     ]
     return [Simple(line.encode()) for line in framed]
-
-
-def wrong_subcommand(container: str, word: str) -> ClientError:
-    """For a number of arguments that the subcommand's arity lets through."""
-    return ClientError(f"ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP.")

@@ -5,8 +5,9 @@ Their replies are messages of their own, one per channel; CLIENT REPLY does not 
 
 from typing import TYPE_CHECKING, Any
 
+from makoredis.base.errors import SubcommandError
 from makoredis.commands.glob import matcher
-from makoredis.server.commands.help import help_reply, wrong_subcommand
+from makoredis.server.commands.help import help_reply
 from makoredis.server.routes import NO_REPLY, session_command
 from makoredis.server.session import Session
 from resp.encode import encode
@@ -82,17 +83,17 @@ def _confirm(session: Session, lines: list[tuple[Any, ...]]) -> Any:
 
 @session_command("PUBSUB|CHANNELS", "Returns the active channels.")
 def pubsub_channels(server: "Server", session: Session, *pattern: bytes) -> Any:
-    return _matching(server.pubsub.channels, pattern, session)
+    return _matching(server.pubsub.channels, pattern, "CHANNELS")
 
 
 @session_command("PUBSUB|SHARDCHANNELS", "Returns the active shard channels.")
 def pubsub_shardchannels(server: "Server", session: Session, *pattern: bytes) -> Any:
-    return _matching(server.pubsub.shard_channels, pattern, session)
+    return _matching(server.pubsub.shard_channels, pattern, "SHARDCHANNELS")
 
 
-def _matching(table: dict[bytes, Any], pattern: tuple[bytes, ...], session: Session) -> Any:
+def _matching(table: dict[bytes, Any], pattern: tuple[bytes, ...], name: str) -> Any:
     if len(pattern) > 1:
-        raise wrong_subcommand("PUBSUB", session.last_command[1].decode("latin-1"))
+        raise SubcommandError("PUBSUB", name)
     if not pattern:
         return list(table)
     matches = matcher(pattern[0])

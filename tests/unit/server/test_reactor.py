@@ -1,14 +1,7 @@
 """What goes wrong for one connection ends that connection, and no other."""
 
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from makoredis.cluster.node import open_node
-from makoredis.server.config import Config
-from makoredis.server.parameters import ParameterTable
 from makoredis.server.server import Server
 from makoredis.server.session import Session
 
@@ -22,18 +15,6 @@ class DefectiveParser:
 
     def parse(self, data: bytes = b"") -> list[list[bytes]]:
         raise Defect
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    table = ParameterTable()
-    table.set_at_start("dir", str(tmp_path))
-    table.set_at_start("durability", "memory")
-    config = Config(table)
-    server = Server(config, open_node(tmp_path / "data", "memory", 16, config.data, lambda text: None))
-    yield server
-    server.saves_at_stop = False
-    server.close()
 
 
 def connect(server: Server) -> tuple[socket.socket, Session]:
