@@ -46,7 +46,7 @@ def _replica(replica: ShardReplica) -> str:
         f"role={'leader' if replica.is_leader else 'follower'},leader={replica.leader or 0},term={replica.term},"
         f"first={status.first_index},commit={status.commit_index},applied={replica.applied_index},last={status.last_index},"
         f"lag={max(lags, default=0)},log_bytes={replica.log_size.bytes},elections_won={replica.elections_won},"
-        f"prepared={len(participant.prepared) if participant else 0},"
+        f"prepared={len(participant.two_phase.prepared) if participant else 0},"
         f"voided={participant.voided_count if participant else 0},"
         f"sessions={len(replica.snapshot.local[replica.shard].requests.sessions)}"
     )

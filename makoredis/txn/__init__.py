@@ -2,5 +2,6 @@
 
 Reading order: `entries` (what the log carries) → `gate` (what a reply waits for) → `executor` (runs in the server).
 Over several shards, in its place: `vectors` → `knowledge` → `locks` → `messages` → `pending` →
-`replica` → `in_hand` → `participant` → `resolution` → `coordinator` → `recovery` → `follower`; see docs/protocol.md.
+`replica` → `in_hand` → `participant` → `two_phase` → `resolution` → `coordinator` → `recovery` → `follower`; see
+docs/protocol.md.
 """

@@ -3,7 +3,8 @@ be shown (Mako §4, §5; design sections 8–11).
 
 Inputs: `tick`, `submit`, `step`, `proposed` or `refused`, `chosen`, `settle` (after the
 node's `Knowledge` has grown), `advance_to` (with the node's snapshot). Outputs: `take_entry` (to propose),
-`take_output` (messages, replies, a watermark to announce), and gates. Time comes in by `tick` and `now_us`.
+`take_output` (messages, replies, a watermark to announce), and gates. Time comes in by `tick` and `now_us`. What it
+does for transactions over several shards is in `two_phase`.
 
 A transaction of this shard alone is run in one of two ways. `submit` queues it behind locks and answers with its
 ticket. Or the driver runs it on the keyspace itself (`in_place`), and lets the reply wait at a gate.
@@ -26,7 +27,6 @@ is final: its watermark may wait for somebody prepared beside it, who waits for 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from random import Random
-from typing import Any, ClassVar
 
 from makoredis.base.clock import HybridClock
 from makoredis.data.access import Access
@@ -37,10 +37,7 @@ from makoredis.txn.gate import Gate, void
 from makoredis.txn.handover import elsewhere
 from makoredis.txn.held import Held
 from makoredis.txn.in_hand import (
-    Outcome,
     Output,
-    PreparedTransaction,
-    Refusals,
     Submission,
     Turned,
     Waiting,
@@ -50,27 +47,18 @@ from makoredis.txn.in_place import InPlace
 from makoredis.txn.knowledge import Knowledge, Watermark
 from makoredis.txn.locks import LockTable
 from makoredis.txn.messages import (
-    Abort,
-    Aborted,
-    Answer,
-    Commit,
-    Committed,
-    Fate,
     Part,
     Prepare,
-    Query,
     Refusal,
-    Refused,
     ShardMessage,
-    TransactionId,
     WatchedKey,
 )
-from makoredis.txn.pending import PendingList, PendingTransaction, depend_on, latest_ts, vector_of
+from makoredis.txn.pending import PendingList, PendingTransaction, latest_ts, vector_of
 from makoredis.txn.proposals import Proposals
 from makoredis.txn.replica import LoggedTransaction, Replica, ShardCheckpoint
 from makoredis.txn.requests import RequestRecord
-from makoredis.txn.resolution import Inquiry
-from makoredis.txn.vectors import from_wire, to_wire
+from makoredis.txn.two_phase import TwoPhaseCommit
+from makoredis.txn.vectors import to_wire
 
 Program = Callable[[Access, bytes], bytes]
 """Runs an operation on one shard's keyspace and returns its results; a function of both, and of the access's time."""
@@ -110,9 +98,7 @@ class Participant:
         self.in_place = InPlace(self, rng)
         self.pending = PendingList(self.space, self.requests, replica.ts)
         self.locks = LockTable()
-        self.prepared: dict[TransactionId, PreparedTransaction] = {}
-        self.outcomes: dict[TransactionId, Outcome] = {}
-        """Committed ones that somebody may still ask about: those above `W`."""
+        self.two_phase = TwoPhaseCommit(self)
         self.closed_ts = replica.closed_ts
         """Of the last entry proposed."""
         self.chosen_index = replica.index
@@ -122,8 +108,6 @@ class Participant:
         self.proposals = Proposals(epoch)
         self._own: list[ClosedEpochs] = []
         """How this shard's earlier epochs ended; true once the first entry is chosen."""
-        self._refused = Refusals()
-        self._queued: dict[TransactionId, Prepare] = {}
         self._locked: deque[PendingTransaction] = deque()
         """Synchronous execution: what holds its locks until its entry is chosen."""
         self.held = Held()
@@ -132,7 +116,7 @@ class Participant:
         self._wanted_ts = 0
         """Somebody waits for the watermark to get here."""
         self._last_entry_us = 0
-        self._output = Output()
+        self.output = Output()
         self._settled = (-1, -1)
         """What was known and chosen when `settle` was called last."""
         self._facts_seen = -1
@@ -142,8 +126,7 @@ class Participant:
     def tick(self, now_us: int) -> None:
         """Time has passed. Asks about silent coordinators' transactions; follows the others' watermarks when idle."""
         self.now_us = now_us
-        for transaction in [item for item in self.prepared.values() if item.deadline_us <= now_us]:
-            self._inquire(transaction)
+        self.two_phase.tick(now_us)
         if now_us - self._last_entry_us >= IDLE_ADVANCE_US:
             highest = max((ts for _, ts in self.knowledge.watermarks.values()), default=0)
             if highest > self.closed_ts:
@@ -156,7 +139,7 @@ class Participant:
             request: what the client calls it, if it may come again; its answer will be filled in.
         """
         if not self.is_serving:
-            self._output.replies.append(Turned(ticket))
+            self.output.replies.append(Turned(ticket))
             return
         self._start(Submission(ticket, part, request))
 
@@ -164,7 +147,7 @@ class Participant:
         """Whoever submitted it is gone: if it still waits for locks, it does not happen."""
         for owner in self.locks.waiting():
             if isinstance(owner, Submission) and owner.ticket == ticket:
-                self._unlock(owner)
+                self.unlock(owner)
                 return
 
     @staticmethod
@@ -180,9 +163,9 @@ class Participant:
         """A message from a coordinator or another shard's leader."""
         if not self.is_serving:
             if isinstance(message, Prepare):
-                self._refuse(message, Refusal.NOT_SERVING)
+                self.two_phase.refuse(message, Refusal.NOT_SERVING)
             return
-        self._HANDLERS[type(message)](self, message)
+        self.two_phase.step(message)
 
     def has_entry(self) -> bool:
         """Whether there is something to be proposed."""
@@ -221,7 +204,7 @@ class Participant:
             for sessions in entry.closed_sessions:
                 self.requests.close_range(*sessions)
             for id in entry.prepared:
-                self._vote_durably(id)
+                self.two_phase.vote_durably(id)
         while self._locked and self._locked[0].index <= index:
             self._unlock_item(self._locked.popleft())
         self.replica.index = self.chosen_index
@@ -229,8 +212,8 @@ class Participant:
             self._open()
         if watermark and self.is_serving:
             closed = self.knowledge.closed.get(self.shard, [])
-            self._output.watermark = Watermark(self.shard, self.epoch, watermark, list(closed))
-            self.knowledge.hear(self._output.watermark)
+            self.output.watermark = Watermark(self.shard, self.epoch, watermark, list(closed))
+            self.knowledge.hear(self.output.watermark)
         self.settle()
 
     def settle(self) -> None:
@@ -251,25 +234,22 @@ class Participant:
             if gate is not None and not gate.is_open:
                 gate.open()
         if self.reports:
-            self._output.final += [item for item in done if not item.is_told]
+            self.output.final += [item for item in done if not item.is_told]
         if self.replica.notes_keys:
             for item in done:
                 self.replica.note_touched(item.record)
         if done or has_voided:
             self._release_replies()
         global_ts = knowledge.global_ts
-        for id, outcome in [item for item in self.outcomes.items() if item[1].ts <= global_ts]:
-            del self.outcomes[id]
-            if not knowledge.is_broken(outcome.vector):
-                self.replica.committed[id] = outcome.ts
+        self.two_phase.forget(global_ts)
         self.replica.forget_committed(global_ts)
 
     def take_output(self) -> Output:
         """What has to be sent."""
-        output = self._output
+        output = self.output
         if output.is_empty():
             return output
-        self._output = Output()
+        self.output = Output()
         return output
 
     def turn_count(self) -> int:
@@ -309,7 +289,7 @@ class Participant:
         for item in everything:
             self.written.note(item.record.effects, self.clock.last)
             if item.gate is not None and not item.is_final and not item.gate.is_void:
-                self._output.voided += void(item.gate)
+                self.output.voided += void(item.gate)
         replica = self.replica
         replica.version = self.version
         replica.ts = self.pending.kept_ts
@@ -361,7 +341,7 @@ class Participant:
 
     def row_ts(self, db: int, key: bytes) -> int:
         """Up to which timestamp a key's row goes that is captured now."""
-        return row_ts(self.written.of(db, key), self.prepared.values(), db, key)
+        return row_ts(self.written.of(db, key), self.two_phase.prepared.values(), db, key)
 
     def checkpoint_index(self) -> int:
         """`checkpoint().index`, without the rest."""
@@ -392,11 +372,10 @@ class Participant:
         self.is_serving = True
         if self.space.slot_table is None and self.first_table is not None:
             effect = PutSlotTable(self.first_table.encode())
-            self._append(PendingTransaction(TransactionRecord(self.clock.tick(self.now_us), [effect]), {}))
+            self.append(PendingTransaction(TransactionRecord(self.clock.tick(self.now_us), [effect]), {}))
 
     def _closable_ts(self) -> int:
-        undecided = min((item.proposal_ts for item in self.prepared.values()), default=self.clock.last + 1)
-        return max(self.closed_ts, min(self.clock.last, undecided - 1))
+        return max(self.closed_ts, self.two_phase.closable_ts(self.clock.last))
 
     def want(self, ts: int) -> None:
         """Somebody waits for the watermark to get to a timestamp."""
@@ -411,7 +390,7 @@ class Participant:
         else:
             self._run_single(submission)
             if self.is_synchronous and not self._keeps_locks(submission):
-                self._unlock(submission)
+                self.unlock(submission)
 
     def _run_single(self, submission: Submission) -> None:
         request, part = submission.request, submission.part
@@ -426,7 +405,7 @@ class Participant:
             return
         if self.is_synchronous and submission not in self.locks:
             self.locks.try_lock(submission, part.locks)
-        access = self._access()
+        access = self.new_access()
         results = self.program(access, part.operation)
         seen = self.pending.seen_by(part.locks)
         if not access.effects:
@@ -442,7 +421,7 @@ class Participant:
         request, locks = submission.request, submission.part.locks
         seen = self.pending.seen_by(locks)
         if request is not None and any(lock.is_exclusive for lock in locks):
-            self._reply(submission, [self.execute(self._access(), seen, request.answered(moved))], moved)
+            self._reply(submission, [self.execute(self.new_access(), seen, request.answered(moved))], moved)
         else:
             self._reply_reading(submission, seen, moved)
 
@@ -457,7 +436,7 @@ class Participant:
         item = PendingTransaction(record_, vector, origin=access.origin)
         undo = access.undo
         access.effects, access.undo, access.notices, access.messages = [], [], [], []
-        return self._append(item, undo)
+        return self.append(item, undo)
 
     def _answer_again(self, submission: Submission, request: RequestRecord) -> bool:
         name = (request.incarnation, request.session, request.sequence)
@@ -465,7 +444,7 @@ class Participant:
         if answer is None:
             if not self.requests.is_past(*name):
                 return False
-            self._output.replies.append(Turned(submission.ticket))
+            self.output.replies.append(Turned(submission.ticket))
             return True
         pending = self.pending.of_request(name)
         self._reply(submission, [] if pending is None else [pending], answer)
@@ -476,13 +455,13 @@ class Participant:
         if self.has_lease or self.held.may_ask:
             self._reply(submission, seen, results, 0 if self.has_lease else self.held.next_round())
         else:
-            self._output.replies.append(Turned(submission.ticket))
+            self.output.replies.append(Turned(submission.ticket))
 
     def _reply(self, submission: Submission, seen: list[PendingTransaction], results: bytes, round_: int = 0) -> None:
-        self.held.hold(Waiting(submission, seen, results, self.clock.last, round_), self._output.replies)
+        self.held.hold(Waiting(submission, seen, results, self.clock.last, round_), self.output.replies)
 
     def _release_replies(self) -> None:
-        for one in self.held.release(self._output.replies):
+        for one in self.held.release(self.output.replies):
             self._start(one.submission)
 
     def confirmed(self, round_: int) -> None:
@@ -490,9 +469,9 @@ class Participant:
         self.held.confirmed = max(self.held.confirmed, round_)
         self._release_replies()
         for message in self.held.take_releases():
-            self._tell_released(message)
+            self.two_phase.tell_released(message)
 
-    def _append(self, item: PendingTransaction, undo: list[Undo] | None = None) -> PendingTransaction:
+    def append(self, item: PendingTransaction, undo: list[Undo] | None = None) -> PendingTransaction:
         """Executes a transaction, unless that was done (`undo` given), and has it logged."""
         self.pending.execute(item, undo)
         self.proposals.turn.append(item)
@@ -508,15 +487,15 @@ class Participant:
         """Whether none of these keys was written since."""
         return all(self.written.of(watch.db, watch.key) <= watch.as_of for watch in watches)
 
-    def _access(self) -> Access:
+    def new_access(self) -> Access:
+        """To run something on the keyspace now."""
         return Access(self.space, self.rng, now_ms=self.now_us // 1000)
 
     # -- voiding
 
     def _void(self) -> bool:
         """Takes back what depends on something lost. Returns whether anything does."""
-        for transaction in [item for item in self.prepared.values() if self.knowledge.is_broken(item.vector)]:
-            self._abort(transaction.prepare.id, transaction.prepare.started_ts)
+        self.two_phase.void(self.knowledge)
         voided = self.pending.void(self.knowledge)
         if not voided:
             return False
@@ -525,173 +504,21 @@ class Participant:
         for item in voided:
             self.written.note(item.record.effects, ts)
             self._unlock_item(item)
-            self._output.voided += void(item.gate) if item.gate is not None else []
+            self.output.voided += void(item.gate) if item.gate is not None else []
         self.proposals.drop_void()
         return True
 
-    # -- several shards
+    # -- locks
 
-    def _on_prepare(self, message: Prepare) -> None:
-        id = message.id
-        known = self.prepared.get(id)
-        if known is not None:
-            if known.inquiry is None:
-                known.deadline_us = self.now_us + self.resolve_after_us
-            self._vote(known)
-        elif dict(message.epochs)[self.shard] != self.epoch:
-            self._refuse(message, Refusal.EPOCH)
-        elif id in self._refused or message.started_ts <= self._refused.floor:
-            self._refuse(message, Refusal.OVER)
-        elif id in self.outcomes or id in self.replica.committed or id in self._queued:
-            return  # a late copy: what is committed must not be prepared, and committed, once more
-        elif self.locks.try_lock(id, message.part.locks):
-            self._prepare(message)
-        elif message.may_wait:
-            self._queued[id] = message
-            self.locks.wait(id, message.part.locks)
-        else:
-            self._refuse(message, Refusal.CONFLICT)
-
-    def _prepare(self, message: Prepare) -> None:
-        """The locks are held: runs it, takes it back, votes."""
-        part = message.part
-        moved = elsewhere(self.space, self.shard, part.locks)
-        if moved:
-            self._refuse(message, Refusal.MOVED, moved)
-            self._unlock(message.id)
-            return
-        if not self.watches_hold(part.watches):
-            self._refuse(message, Refusal.WATCH)
-            self._unlock(message.id)
-            return
-        seen = self.pending.seen_by(part.locks)
-        access = self._access()
-        results = self.program(access, part.operation)
-        effects, notices = list(access.effects), access.notices
-        access.rollback()
-        if not any(lock.is_exclusive for lock in part.locks):
-            effects, notices = [], []  # deletions of what has expired: for whoever holds the key exclusively
-        vector = vector_of(seen, self.knowledge)
-        depend_on(vector, self.shard, self.epoch, latest_ts(seen))
-        proposal_ts, deadline_us = self.clock.tick(self.now_us), self.now_us + self.resolve_after_us
-        transaction = PreparedTransaction(message, proposal_ts, vector, results, effects, notices, deadline_us)
-        self.prepared[message.id] = transaction
-        if self.is_synchronous and not message.is_read_only:
-            transaction.may_vote = False
-            self.proposals.votes.append(message.id)
-        else:
-            self._vote(transaction)
-
-    def _vote_durably(self, id: TransactionId) -> None:
-        """Synchronous execution: the entry is chosen that names a vote."""
-        transaction = self.prepared.get(id)
-        if transaction is not None:
-            transaction.may_vote = True
-            self._vote(transaction)
-
-    def _vote(self, transaction: PreparedTransaction) -> None:
-        if transaction.may_vote:
-            vote = transaction.vote(self.shard, self.epoch)
-            self._output.to_nodes.append((transaction.prepare.coordinator, vote))
-
-    def _refuse(self, message: Prepare, reason: Refusal, moved: bytes = b"") -> None:
-        refusal = Refused(message.id, self.shard, self.epoch, reason, moved)
-        self._output.to_nodes.append((message.coordinator, refusal))
-
-    def _on_commit(self, message: Commit) -> None:
-        transaction = self.prepared.get(message.id)
-        if transaction is not None and message.epoch == self.epoch:
-            if transaction.inquiry is not None:
-                return  # the vote is frozen; the other participants know more
-            if transaction.prepare.is_read_only:
-                self._release(transaction, message)
-            elif self._commit(transaction, message):
-                self._tell(message, Committed(message.id, self.shard))
-            else:
-                self._tell(message, Aborted(message.id, self.shard))
-        elif message.id in self.outcomes or message.id in self.replica.committed:
-            self._tell(message, Committed(message.id, self.shard))
-        elif message.id in self._refused:
-            self._tell(message, Aborted(message.id, self.shard))
-        elif message.epoch == self.epoch and not self._refused.floor:
-            # This leader has voted for it, and what it gave up it remembers.
-            self._tell(message, Committed(message.id, self.shard))
-        elif message.epoch <= self.epoch and message.ts > self.replica.committed_floor:
-            # Whatever is committed that late is known; what is not known is committed nowhere, or void.
-            self._tell(message, Aborted(message.id, self.shard))
-
-    def _tell(self, message: Commit, answer: Committed | Aborted) -> None:
-        self._output.to_nodes.append((message.coordinator, answer))
-
-    def _release(self, transaction: PreparedTransaction, message: Commit) -> None:
-        """Ends a read-only transaction. That its locks were good until now, the leadership has to prove."""
-        self.clock.observe(message.ts)
-        if self.has_lease:
-            self._tell_released(message)
-        elif self.held.may_ask:
-            self.held.releases.setdefault(message.id, (self.held.next_round(), message))
-        else:
-            self._tell(message, Aborted(message.id, self.shard))
-            self._abort(message.id, transaction.prepare.started_ts)
-
-    def _tell_released(self, message: Commit) -> None:
-        transaction = self.prepared.get(message.id)
-        if transaction is not None:
-            self._tell(message, Committed(message.id, self.shard))
-            self._end(transaction)
-
-    def _commit(self, transaction: PreparedTransaction, decision: Commit | Answer) -> bool:
-        """Appends the record and unlocks. False if it is void already: then there is nothing to append."""
-        if decision.ts < transaction.proposal_ts:
-            # No vote is later than the decision. So the prepare was a copy that came after all of it was forgotten.
-            self._end(transaction)
-            return True
-        id, vector = decision.id, from_wire(decision.vector)
-        if self.knowledge.is_broken(vector):
-            self._abort(id, transaction.prepare.started_ts)
-            return False
-        self.want(decision.ts)
-        by_shard = dict(decision.effects)
-        effects = by_shard.get(self.shard, []) if by_shard else transaction.effects
-        cross = CrossShard(id, decision.vector, decision.effects)
-        record_ = TransactionRecord(decision.ts, effects, None, [] if by_shard else transaction.notices, [], cross)
-        item = self._append(PendingTransaction(record_, vector))
-        self.shared_ts = max(self.shared_ts, decision.ts)
-        self.outcomes[id] = Outcome(decision.ts, vector, decision.effects)
-        if self.is_synchronous:
-            item.lock_owner = id
-            del self.prepared[id]
-        else:
-            self._end(transaction)
-        return True
-
-    def _on_abort(self, message: Abort) -> None:
-        transaction = self.prepared.get(message.id)
-        if message.id not in self.outcomes and (transaction is None or transaction.inquiry is None):
-            self._abort(message.id, message.started_ts)
-
-    def _abort(self, id: TransactionId, started_ts: int) -> None:
-        """This shard will never commit it."""
-        self._refused.add(id, started_ts)
-        transaction = self.prepared.get(id)
-        if transaction is not None:
-            self._end(transaction)
-        elif self._queued.pop(id, None) is not None:
-            self._unlock(id)
-
-    def _end(self, transaction: PreparedTransaction) -> None:
-        id = transaction.prepare.id
-        del self.prepared[id]
-        self._unlock(id)
-
-    def _unlock(self, id: Hashable) -> None:
+    def unlock(self, id: Hashable) -> None:
+        """Gives up somebody's locks, and runs who waited for them."""
         granted = deque(self.locks.release(id))
         while granted:
             owner = granted.popleft()
             if isinstance(owner, Submission):
                 self._start_locked(owner, granted)
-            elif owner in self._queued:
-                self._prepare(self._queued.pop(owner))
+            else:
+                self.two_phase.granted(owner)
 
     def _start_locked(self, submission: Submission, granted: deque[Hashable]) -> None:
         """A transaction of this shard alone has got the locks that it waited for."""
@@ -707,71 +534,18 @@ class Participant:
         """Synchronous execution: a transaction is durable here, or void."""
         if item.lock_owner is not None:
             owner, item.lock_owner = item.lock_owner, None
-            self._unlock(owner)
+            self.unlock(owner)
 
-    # -- a silent coordinator
-
-    def _inquire(self, transaction: PreparedTransaction) -> None:
-        prepare = transaction.prepare
-        transaction.deadline_us = self.now_us + self.resolve_after_us
-        if prepare.is_read_only:
-            self._abort(prepare.id, prepare.started_ts)
-            return
-        inquiry = self._freeze(transaction)
-        if inquiry.verdict() is Fate.ABORTED:  # it takes part alone: there is nobody to ask
-            self._abort(prepare.id, prepare.started_ts)
-            return
-        for shard, epoch in prepare.epochs:
-            if shard != self.shard and shard not in inquiry.frozen:
-                self._output.to_shards.append((shard, Query(prepare.id, self.shard, epoch, prepare.started_ts)))
-
-    def _freeze(self, transaction: PreparedTransaction) -> Inquiry:
-        if transaction.inquiry is None:
-            others = tuple(shard for shard, _ in transaction.prepare.epochs if shard != self.shard)
-            transaction.inquiry = Inquiry(others)
-        return transaction.inquiry
-
-    def _on_query(self, message: Query) -> None:
-        if self.epoch < message.epoch:
-            return
-        transaction, outcome = self.prepared.get(message.id), self.outcomes.get(message.id)
-        answer = Answer(message.id, self.shard, Fate.ABORTED, 0, [], [])
-        if outcome is not None:
-            vector = to_wire(outcome.vector)
-            answer = Answer(message.id, self.shard, Fate.COMMITTED, outcome.ts, vector, outcome.effects)
-        elif transaction is not None:
-            self._freeze(transaction)
-            answer = Answer(message.id, self.shard, Fate.FROZEN, 0, [], [])
-        else:
-            self._abort(message.id, message.started_ts)
-        self._output.to_shards.append((message.shard, answer))
-
-    def _on_answer(self, message: Answer) -> None:
-        transaction = self.prepared.get(message.id)
-        if transaction is None or transaction.inquiry is None:
-            return
-        fate = transaction.inquiry.take(message)
-        if fate is Fate.COMMITTED:
-            self._commit(transaction, message)
-        elif fate is Fate.ABORTED:
-            self._abort(message.id, transaction.prepare.started_ts)
+    # -- for those who watch
 
     def status(self) -> dict[str, int]:
         """Counts of what is unfinished."""
         return {
             "pending": len(self.pending),
             "kept": len(self.pending.items),
-            "prepared": len(self.prepared),
+            "prepared": len(self.two_phase.prepared),
             "locks": len(self.locks),
             "waiting": len(self.held.waiting),
-            "outcomes": len(self.outcomes),
+            "outcomes": len(self.two_phase.outcomes),
             "voided": self.voided_count,
         }
-
-    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
-        Prepare: _on_prepare,
-        Commit: _on_commit,
-        Abort: _on_abort,
-        Query: _on_query,
-        Answer: _on_answer,
-    }

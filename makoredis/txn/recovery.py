@@ -89,7 +89,7 @@ def _replay(
     vector = vector_of_record(transaction)
     cross = transaction.cross
     if cross is not None and cross.id is not None:  # somebody may ask about it
-        participant.outcomes[cross.id] = Outcome(transaction.ts, vector, cross.effects)
+        participant.two_phase.outcomes[cross.id] = Outcome(transaction.ts, vector, cross.effects)
     if not knowledge.is_broken(vector):
         item = PendingTransaction(transaction, vector, index, is_told=is_told)
         participant.pending.execute(item)

@@ -16,6 +16,7 @@ from makoredis.txn.messages import Commit, Prepare
 from makoredis.txn.participant import Participant
 from makoredis.txn.pending import PendingList
 from makoredis.txn.recovery import recover
+from makoredis.txn.two_phase import TwoPhaseCommit
 from tests.sim.txn.world import Machines
 
 
@@ -96,7 +97,7 @@ class RelabelledWatermark(Knowledge):
         return not self.is_satisfied(vector) and super().is_broken(vector)
 
 
-class AcceptsOldCommits(Participant):
+class AcceptsOldCommits(TwoPhaseCommit):
     """A new leader takes part under the name of an earlier epoch, and takes commits meant for it."""
 
     def _on_prepare(self, message: Prepare) -> None:
@@ -109,7 +110,7 @@ class AcceptsOldCommits(Participant):
             return
         super()._on_commit(_changed(message, epoch=self.epoch))
 
-    _HANDLERS = Participant._HANDLERS | {Prepare: _on_prepare, Commit: _on_commit}
+    _HANDLERS = TwoPhaseCommit._HANDLERS | {Prepare: _on_prepare, Commit: _on_commit}
 
 
 def _committed(message: Commit, shard: int) -> Any:
@@ -131,12 +132,12 @@ class SkipsWatch(Participant):
         return True
 
 
-class UnlocksEarly(Participant):
+class UnlocksEarly(TwoPhaseCommit):
     """Gives up the locks when it has voted."""
 
     def _vote(self, transaction: Any) -> None:
         super()._vote(transaction)
-        self._unlock(transaction.prepare.id)
+        self.participant.unlock(transaction.prepare.id)
 
 
 class KeepsVoidedRequests(Participant):
@@ -178,7 +179,7 @@ class NeverVoids(Participant):
         self.pending = IgnoresBrokenVectors(self.space, self.requests, self.replica.ts)
 
 
-class LosesVectors(Participant):
+class LosesVectors(TwoPhaseCommit):
     """A transaction does not inherit what the pending writers of its keys depend on."""
 
     def _vote(self, transaction: Any) -> None:
@@ -186,7 +187,7 @@ class LosesVectors(Participant):
         super()._vote(transaction)
 
 
-class AbortsAlone(Participant):
+class AbortsAlone(TwoPhaseCommit):
     """Gives up a silent coordinator's transaction without asking."""
 
     def _inquire(self, transaction: Any) -> None:
@@ -232,7 +233,7 @@ class ForgetsUndoTooEarly(Participant):
         self.pending = ForgetsUndo(self.space, self.requests, self.replica.ts)
 
 
-class ForgetsOutcomes(Participant):
+class ForgetsOutcomes(TwoPhaseCommit):
     """Does not know what it has committed."""
 
     def _commit(self, transaction: Any, decision: Any) -> bool:
@@ -299,6 +300,17 @@ def in_place(kind: type[InPlace]) -> Machines:
     return Machines(participant=Broken)
 
 
+def voting(kind: type[TwoPhaseCommit]) -> Machines:
+    """Participants with a broken way of taking part in transactions over several shards."""
+
+    class Broken(Participant):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.two_phase = kind(self)
+
+    return Machines(participant=Broken)
+
+
 class SharesGates(Participant):
     """What was run in place and depends on other shards is answered when its own entry is chosen."""
 
@@ -328,18 +340,18 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "regress-watermark": lambda: Machines(knowledge=RegressingWatermark),
     "relabel-watermark": lambda: Machines(knowledge=RelabelledWatermark),
     "final-too-high": lambda: Machines(recover=final_too_high),
-    "commit-in-newer-epoch": lambda: Machines(participant=AcceptsOldCommits),
+    "commit-in-newer-epoch": lambda: voting(AcceptsOldCommits),
     "skip-watch": lambda: Machines(participant=SkipsWatch),
-    "unlock-early": lambda: Machines(participant=UnlocksEarly),
+    "unlock-early": lambda: voting(UnlocksEarly),
     "keep-voided-request": lambda: Machines(participant=KeepsVoidedRequests),
     "serve-too-early": lambda: Machines(participant=ServesTooEarly),
     "never-void": lambda: Machines(participant=NeverVoids),
-    "lose-vectors": lambda: Machines(participant=LosesVectors),
-    "abort-alone": lambda: Machines(participant=AbortsAlone),
+    "lose-vectors": lambda: voting(LosesVectors),
+    "abort-alone": lambda: voting(AbortsAlone),
     "pass-locks": lambda: Machines(participant=PassesLocks),
     "step-down-as-is": lambda: Machines(participant=StepsDownAsItIs),
     "forget-undo": lambda: Machines(participant=ForgetsUndoTooEarly),
-    "forget-outcomes": lambda: Machines(participant=ForgetsOutcomes),
+    "forget-outcomes": lambda: voting(ForgetsOutcomes),
     "row-past-vote": lambda: Machines(participant=ShowsRowsAsTheyAre),
     "late-copy": lambda: Machines(participant=ExecutesLateCopies),
     "late-copy-of-gone": lambda: Machines(participant=ForgetsClosedSessions),

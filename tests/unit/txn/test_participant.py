@@ -61,7 +61,7 @@ def test_a_frozen_vote_takes_no_commit_from_the_coordinator() -> None:
     participant.step(Query(ID, 1, 2, 90))
     assert participant.take_output().to_shards == [(1, Answer(ID, 0, Fate.FROZEN, 0, [], []))]
     participant.step(Commit(ID, 0, 2, proposal_ts, [(0, 2, proposal_ts)], []))
-    assert ID in participant.prepared and not participant.outcomes
+    assert ID in participant.two_phase.prepared and not participant.two_phase.outcomes
 
 
 def test_nobody_is_asked_while_the_coordinator_says_that_it_is_alive() -> None:
@@ -83,9 +83,9 @@ def test_who_takes_part_alone_gives_up_on_a_silent_coordinator() -> None:
     (_, answer), *_ = participant.take_output().to_nodes
     assert isinstance(answer, Prepared)
     participant.tick(participant.now_us + participant.resolve_after_us)
-    assert not participant.prepared and not len(participant.locks)
+    assert not participant.two_phase.prepared and not len(participant.locks)
     participant.step(Commit(ID, 0, 2, answer.proposal_ts, [(0, 2, answer.proposal_ts)], []))
-    assert not participant.outcomes
+    assert not participant.two_phase.outcomes
     assert (0, Aborted(ID, 0)) in participant.take_output().to_nodes
 
 
@@ -178,7 +178,7 @@ def test_a_repeated_commit_is_answered_when_its_outcome_is_forgotten() -> None:
     proposal_ts = vote(participant).proposal_ts
     commit = Commit(ID, 0, 2, proposal_ts, [(0, 2, proposal_ts)], [])
     participant.step(commit)
-    participant.outcomes.clear()
+    participant.two_phase.outcomes.clear()
     participant.knowledge.raise_global(proposal_ts)
     participant.take_output()
     participant.step(commit)
@@ -198,11 +198,11 @@ def test_a_late_copy_of_a_prepare_is_nothing_new_when_the_outcome_is_forgotten()
     participant.chosen(2)
     participant.knowledge.hear(Watermark(1, 3, proposal_ts, []))
     participant.settle()
-    assert not participant.outcomes
+    assert not participant.two_phase.outcomes
     participant.take_output()
 
     participant.step(prepare())
-    assert not participant.prepared and len(participant.locks) == 0
+    assert not participant.two_phase.prepared and len(participant.locks) == 0
     participant.step(Commit(ID, 0, 2, proposal_ts, vector, []))
     assert participant.take_output().to_nodes == [(0, Committed(ID, 0))]
     assert not participant.has_entry(), "it is not logged again"
@@ -219,20 +219,20 @@ def test_a_copy_that_comes_after_all_is_forgotten_is_not_executed_again(is_answe
     assert participant.take_entry() is not None
     participant.proposed(2)
     participant.chosen(2)
-    participant.outcomes.clear()
+    participant.two_phase.outcomes.clear()
     participant.replica.committed.clear()
     participant.tick(participant.now_us + 60_000_000)
     participant.take_output()
 
     participant.step(prepare())
-    assert participant.prepared
+    assert participant.two_phase.prepared
     if is_answer:
         participant.tick(participant.now_us + participant.resolve_after_us)
         participant.step(Answer(ID, 1, Fate.COMMITTED, proposal_ts, vector, []))
     else:
         participant.step(commit)
         assert participant.take_output().to_nodes[-1] == (0, Committed(ID, 0))
-    assert not participant.prepared and len(participant.locks) == 0
+    assert not participant.two_phase.prepared and len(participant.locks) == 0
     assert not participant.has_entry(), "it is not logged again"
 
 
@@ -294,6 +294,6 @@ def test_without_a_lease_the_locks_of_what_only_reads_are_held_until_a_quorum_ha
     commit = Commit(ID, 0, 2, 100, [], [])
     participant.step(commit)
     participant.step(commit)  # the coordinator says it again
-    assert ID in participant.prepared and not participant.take_output().to_nodes
+    assert ID in participant.two_phase.prepared and not participant.take_output().to_nodes
     participant.confirmed(participant.held.ask())
-    assert participant.take_output().to_nodes == [(0, Committed(ID, 0))] and ID not in participant.prepared
+    assert participant.take_output().to_nodes == [(0, Committed(ID, 0))] and ID not in participant.two_phase.prepared
