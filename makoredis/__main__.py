@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import resource
 import signal
 import sys
@@ -15,6 +16,7 @@ import trio
 from makoredis.admin import rdb_tool
 from makoredis.admin.launcher import launch
 from makoredis.admin.repair import Repair, advice
+from makoredis.base import console
 from makoredis.base.config import ConfigError, FileConfig, NodeConfig, load_config
 from makoredis.base.errors import Fatal
 from makoredis.base.ids import NodeId
@@ -30,6 +32,8 @@ from makoredis.version import VERSION
 
 OTHER_FILES = 512
 """Open files beside clients' connections: the store's, peers', and some to spare."""
+STDIN = 0
+READ_BYTES = 4096
 LOG_BYTES_SAID = 100_000
 """From here on a start says how much log it has found that it may not apply yet."""
 
@@ -40,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     if words[:1] in (["import"], ["export"]):
         return rdb_tool.main(words)
     options = _parser().parse_args(arguments)
+    # As redis-server: whoever closes the terminal stops nothing by it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         file = load_config(Path(options.config)) if options.config else FileConfig()
         if options.repair and options.node is None:
@@ -54,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.repair:
             return _repair(Repair(file, node), config, settings)
-        return serve(config, settings)
+        return serve(config, settings, stops_with_stdin=options.stop_with_stdin)
     except Damaged as error:
         print(f"makoredis: {error.place}: {error.what}; {advice(file, options.node)}", file=sys.stderr)
         return 1
@@ -64,6 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"makoredis: {error.strerror}: {error.filename or ''}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        # Ctrl-C while the data is being loaded; later it is a signal that stops the server in order.
+        print("makoredis: interrupted before it was ready", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--repair", action="store_true", help="put this node's data aside and fetch it anew from the other replicas"
     )
+    parser.add_argument("--stop-with-stdin", action="store_true", help="stop in order when standard input ends")
     parser.add_argument("--check-config", action="store_true", help="only check the configuration")
     parser.add_argument("--version", action="version", version=f"makoredis {VERSION}")
     return parser
@@ -206,11 +217,18 @@ def _listen(config: Config, settings: NodeSettings, server: Server) -> None:
         raise ConfigError(f"cannot listen on {' '.join(config.bind)} port {config.port}: {error.strerror}") from None
 
 
-def serve(config: Config, settings: NodeSettings, before_clients: Callable[[], None] | None = None) -> int:
+def serve(
+    config: Config,
+    settings: NodeSettings,
+    before_clients: Callable[[], None] | None = None,
+    *,
+    stops_with_stdin: bool = False,
+) -> int:
     """Opens the data, recovers, and serves until told to stop.
 
     Args:
         before_clients: called when the data directory is there and the ports are taken.
+        stops_with_stdin: the end of standard input is an order to stop.
     """
     started = time.monotonic()
     _raise_open_files(config)
@@ -231,14 +249,17 @@ def serve(config: Config, settings: NodeSettings, before_clients: Callable[[], N
         banner += f"; {log_bytes / 1e6:.1f} MB of log wait for a leader to confirm them"
     _tame_collector()
     try:
-        trio.run(_run, server, banner)
+        trio.run(_run, server, banner, stops_with_stdin)
     except BaseExceptionGroup as group:
         fatal, rest = group.split(Fatal)
         if fatal is None or rest is not None:
             raise
         # The node stops with one line, not with a trace: what is wrong is outside of the program.
-        raise _first(fatal) from None
+        error = _first(fatal)
+        console.log("error", f"this node ends: {error}")
+        raise error from None
     server.close()
+    console.log("info", "stopped")
     return 0
 
 
@@ -272,24 +293,36 @@ def _tame_collector() -> None:
 
 
 def _progress(text: str) -> None:
-    print(f"makoredis: {text}", flush=True)
+    console.log("info", text)
 
 
-async def _run(server: Server, banner: str) -> None:
+async def _run(server: Server, banner: str, stops_with_stdin: bool) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         # Only now does a signal stop the server in order, so only now is it ready.
-        print(banner, flush=True)
+        console.announce(banner)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.reactor.run)
             nursery.start_soon(server.timer.run)
             nursery.start_soon(_stop_on_signal, server, signals)
+            if stops_with_stdin:
+                nursery.start_soon(_stop_with_stdin, server)
             await server.stop_event.wait()
             nursery.cancel_scope.cancel()
 
 
 async def _stop_on_signal(server: Server, signals: AsyncIterator[int]) -> None:
-    async for _ in signals:
+    async for number in signals:
+        console.log("info", f"{signal.Signals(number).name}: stopping")
         server.stop_event.set()
+
+
+async def _stop_with_stdin(server: Server) -> None:
+    """Whoever started this node has its standard input, and is gone when that ends: killed, for example."""
+    await trio.lowlevel.wait_readable(STDIN)
+    while os.read(STDIN, READ_BYTES):
+        await trio.lowlevel.wait_readable(STDIN)
+    console.log("info", "standard input has ended: stopping")
+    server.stop_event.set()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Starts all nodes of a configuration file on this machine as child processes, and stops them together.
 
 Their output appears here line by line behind the node's name. A node that ends is reported, and the others go on: that
-is what they are replicas for.
+is what they are replicas for. When this process is killed, the nodes notice the end of their standard input and stop in
+order: otherwise they would keep their ports, unseen.
 """
 
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from makoredis.base import console
 from makoredis.base.config import FileConfig
 
 STOP_SECONDS_MAX = 15.0
@@ -29,9 +31,10 @@ async def _launch(file: FileConfig, path: Path) -> int:
     async with trio.open_nursery() as nursery:
         for name in names:
             command = [sys.executable, "-u", "-m", "makoredis", "--config", str(path), "--node", name]
+            command.append("--stop-with-stdin")
             child = await trio.lowlevel.open_process(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -51,9 +54,9 @@ async def _show_output(label: str, child: trio.Process) -> None:
     async for chunk in child.stdout:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            print(f"{label} | {line.decode(errors='replace')}", flush=True)
+            console.say(f"{label} | {line.decode(errors='replace')}")
     status = await child.wait()
-    print(f"{label} | ended with status {status}", flush=True)
+    console.say(f"{label} | {console.line('warning' if status else 'info', f'ended with status {status}')}")
 
 
 async def _stop_on_signal(children: dict[str, trio.Process]) -> None:

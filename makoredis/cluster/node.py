@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Protocol, get_args
 
+from makoredis.base import console
 from makoredis.base.ids import NodeId, ShardId
 from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.clocks import PeerClocks
@@ -320,7 +321,7 @@ class Node:
         return [] if self.shards is None else list(self.shards.replicas.values())
 
     def log(self, level: str, text: str) -> None:
-        print(f"{level}: {text}", flush=True)
+        console.log(level, text)
 
     def _send(self, shard: ShardId, messages: list[Outgoing]) -> None:
         transport = self.transport

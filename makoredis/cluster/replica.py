@@ -9,6 +9,7 @@ back what the snapshot does not show.
 from collections.abc import Callable, Hashable, Sequence
 from random import Random
 
+from makoredis.base import console
 from makoredis.base.errors import Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.cluster.gathering import Gathering
@@ -111,7 +112,7 @@ class ShardReplica(LogOwner):
         self.snapshot.local[self.shard] = new
         self.applied_index = metadata.index
         self.log_size.clear()
-        print(f"shard {self.shard}: took a snapshot of its leader, up to entry {metadata.index}", flush=True)
+        console.log("info", f"shard {self.shard}: took a snapshot of its leader, up to entry {metadata.index}")
 
     def is_witness(self) -> bool:
         """Whether this replica votes and keeps no data."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import trio
 
+from makoredis.base import console
 from makoredis.base.errors import ClientError, CountedError
 from makoredis.cluster.backup import Backup
 from makoredis.cluster.node import Node
@@ -424,7 +425,7 @@ class Server:
 
     def log(self, level: str, text: str) -> None:
         """One line on the console."""
-        print(f"{time.strftime('%d %b %Y %H:%M:%S')} {level}: {text}", flush=True)
+        console.log(level, text)
 
     def close(self) -> None:
         """Ends all connections, writes what is left, and releases the directory."""
