@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from makoredis.base.ids import NodeId
+from makoredis.server.dispatch import Work
 from makoredis.server.session import Session
 from tests.sim.cluster.chaos import Socket
 from tests.sim.cluster.node import Process
@@ -27,8 +28,9 @@ REPLY_BYTES = len(b"+OK\r\n")
 class Client:
     """A connection to the leader that sends a pipeline whenever the last one is answered."""
 
-    def __init__(self, process: Process, number: int, depth: int) -> None:
+    def __init__(self, process: Process, number: int, depth: int, together: "list[Client]") -> None:
         self.process = process
+        self.together = together
         self.missing = 0
         self.depth = depth
         self.answered = 0
@@ -39,9 +41,20 @@ class Client:
         self.session.flush_queue = process.server.reactor.flush_queue
 
     def send(self) -> None:
+        """Its next pipeline is read in the same turn as those of others who send now."""
         self.missing = self.depth * REPLY_BYTES
-        reactor, session = self.process.server.reactor, self.session
-        self.process.deliver(lambda: reactor._run_parsed(session, session.parser.parse(self.frame)))
+        if not self.together:
+            self.process.deliver(self._read_all)
+        self.together.append(self)
+
+    def _read_all(self) -> None:
+        clients = self.together[:]
+        self.together.clear()
+        work: list[Work] = []
+        for client in clients:
+            client.session.want_flush()
+            work.append((client.session, client.session.parser.parse(client.frame)))
+        self.process.server.reactor._execute(work)
 
     def _on_data(self, data: bytes) -> None:
         self.missing -= len(data)
@@ -109,7 +122,8 @@ def main() -> None:
     assert leader is not None
     meters = {process.id: Meter(process) for process in world.processes.values()}
     follower = next(process for process in world.processes.values() if process is not leader)
-    clients = [Client(leader, number, options.pipeline) for number in range(options.clients)]
+    together: list[Client] = []
+    clients = [Client(leader, number, options.pipeline, together) for number in range(options.clients)]
     for client in clients:
         client.send()
     rounds: list[dict[str, float]] = []

@@ -8,7 +8,7 @@ from makoredis.base.record import Wire, wire_decoder, wire_encode
 from makoredis.txn.knowledge import Watermark
 from makoredis.txn.messages import Part
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class Hello(Wire, tag=1):

@@ -142,7 +142,7 @@ class Dispatcher:
             return
         session, sequence, reply = self._unrecorded
         self._unrecorded = None
-        self.server.node.host.executor.answered(self._record(session, reply, sequence))
+        self.server.node.host.executor.answered(self.record(session, reply, sequence))
 
     def _start(self, session: Session, requests: Sequence[list[bytes]]) -> bool:
         """Turns to a session. Returns what `_prepare` does."""
@@ -178,7 +178,7 @@ class Dispatcher:
             return False
         return not self.server.node.is_replicated or self.server.forwarding.may_run_here(session)
 
-    def _record(self, session: Session, reply: bytes, sequence: int = 0) -> RequestRecord:
+    def record(self, session: Session, reply: bytes, sequence: int = 0) -> RequestRecord:
         """What the log says of a session's present request, so that it is executed only once.
 
         Args:
@@ -484,7 +484,7 @@ class Dispatcher:
             if session.request_id is None:
                 session.sequence += 1
             if effects and not isinstance(reply, WouldBlock):
-                record = self._record(session, encode(reply, session.protocol))
+                record = self.record(session, encode(reply, session.protocol))
         if effects:
             gate = executor.commit(access, server.wall_us, record)
             if server.observes_effects:

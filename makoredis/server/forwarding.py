@@ -28,7 +28,6 @@ from makoredis.data.access import Access
 from makoredis.server.proxies import Proxies
 from makoredis.server.session import ForwardKind, Held, Request, Session
 from makoredis.txn.gate import Gate
-from resp.encode import encode
 from resp.replies import Error
 
 if TYPE_CHECKING:
@@ -188,7 +187,7 @@ class Forwarding:
         latest = self.server.now - ANSWER_SECONDS_MAX
         for (session_id, sequence), (request, _) in list(self.waiting.items()):
             if request.asked_at <= latest and not request.may_block:
-                self._answered(session_id, sequence, encode(NO_LEADER, request.protocol), 0)
+                self._answered(session_id, sequence, request.failed(NO_LEADER), 0)
 
     def _answered(self, session_id: int, sequence: int, reply: bytes, index: int) -> None:
         found = self.waiting.pop((session_id, sequence), None)

@@ -17,6 +17,7 @@ import traceback
 from collections import deque
 from dataclasses import dataclass
 from itertools import chain
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError, Fatal
@@ -26,7 +27,8 @@ from makoredis.server.commands import transactions
 from makoredis.server.routes import Route
 from makoredis.server.scripting import OUT_OF_MEMORY
 from makoredis.server.session import ForwardKind, Session
-from resp.replies import OK, Error
+from resp.encode import encode
+from resp.replies import OK, Error, Raw
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -162,13 +164,19 @@ class Proxies:
             session.refresh_special()
             self._dispatch(session, message)
         except ClientError as error:
-            session.send_reply(server.error_reply(error))
+            self._fail(session, message, server.error_reply(error))
         except Fatal:
             raise
         except Exception:  # noqa: BLE001 - a request ends here: what it ran into must not end one node after the other
             server.log("error", f"a command of a client of {session.address} failed:\n{traceback.format_exc()}")
             server.node.host.access.rollback()
-            session.send_reply(Error(b"ERR internal error, see the server's log"))
+            self._fail(session, message, Error(b"ERR internal error, see the server's log"))
+
+    @staticmethod
+    def _fail(session: Session, message: Forward, error: Error) -> None:
+        """Answers a request that was not executed; each one of a series."""
+        count = len(message.commands) if message.kind == ForwardKind.SERIES else 1
+        session.send_bytes(encode(error, message.protocol) * count)
 
     def _dispatch(self, session: Session, message: Forward) -> None:
         server = self.server
@@ -182,6 +190,8 @@ class Proxies:
             self._check_room([route for route, _ in queued])
             transactions.run(server, session, queued, message.guard_term)
             server.blocking.serve()
+        elif message.kind == ForwardKind.SERIES:
+            self._run_series(session, message.commands)
         elif message.kind == ForwardKind.WATCH:
             for key in message.commands[0]:
                 server.watches.watch(server, session, key)
@@ -189,6 +199,26 @@ class Proxies:
         else:
             server.watches.forget(session)
             session.send_reply(OK)
+
+    def _run_series(self, session: Session, commands: list[list[bytes]]) -> None:
+        """Executes plain commands as one transaction, and answers them together."""
+        server, dispatcher = self.server, self.server.dispatcher
+        requests = [(server.routes.find(argv), argv) for argv in commands]
+        self._check_room([route for route, _ in requests])
+        access = dispatcher.begin(session)
+        chunks = []
+        for route, argv in requests:
+            started = perf_counter()
+            reply = dispatcher.invoke(access, route, argv)
+            if reply is None:
+                route.missed += 1
+            chunks.append(encode(reply, session.protocol))
+            dispatcher.count(session, route, argv, perf_counter() - started)
+            if server.monitors.sessions:
+                server.monitors.feed(session, route.row, argv)
+        answer = Raw(b"".join(chunks))
+        session.send_reply(answer, dispatcher.finish(session, access, requests, answer))
+        server.blocking.serve()
 
     def _check_room(self, routes: list[Route]) -> None:
         """Only the leader knows whether it has disk and memory for more; whatever else a request can be refused for,

@@ -140,7 +140,8 @@ class Reactor:
                 self._readable(session, work)
             if event & select.EPOLLOUT:
                 session.want_flush()
-        self._execute(work)
+        if work:
+            self._execute(work)
         self.run_resumed()
         server.end_turn()
         self.flush()

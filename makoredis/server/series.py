@@ -11,8 +11,12 @@ What may be in a series:
 * All that a session has sent in this turn is for one command, so its requests keep their order. Those of different
   sessions were sent at the same time, so any order among them is right.
 * Nothing looks at single requests or their effects: nobody watches keys, waits for them or tracks them, no
-  notifications, no MONITOR, no limit of SLOWLOG below a millisecond; uses of keys are not counted (LFU); and there are
-  no other nodes.
+  notifications, no MONITOR, no limit of SLOWLOG below a millisecond; uses of keys are not counted (LFU).
+* Where there are other nodes, this one leads, and the session asks nothing elsewhere.
+
+Where there are other nodes, what a session has in a series is one request as far as exactly-once is concerned: with one
+number, one record of what was answered, and asked again as a whole (`ForwardKind.SERIES`), because it was one
+transaction. A node that does not lead asks for it in that form at once, and then it need not be all one command.
 
 Whatever is not so, and every series that a handler declines, is left to `Dispatcher.run`, which is the rule that this
 must not differ from.
@@ -27,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from makoredis.base.errors import ClientError, Fatal
 from makoredis.data.access import Access
 from makoredis.server.routes import Route
-from makoredis.server.session import Session
+from makoredis.server.session import ForwardKind, Request, Session
 from makoredis.txn.gate import Gate
 from resp.encode import encode_all
 
@@ -52,8 +56,11 @@ class SeriesRunner:
 
     def run(self, work: Iterable[Item]) -> Iterable[Item]:
         """Executes the series in `work`. Returns what is left to be run."""
+        node = self.server.node
         if not self._is_calm():
             return work
+        if node.is_replicated and not node.serves():
+            return work if node.settings.redirects else self._forward(work)
         items: list[Item] = []
         left: list[Item] = []
         last_name: bytes | None = None
@@ -70,6 +77,7 @@ class SeriesRunner:
                 items = by_name.setdefault(name, [])
             if (
                 session.is_special
+                or session.remote_count
                 or session.closed_reason is not None
                 or (len(requests) > 1 and list(map(_NAME, requests)).count(name) != len(requests))
                 or (items and (session.database != items[0][0].database or session.protocol != items[0][0].protocol))
@@ -90,12 +98,25 @@ class SeriesRunner:
             server.is_special
             or server.observes_effects
             or server.router is not None
-            or node.is_replicated
             or node.host.executor.announces
             or node.host.space.config.notify_events
             or node.host.space.config.counts_uses
             or 0 <= server.slowlog_threshold_us < SLOW_US_MIN
         )
+
+    def _forward(self, work: Iterable[Item]) -> Iterable[Item]:
+        """Has what a session has sent executed by the leader as one request. Returns what is left."""
+        routes, left = self.routes, []
+        for item in work:
+            session, requests = item
+            are_plain = [argv[0] in routes and routes[argv[0]].row.accepts(len(argv)) for argv in requests]
+            if len(requests) < SERIES_MIN or session.is_special or session.closed_reason or not all(are_plain):
+                left.append(item)
+                continue
+            session.commands_count += len(requests)
+            session.last_command = requests[-1]
+            self.server.forwarding.submit(session, ForwardKind.SERIES, list(requests))
+        return left
 
     def _try(self, route: Route, items: list[Item]) -> bool:
         """Runs a series. False: nothing has happened, and each request is to be run by itself."""
@@ -165,7 +186,9 @@ class SeriesRunner:
     ) -> None:
         """Sends replies, behind the gate of what the series has changed, or else of what each session has read."""
         executor = self.server.node.host.executor
-        are_reads = gate is None and executor.pending_count > 0
+        is_replicated = self.server.node.is_replicated
+        is_write = gate is not None
+        are_reads = not is_write and executor.pending_count > 0
         at = 0
         for session, requests in items:
             count = len(requests)
@@ -176,7 +199,21 @@ class SeriesRunner:
                 gate = executor.gate_of_reads(access.database.id, keys)
             if gate is None and not session.held:
                 session.out.append(data)
+            elif is_replicated:
+                self._hold(session, requests, data, gate, is_recorded=is_write)
             else:
                 session.send_bytes(data, gate)
             session.commands_count += count
             session.last_command = requests[-1]
+
+    def _hold(
+        self, session: Session, requests: Sequence[list[bytes]], data: bytes, gate: Gate | None, *, is_recorded: bool
+    ) -> None:
+        """Sends replies that wait, so that the requests can be asked again should the leadership be lost."""
+        session.sequence += 1
+        kind = ForwardKind.SINGLE if len(requests) == 1 else ForwardKind.SERIES
+        request = Request(session.sequence, kind, session.database, session.protocol, list(requests))
+        session.send_bytes(data, gate, request)
+        if is_recorded:
+            record = self.server.dispatcher.record(session, data, session.sequence)
+            self.server.node.host.executor.answered(record)

@@ -15,6 +15,7 @@ from makoredis.base.record import Wire
 from makoredis.txn.gate import Gate
 from resp.encode import encode
 from resp.parser import RequestLimits, RequestParser
+from resp.replies import Error
 
 SEND_CHUNKS_MAX = 64
 """Replies handed to one `sendmsg`."""
@@ -32,6 +33,8 @@ class ForwardKind(IntEnum):
     """The commands of MULTI … EXEC."""
     WATCH = 2
     UNWATCH = 3
+    SERIES = 4
+    """Requests that take effect as one transaction, each with a reply of its own."""
 
 
 class Request(Wire, frozen=False):
@@ -51,6 +54,10 @@ class Request(Wire, frozen=False):
     """The leadership whose watch table guards a transaction; 0 if nothing is watched."""
     is_silent: bool = False
     """CLIENT REPLY OFF or SKIP: the answer is not shown."""
+
+    def failed(self, error: Error) -> bytes:
+        """The answer if it was not executed."""
+        return encode(error, self.protocol) * (len(self.commands) if self.kind == ForwardKind.SERIES else 1)
 
 
 class Held:

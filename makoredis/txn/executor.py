@@ -64,6 +64,8 @@ class _Turn:
     """For each of these whether it was its client's first."""
     is_wanted: bool = False
     """Somebody waits for an entry, even an empty one."""
+    request_count: int = 0
+    """How many clients' requests the transactions are."""
     closed_ts: int = 0
     """The entry's, once it is proposed."""
 
@@ -92,7 +94,7 @@ class Executor:
         self.closed_sessions: list[tuple[int, int]] = []
         """Clients that are gone since the last entry."""
         self.undone_count = 0
-        """Transactions taken back since start."""
+        """Requests taken back since start."""
         self.announces = False
         """Whether somebody wants announcements; they cost a record per transaction."""
         self.dirty: list[set[bytes]] = [set() for _ in space.by_id]
@@ -110,7 +112,7 @@ class Executor:
         self.version = 0
         """Counts transactions that changed something (INFO's rdb_changes_since_last_save)."""
         self.pending_count = 0
-        """Transactions that are executed and not chosen."""
+        """Requests that are executed and not chosen; several may be one transaction."""
         self.watermark = 0
         """The closed timestamp of the last chosen entry."""
         self._positions = 0
@@ -152,7 +154,8 @@ class Executor:
         else:
             turn.transactions.append(PlainTransaction(clock.last, effects))
         turn.undo.append(undo)
-        self.pending_count += 1
+        turn.request_count += count
+        self.pending_count += count
         writers = self._writers
         for effect in effects:
             key = effect.key
@@ -208,8 +211,8 @@ class Executor:
         return bool(self._turn.transactions) or self._turn.is_wanted
 
     def turn_count(self) -> int:
-        """Transactions that wait to be proposed."""
-        return len(self._turn.transactions)
+        """Requests that wait to be proposed."""
+        return self._turn.request_count
 
     def want_entry(self) -> Gate:
         """Makes this turn propose an entry, transactions or not. Its gate opens when all before it is chosen too."""
@@ -240,7 +243,7 @@ class Executor:
         announcements: list[Announcement] = []
         while self._pending and self._pending[0].index <= index:
             turn = self._pending.popleft().turn
-            self.pending_count -= len(turn.transactions)
+            self.pending_count -= turn.request_count
             self._forget_writers(turn)
             for origin in turn.closed_sessions:
                 self.requests.close(origin)
@@ -303,7 +306,7 @@ class Executor:
         """Takes back what this turn did, because it cannot be proposed. Returns the gate that will never open."""
         turn = self._turn
         self._undo(turn)
-        self.pending_count -= len(turn.transactions)
+        self.pending_count -= turn.request_count
         self._turn = self._new_turn()
         self._rebuild_writers()
         return turn.gate
@@ -353,7 +356,7 @@ class Executor:
         return Timestamp(self.clock.last)
 
     def _undo(self, turn: _Turn) -> None:
-        self.undone_count += len(turn.undo)
+        self.undone_count += turn.request_count
         self.closed_sessions += turn.closed_sessions
         for (_, request), is_first in zip(reversed(turn.requests), reversed(turn.are_first)):
             self.requests.forget(request, is_first)

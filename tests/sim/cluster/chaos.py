@@ -91,8 +91,11 @@ class Client:
             self.disconnect()
             return
         requests: list[list[bytes]] = []
-        for _ in range(self.rng.choice((1, 1, 2, 5))):
-            requests += self._transaction()
+        if self.rng.random() < 0.3:
+            requests += self._series()
+        else:
+            for _ in range(self.rng.choice((1, 1, 2, 5))):
+                requests += self._transaction()
         process, session, server = self.process, self.session, self.process.server
 
         def run() -> None:
@@ -101,12 +104,26 @@ class Client:
 
         process.deliver(run)
 
-    def _transaction(self) -> list[list[bytes]]:
+    def _series(self) -> list[list[bytes]]:
+        """Equal commands, which are run together, each a transaction of its own to the client."""
+        requests = []
+        for _ in range(self.rng.randint(3, 6)):
+            operation = self._operation()
+            requests.append(self._append(operation))
+            operation.parts = requests[-1:]  # type: ignore[attr-defined]
+            self.waiting.append((operation, "single"))
+        return requests
+
+    def _operation(self) -> Operation:
         world = self.world
         operation = Operation(
             f"{self.number}.{len(world.operations)}", self.number * 1_000_000 + self.connections, world.clock.now
         )
         world.operations.append(operation)
+        return operation
+
+    def _transaction(self) -> list[list[bytes]]:
+        operation = self._operation()
         if self.rng.random() < 0.5:
             return self._single(operation)
         requests = [[b"MULTI"], *(self._part(operation) for _ in range(self.rng.randint(2, 4))), [b"EXEC"]]
@@ -124,7 +141,10 @@ class Client:
         key = self.rng.choice(KEYS)
         if self.rng.random() < 0.5:
             return [b"LRANGE", key, b"0", b"-1"]
-        value = b"%d" % self.world.next_value()
+        return self._append(operation, key)
+
+    def _append(self, operation: Operation, key: bytes | None = None) -> list[bytes]:
+        key, value = key or self.rng.choice(KEYS), b"%d" % self.world.next_value()
         operation.appends.append((key, value))
         return [b"RPUSH", key, value]
 
