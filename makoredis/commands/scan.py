@@ -24,13 +24,13 @@ _HASH_MASK = (1 << _HASH_BITS) - 1
 _WHOLE_SLOT_MAX = 16
 """A slot with at most so many keys more than asked for is returned whole: cutting it costs more than it spares."""
 _RANDOM_TRIES = 100
-_SCAN_TAKES = frozenset((b"TYPE",))
+SCAN_TAKES = frozenset((b"TYPE",))
 
 
 @command("SCAN", "Iterates over the key names in the database.")
 def scan(access: Access, cursor: bytes, *options: bytes) -> list[Any]:
     start = parse_cursor(cursor)
-    chosen = parse_scan_options(options, _SCAN_TAKES)
+    chosen = parse_scan_options(options, SCAN_TAKES)
     access.walk(chosen.pattern)
     following, keys = _scan_slots(access, start, chosen)
     if chosen.matches is not None:

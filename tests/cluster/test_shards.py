@@ -368,6 +368,16 @@ def test_commands_on_all_keys(clients: list[Any]) -> None:
     assert two.dbsize() == 300 and len(three.keys("*")) == 300 and len(one.keys("key:1?")) == 10
     wait_until(lambda: two.info("keyspace").get("db0", {}).get("keys") == 300, "replicas have them")
     assert sorted(two.scan_iter(count=50)) == sorted(f"key:{number}" for number in range(300))
+    cursor, keys = three.scan(0, count=1000)
+    assert cursor == 0 and len(keys) == 300, "all at once, as from one keyspace"
+    cursor, keys = three.scan(0, count=10)
+    assert cursor != 0 and 10 <= len(keys) < 300
+    cursor, keys = one.scan(0, match="key:1?", count=1000)
+    assert cursor == 0 and sorted(keys) == [f"key:{number}" for number in range(10, 20)]
+    with two.client() as reader:
+        reader.execute_command("READONLY")
+        wait_until(lambda: len(reader.scan(0, count=1000)[1]) == 300, "the snapshot has them")
+        assert reader.scan(0, count=1000)[0] == 0
     assert three.randomkey().startswith("key:")
     assert one.flushdb() and two.dbsize() == 0 and three.randomkey() is None
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
 from makoredis.base.record import wire_encode
+from makoredis.commands.scan import SCAN_TAKES
+from makoredis.commands.scan_options import parse_scan_options
 from makoredis.data.slot_table import POSITION_MAX, position_of
 from makoredis.server.routes import Route
 from makoredis.server.shards.keys import lock_on_all
@@ -20,6 +22,10 @@ from resp.encode import encode
 if TYPE_CHECKING:
     from makoredis.server.session import Session
     from makoredis.server.shards.router import Router
+
+RUNS_MAX = 8
+"""Over so many runs of keys one SCAN goes while it has found fewer keys than it may: over all of a few shards that have
+few keys, as clients expect of a small keyspace, and not over each of a thousand runs where slots were moved a lot."""
 
 
 def start(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
@@ -76,26 +82,36 @@ def _reply(router: "Router", session: "Session", route: Route, parts: list[Looke
     router.requests.reply(session, encode(reply, session.protocol))
 
 
-def _scan(router: "Router", session: "Session", argv: list[bytes]) -> None:
-    """Goes on where the cursor is, as far as the run of keys that it is in belongs to one shard."""
+def _scan(
+    router: "Router", session: "Session", argv: list[bytes], found: tuple[bytes, ...] = (), runs: int = 1
+) -> None:
+    """Goes on where the cursor is, over at most `RUNS_MAX` runs of keys, each of which belongs to one shard.
+
+    Args:
+        found: in the runs before this one, the first of which was the one that the client's cursor is in.
+        runs: how many there are with this one.
+    """
     place = min(int(argv[1]), POSITION_MAX) if argv[1].isdigit() else 0
     _, last, shard = router.slots.table.run_at(place)
     operation = Look(session.database, argv, shard, place, last)
 
     def answered(looked: Looked) -> None:
-        reply: Any
         if looked.error:
-            reply = router.server.error_reply(ClientError(looked.error))
-        else:
-            following = looked.number
-            if not 0 < following <= last:
-                following = last + 1 if last < POSITION_MAX else 0
-            reply = [b"%d" % following, [key for key in looked.keys if position_of(key) <= last]]
-        router.requests.reply(session, encode(reply, session.protocol))
+            error = router.server.error_reply(ClientError(looked.error))
+            router.requests.reply(session, encode(error, session.protocol))
+            return
+        keys = (*found, *(key for key in looked.keys if position_of(key) <= last))
+        following = looked.number
+        if not 0 < following <= last:
+            following = last + 1 if last < POSITION_MAX else 0
+            if following and runs < RUNS_MAX and len(keys) < parse_scan_options(tuple(argv[2:]), SCAN_TAKES).count:
+                _scan(router, session, [argv[0], b"%d" % following, *argv[2:]], keys, runs + 1)
+                return
+        router.requests.reply(session, encode([b"%d" % following, list(keys)], session.protocol))
 
     if router.snapshot.may_read(session) and router.snapshot.has_all(shard) and router.snapshot.has_run(operation):
         answered(router.snapshot.look(operation, shard)[0])
         return
     part = Part(wire_encode(operation), lock_on_all(is_exclusive=False))
-    again = partial(_scan, router, session, argv)
+    again = partial(_scan, router, session, argv, found, runs)
     router.requests.ask(session, shard, part, lambda results, ts: answered(decode_looked(results)), again)
