@@ -17,7 +17,7 @@ COMPARED = 10
 
 @dataclass(slots=True)
 class LogEntry:
-    """`reason`: command, key, channel or auth. `context`: toplevel, multi or lua."""
+    """`reason`: command, key, channel or auth. `context`: toplevel, multi or lua. `at`: when it happened last."""
 
     reason: str
     context: str
@@ -25,6 +25,8 @@ class LogEntry:
     user: bytes
     client: bytes
     at: float
+    created_at: float
+    id: int
     count: int = 1
 
 
@@ -34,19 +36,23 @@ class AclLog:
     def __init__(self, server: "Server") -> None:
         self.server = server
         self.entries: deque[LogEntry] = deque()
+        self._next_id = 0
+        """Counts entries, also past ACL LOG RESET, so that no two that a client sees have the same id."""
 
     def add(self, session: Session, reason: str, context: str, object: bytes, user: bytes) -> None:
         server = self.server
         client = client_line(server, session).encode("utf-8", "surrogateescape")
-        entry = LogEntry(reason, context, object, user, client, server.now)
+        entry = LogEntry(reason, context, object, user, client, server.now, server.now, self._next_id)
         entries = self.entries
         for number in range(min(COMPARED, len(entries))):
             old = entries[number]
             is_same = (old.reason, old.context, old.object, old.user) == (reason, context, object, user)
             if is_same and server.now - old.at <= SAME_SECONDS:
                 del entries[number]
-                entry.count = old.count + 1
+                entry.count, entry.created_at, entry.id = old.count + 1, old.created_at, old.id
                 break
+        else:
+            self._next_id += 1
         entries.appendleft(entry)
         limit = server.config.table.integer("acllog-max-len")
         while len(entries) > limit:

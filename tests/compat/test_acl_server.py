@@ -1,5 +1,6 @@
 """Users across the life of a server: the file of users, the log of refusals, `requirepass`."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +99,11 @@ def test_the_log_counts_refusals(makoredis_server: ServerProcess) -> None:
             (3, "command", "toplevel", "get", "bob"),
         ]
         assert 0 <= float(entries[0]["age-seconds"]) < 60
+        assert [entry["entry-id"] - entries[4]["entry-id"] for entry in entries] == [4, 3, 2, 1, 0]
+        for entry in entries:
+            assert abs(entry["timestamp-last-updated"] / 1000 - time.time()) < 60
+            assert entry["timestamp-last-updated"] >= entry["timestamp-created"]
+            assert entry["timestamp-last-updated"] == entry["timestamp-created"] or entry["count"] > 1
         admin.config_set("acllog-max-len", 2)
         with pytest.raises(redis.exceptions.NoPermissionError):
             bob.execute_command("SET", "third", 1)

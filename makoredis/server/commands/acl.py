@@ -125,6 +125,9 @@ def _log_entry(server: "Server", entry: LogEntry) -> Any:
             (b"username", entry.user),
             (b"age-seconds", Double(round(server.now - entry.at, 3))),
             (b"client-info", entry.client),
+            (b"entry-id", entry.id),
+            (b"timestamp-created", int(1000 * entry.created_at)),
+            (b"timestamp-last-updated", int(1000 * entry.at)),
         ]
     )
 
