@@ -63,7 +63,7 @@ class Dispatcher:
         server, direct = self.server, self.routes.direct
         host = server.node.host
         access, executor, blocking = host.access, host.executor, server.blocking
-        slow_seconds = server.slowlog_threshold_us / 1e6 if server.slowlog_threshold_us >= 0 else float("inf")
+        slow_seconds = server.slow_threshold_us / 1e6 if server.slow_threshold_us >= 0 else float("inf")
         wall_us, is_replicated = server.wall_us, server.node.is_replicated
         request: Request | None = None
         self._begun = None
@@ -125,7 +125,7 @@ class Dispatcher:
                 route.calls += 1
                 route.seconds += elapsed
                 if elapsed > slow_seconds:
-                    server.slowlog_add(session, argv, elapsed * 1e6)
+                    server.note_slow(session, argv, elapsed * 1e6)
                 if blocking.ready:
                     started = self._serve_blocked(session)
 
@@ -359,12 +359,12 @@ class Dispatcher:
         )
 
     def count(self, session: Session, route: Route, argv: list[bytes], seconds: float) -> None:
-        """Statistics and slow log of a request that has run, or that has waited for keys and is answered now."""
+        """Takes note of a request that has run, or that has waited for keys and is answered now."""
         route.calls += 1
         route.seconds += seconds
-        threshold = self.server.slowlog_threshold_us
-        if seconds * 1e6 > threshold >= 0 and "skip_slowlog" not in route.row.flags:
-            self.server.slowlog_add(session, argv, seconds * 1e6)
+        threshold = self.server.slow_threshold_us
+        if seconds * 1e6 > threshold >= 0:
+            self.server.note_slow(session, argv, seconds * 1e6)
 
     def _may_run_here(self, session: Session, route: Route) -> bool:
         forwarding = self.server.forwarding

@@ -101,7 +101,7 @@ class SeriesRunner:
             or node.host.executor.announces
             or node.host.space.config.notify_events
             or node.host.space.config.counts_uses
-            or 0 <= server.slowlog_threshold_us < SLOW_US_MIN
+            or 0 <= server.slow_threshold_us < SLOW_US_MIN
         )
 
     def _forward(self, work: Iterable[Item]) -> Iterable[Item]:
@@ -165,7 +165,7 @@ class SeriesRunner:
     def _each(self, access: Access, route: Route, items: list[Item]) -> list[Any]:
         """The replies of requests that are run one after the other."""
         server, handler = self.server, route.handler
-        slow_seconds = server.slowlog_threshold_us / 1e6 if server.slowlog_threshold_us >= 0 else float("inf")
+        slow_seconds = server.slow_threshold_us / 1e6 if server.slow_threshold_us >= 0 else float("inf")
         replies = []
         started = perf_counter()
         for session, requests in items:
@@ -177,7 +177,7 @@ class SeriesRunner:
                     replies.append(server.error_reply(error))
                 ended = perf_counter()
                 if ended - started > slow_seconds:
-                    server.slowlog_add(session, argv, (ended - started) * 1e6)
+                    server.note_slow(session, argv, (ended - started) * 1e6)
                 started = ended
         return replies
 

@@ -79,7 +79,8 @@ class Server:
         self.waits = Waits(self)
         self.scripting = Scripting(self)
         self.slowlog = SlowLog()
-        self.slowlog_threshold_us = 10_000
+        self.slow_threshold_us = 10_000
+        """What takes longer is for `note_slow`: the lower threshold of the slow log's and LATENCY's; -1: none."""
         self.replicas_min = config.table.integer("min-replicas-to-write")
         self.latency = LatencyMonitor()
         self.rates = Rates()
@@ -332,9 +333,14 @@ class Server:
 
     # -- slow log, log
 
-    def slowlog_add(self, session: Session, argv: list[bytes], duration_us: float) -> None:
-        """Takes note of a slow request."""
-        self.slowlog.add(int(self.now), int(duration_us), list(redacted(argv)), session.address, session.name)
+    def note_slow(self, session: Session, argv: list[bytes], duration_us: float) -> None:
+        """Takes note of a slow request, in the slow log and for LATENCY, as far as it is slow enough for either."""
+        flags = self.routes.find(argv).row.flags
+        if duration_us > self.slowlog.threshold_us >= 0 and "skip_slowlog" not in flags:
+            self.slowlog.add(int(self.now), int(duration_us), list(redacted(argv)), session.address, session.name)
+        milliseconds = int(duration_us) // 1000
+        if milliseconds >= self.latency.threshold_ms > 0:
+            self.latency.add("fast-command" if "fast" in flags else "command", int(self.now), milliseconds)
 
     def slowlog_resize(self, length: int) -> None:
         """CONFIG SET slowlog-max-len."""
@@ -344,7 +350,11 @@ class Server:
     def config_changed(self) -> None:
         """Takes over what CONFIG SET has changed."""
         self.latency.threshold_ms = self.config.table.integer("latency-monitor-threshold")
-        self.slowlog_threshold_us = self.config.table.integer("slowlog-log-slower-than")
+        self.slowlog.threshold_us = self.config.table.integer("slowlog-log-slower-than")
+        thresholds_us = [self.slowlog.threshold_us] if self.slowlog.threshold_us >= 0 else []
+        if self.latency.threshold_ms:
+            thresholds_us.append(1000 * self.latency.threshold_ms - 1)  # what takes exactly as long counts
+        self.slow_threshold_us = min(thresholds_us, default=-1)
         self.replicas_min = self.config.table.integer("min-replicas-to-write")
         self.eviction.configure()
         self._refresh_notifications()

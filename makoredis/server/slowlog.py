@@ -26,6 +26,8 @@ class SlowLog:
     def __init__(self, length_max: int = 128) -> None:
         self.entries: deque[SlowEntry] = deque()
         self.length_max = length_max
+        self.threshold_us = 10_000
+        """What takes longer belongs into it; negative: nothing does."""
         self._next_id = 0
 
     def add(self, at: int, duration_us: int, argv: list[bytes], address: str, name: bytes) -> None:

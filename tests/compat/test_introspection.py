@@ -235,3 +235,35 @@ def test_documents_of_later_commands_name_their_arguments(makoredis_server: Serv
 def test_info_has_every_field_of_redis(client: redis.Redis, redis_server: Path, section: str) -> None:
     theirs = redis.Redis(unix_socket_path=str(redis_server)).info(section)
     assert theirs.keys() - client.info(section).keys() == set()
+
+
+def test_slow_commands_are_samples_of_latency(client: redis.Redis) -> None:
+    slow = "local sum = 0 for i = 1, 3000000 do sum = sum + i end return sum"
+    client.execute_command("LATENCY", "RESET")
+    client.eval(slow, 0)
+    assert client.execute_command("LATENCY", "LATEST") == []
+    client.config_set("slowlog-log-slower-than", -1)
+    client.config_set("latency-monitor-threshold", 1)
+    client.slowlog_reset()
+    try:
+        client.eval(slow, 0)
+        events = {name: (latest, highest) for name, _, latest, highest in client.execute_command("LATENCY", "LATEST")}
+        assert events[b"command"][1] >= events[b"command"][0] >= 1
+        assert client.execute_command("LATENCY", "HISTORY", "command")
+        assert b"command - high" in client.execute_command("LATENCY", "GRAPH", "command")
+        assert client.slowlog_len() == 0
+        client.config_set("slowlog-log-slower-than", 0)
+        client.get("key")
+        assert client.slowlog_len() == 2, "as quick as it was, and CONFIG SET with it"
+    finally:
+        client.config_set("latency-monitor-threshold", 0)
+        client.config_set("slowlog-log-slower-than", 10_000)
+        client.execute_command("LATENCY", "RESET")
+
+
+def test_memory_stats_has_the_fields_of_redis(client: redis.Redis, redis_server: Path) -> None:
+    theirs = redis.Redis(unix_socket_path=str(redis_server))
+    theirs.flushall()
+    ours, real = client.memory_stats(), theirs.memory_stats()
+    assert list(ours) == list(real)
+    assert {name: type(value) for name, value in ours.items()} == {name: type(value) for name, value in real.items()}

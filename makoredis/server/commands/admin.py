@@ -9,11 +9,11 @@ from makoredis.commands.arguments import SYNTAX_ERROR, double, int64
 from makoredis.server.commands.help import help_reply
 from makoredis.server.info import info_text
 from makoredis.server.info_cluster import role_reply
-from makoredis.server.memory import STARTUP_BYTES
+from makoredis.server.memory import STARTUP_BYTES, resident_bytes
 from makoredis.server.routes import NO_REPLY, session_command
 from makoredis.server.session import Session
 from makoredis.version import VERSION
-from resp.replies import OK, Map, Simple, Verbatim
+from resp.replies import OK, Double, Map, Simple, Verbatim
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
@@ -248,7 +248,7 @@ def memory_doctor(server: "Server", session: Session) -> Any:
 
 @session_command("MEMORY|STATS", "Returns details about memory usage.")
 def memory_stats(server: "Server", session: Session) -> Any:
-    used = server.memory.used()
+    used, resident = server.memory.used(), resident_bytes()
     spaces = server.node.spaces()
     keys = sum(database.size for space in spaces for database in space.by_id)
     dataset = used - STARTUP_BYTES
@@ -277,6 +277,19 @@ def memory_stats(server: "Server", session: Session) -> Any:
             (b"keys.count", keys),
             (b"keys.bytes-per-key", dataset // keys if keys else 0),
             (b"dataset.bytes", dataset),
+            (b"dataset.percentage", Double(100 * dataset / max(1, used - STARTUP_BYTES))),
+            (b"peak.percentage", Double(100 * used / server.memory.peak)),
+            (b"allocator.allocated", used),
+            (b"allocator.active", used),
+            (b"allocator.resident", used),
+            (b"allocator-fragmentation.ratio", Double(1.0)),
+            (b"allocator-fragmentation.bytes", 0),
+            (b"allocator-rss.ratio", Double(1.0)),
+            (b"allocator-rss.bytes", 0),
+            (b"rss-overhead.ratio", Double(resident / used)),
+            (b"rss-overhead.bytes", resident - used),
+            (b"fragmentation", Double(resident / used)),
+            (b"fragmentation.bytes", resident - used),
         ]
     )
 
@@ -318,6 +331,8 @@ def debug(server: "Server", session: Session, word: bytes, *arguments: bytes) ->
     if name == b"SLEEP" and len(arguments) == 1:
         server.sleep(double(arguments[0]))
         return OK
+    if name == b"ERROR" and len(arguments) == 1:
+        raise ClientError(printable(arguments[0]))
     if name == b"JMAP":
         raise ClientError("ERR DEBUG JMAP is not supported: there is no heap of that kind here")
     if name in (b"SET-ACTIVE-EXPIRE", b"QUICKLIST-PACKED-THRESHOLD") and len(arguments) == 1:

@@ -175,7 +175,7 @@ class Direct:
         server, database = self.server, session.database
         access, in_place = self._begin(session, participant), participant.in_place
         encoders = encoder_table(session.protocol)
-        slow_seconds = server.slowlog_threshold_us / 1e6 if server.slowlog_threshold_us >= 0 else float("inf")
+        slow_seconds = server.slow_threshold_us / 1e6 if server.slow_threshold_us >= 0 else float("inf")
         names: list[Name] = []
         replies: list[bytes] = []
         size, first = 0, at
@@ -208,7 +208,7 @@ class Direct:
             route.calls += 1
             route.seconds += elapsed
             if elapsed > slow_seconds:
-                server.slowlog_add(session, argv, elapsed * 1e6)
+                server.note_slow(session, argv, elapsed * 1e6)
             at += 1
             if at == len(requests) or not self._goes_on(requests[at], shard, len(replies), size):
                 break
