@@ -57,8 +57,10 @@ class SeriesRunner:
     def run(self, work: Iterable[Item]) -> Iterable[Item]:
         """Executes the series in `work`. Returns what is left to be run."""
         node = self.server.node
-        if not self._is_calm():
+        if not self.is_calm():
             return work
+        if self.server.router is not None:
+            return self.server.router.direct.series.run(work)
         if node.is_replicated and not node.serves():
             return work if node.settings.redirects else self._forward(work)
         items: list[Item] = []
@@ -90,14 +92,13 @@ class SeriesRunner:
                 left += items
         return left
 
-    def _is_calm(self) -> bool:
+    def is_calm(self) -> bool:
         """Whether nothing looks at single requests or effects."""
         server = self.server
         node = server.node
         return not (
             server.is_special
             or server.observes_effects
-            or server.router is not None
             or node.host.executor.announces
             or node.host.space.config.notify_events
             or node.host.space.config.counts_uses

@@ -240,6 +240,31 @@ def test_pipelines_keep_their_order(clients: list[Any]) -> None:
             assert values == [str(number) for number in range(at, 40, 3)] and (deleted, nothing) == (1, None)
 
 
+def test_pipelines_of_one_command(clients: list[Any]) -> None:
+    """They are run together on the leader of their shard, also where keys are past their deadline."""
+
+    def ask(client: Any, *commands: tuple[Any, ...]) -> list[Any]:
+        pipe = client.pipeline(transaction=False)
+        for words in commands:
+            pipe.execute_command(*words)
+        return list(pipe.execute(raise_on_error=False))
+
+    for client in clients:
+        for key in (A, B, C):
+            assert ask(client, *[("RPUSH", key, number) for number in range(5)]) == [1, 2, 3, 4, 5]
+            assert all("WRONGTYPE" in str(answer) for answer in ask(client, *[("INCR", key)] * 3))
+            assert ask(client, *[("LPOP", key)] * 6) == ["0", "1", "2", "3", "4", None]
+            assert ask(client, *[("SET", key, number) for number in range(3)]) == [True] * 3
+            assert ask(client, *[("INCR", key)] * 3, ("SADD", key))[:3] == [3, 4, 5]
+            assert ask(client, *[("SET", key + "{" + key + "}", "x", "PX", 1)] * 3) == [True] * 3
+            time.sleep(0.01)
+            assert ask(client, ("GET", key), *[("GET", key + "{" + key + "}")] * 3) == ["5", None, None, None]
+            assert ask(client, *[("ZADD", "z{" + key + "}", 1, number % 2) for number in range(4)]) == [1, 1, 0, 0]
+            assert ask(client, *[("SADD", "s{" + key + "}", 1)] * 3) == [1, 0, 0]
+            assert ask(client, *[("SADD", "s{" + key + "}", 1)] * 3) == [0, 0, 0]
+        client.flushall()
+
+
 def test_pipelines_of_all_kinds_of_commands(clients: list[Any]) -> None:
     for client in clients:
         pipe = client.pipeline(transaction=False)

@@ -22,6 +22,7 @@ from makoredis.server.dispatch import Work
 from makoredis.server.routes import Route
 from makoredis.server.session import Held, Request, Session
 from makoredis.server.shards.keys import Name, Reach
+from makoredis.server.shards.series import ShardSeries
 from makoredis.txn.gate import Gate
 from makoredis.txn.participant import Participant
 from makoredis.txn.requests import RequestRecord
@@ -68,6 +69,7 @@ class Direct:
         """Plain commands that touch the keys they name, and no others, by the spellings that clients use."""
         self._access: Access | None = None
         """Of the batch that is being run."""
+        self.series = ShardSeries(self)
 
     def run(self, work: Iterable[Work]) -> None:
         """Executes requests, those of one session in order. What it raises concerns the dispatcher's `running`."""
@@ -173,7 +175,7 @@ class Direct:
         """Runs consecutive requests for a shard that is led here as one transaction. Returns how many."""
         started = perf_counter()
         server, database = self.server, session.database
-        access, in_place = self._begin(session, participant), participant.in_place
+        access, in_place = self.begin(session, participant), participant.in_place
         encoders = encoder_table(session.protocol)
         slow_seconds = server.slow_threshold_us / 1e6 if server.slow_threshold_us >= 0 else float("inf")
         names: list[Name] = []
@@ -212,9 +214,9 @@ class Direct:
             at += 1
             if at == len(requests) or not self._goes_on(requests[at], shard, len(replies), size):
                 break
-        self._access = None
+        self.done()
         if replies:
-            self._finish(session, participant, names, b"".join(replies), shard, requests[first:at])
+            self.finish(session, participant, names, b"".join(replies), shard, requests[first:at])
         return at - first
 
     def _goes_on(self, argv: list[bytes], shard: int, count: int, size: int) -> bool:
@@ -227,7 +229,8 @@ class Direct:
             return False  # what only reads is not kept in the log, and perhaps need not wait
         return route.row.accepts(len(argv)) and self.shard_of(route, argv) == shard
 
-    def _begin(self, session: Session, participant: Participant) -> Access:
+    def begin(self, session: Session, participant: Participant) -> Access:
+        """Readies a shard's access for a batch of this session; `done` has to follow."""
         self.server.dispatcher.session = session
         access = self._access = participant.in_place.access
         access.now_ms = self.server.now_ms
@@ -238,7 +241,11 @@ class Direct:
         access.notes_new = self.server.node.host.access.notes_new
         return access
 
-    def _finish(
+    def done(self) -> None:
+        """The batch has run, or was taken back."""
+        self._access = None
+
+    def finish(
         self,
         session: Session,
         participant: Participant,

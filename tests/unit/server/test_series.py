@@ -228,7 +228,7 @@ def test_who_looks_at_single_requests_sees_them(make_server: MakeServer, request
     server = make_server()
     other, client = Client(server), Client(server)
     other.ask(request_)
-    assert not server.series._is_calm()
+    assert not server.series.is_calm()
     assert client.ask(*[(b"LPUSH", b"k", b"%d" % n) for n in range(3)]) == b":1\r\n:2\r\n:3\r\n"
 
 
