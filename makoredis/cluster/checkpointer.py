@@ -29,6 +29,7 @@ from makoredis.base.ids import Index, Slot
 from makoredis.base.record import record, wire_encode
 from makoredis.cluster.host import Disk, ShardHost
 from makoredis.cluster.loading import StateBlob
+from makoredis.cluster.pace import Pace
 from makoredis.consensus.types import SnapshotMetadata
 from makoredis.data.encoding import encode_value
 from makoredis.data.slots import slot_of
@@ -77,13 +78,15 @@ class Cleaner:
         """There are other rows to be deleted than before."""
         self._garbage, self.has_garbage = None, True
 
-    def clean_up(self, until: float) -> None:
+    def clean_up(self, pace: Pace) -> None:
         """Goes on as long as there is time and the disk can take it."""
-        while time.monotonic() < until and self.disk.queued_bytes <= QUEUE_BYTES_MAX:
+        while self.disk.queued_bytes <= QUEUE_BYTES_MAX:
             ops = self.next_deletion()
             if ops is None:
                 return
             self.disk.submit(ops, Written(nothing))
+            if pace.is_over():
+                return
 
     def next_deletion(self) -> Ops | None:
         """The next batch of deletions; None: all is clean."""
@@ -128,6 +131,8 @@ class Checkpointer:
         self._final: tuple[Index, bytes] | None = None
         self._is_full = False
         self.cleaner = Cleaner(host.disk, store, table)
+        self.pace = Pace(CAPTURE_SECONDS_PER_TICK, CAPTURE_KEYS_BETWEEN_LOOKS)
+        self.cleaning_pace = Pace(CAPTURE_SECONDS_PER_TICK)
         self._started = 0.0
 
     # -- deciding
@@ -149,9 +154,9 @@ class Checkpointer:
         if not self.is_running and is_due and host.is_consistent():
             self.begin()
         if self.is_running:
-            self.proceed(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
+            self.proceed(self.pace.start())
         else:
-            self.cleaner.clean_up(time.monotonic() + CAPTURE_SECONDS_PER_TICK)
+            self.cleaner.clean_up(self.cleaning_pace.start())
 
     def begin(self) -> None:
         """Starts a checkpoint of what is chosen now."""
@@ -203,15 +208,15 @@ class Checkpointer:
         """Durability `memory`: begins a checkpoint and captures all of it; `release` finishes it."""
         self.host.propose(even_if_empty=True)
         self.begin()
-        self.proceed(float("inf"))
+        self.proceed(Pace(float("inf")).start())
 
     # -- capturing
 
-    def proceed(self, until: float) -> None:
-        """Captures keys until this moment of the monotonic clock, and writes what may be written."""
+    def proceed(self, pace: Pace) -> None:
+        """Captures keys as long as there is time, and writes what may be written."""
         if self._writer is None:
             return  # all is handed to the disk, which will say when it is written
-        if self._final is None and len(self._captured) < CAPTURED_BATCHES_MAX and self._capture(until):
+        if self._final is None and len(self._captured) < CAPTURED_BATCHES_MAX and self._capture(pace):
             self._capture_end()
         self.release()
 
@@ -222,13 +227,13 @@ class Checkpointer:
             for key in [*database.keys(), *gone]:
                 yield database.id, key
 
-    def _capture(self, until: float) -> bool:
+    def _capture(self, pace: Pace) -> bool:
         """Captures keys until the time is over. Returns whether all are done."""
         assert self._writer is not None
         index = self.host.last_index()
-        for count, (db, key) in enumerate(self._keys, 1):
+        for db, key in self._keys:
             self._capture_key(db, key, index)
-            if count % CAPTURE_KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
+            if pace.is_over():
                 self._take_batches(index)
                 return False
         self._take_batches(index)

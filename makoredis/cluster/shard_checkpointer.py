@@ -29,6 +29,7 @@ from makoredis.cluster.checkpointer import (
     Written,
     nothing,
 )
+from makoredis.cluster.pace import Pace
 from makoredis.cluster.replica import ShardReplica
 from makoredis.consensus.types import SnapshotMetadata
 from makoredis.data.effects import Effect
@@ -86,13 +87,13 @@ class _Capture:
             return True
         return self.local.space.exchanged_count != self.exchanged_count
 
-    def capture(self, until: float) -> None:
+    def capture(self, pace: Pace) -> None:
         """Captures keys until the time is over or all are done."""
         if not self._has_table:
             self._write_table()
-        for count, (db, key) in enumerate(self._names, 1):
+        for db, key in self._names:
             self._write(db, key)
-            if count % CAPTURE_KEYS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
+            if pace.is_over():
                 break
         else:
             self.is_done = True
@@ -140,6 +141,8 @@ class ShardCheckpointer:
         """How many transactions the last checkpoint goes up to, and the one under way."""
         self._capture: _Capture | None = None
         self.cleaner = Cleaner(replica.disk, store, table)
+        self.pace = Pace(CAPTURE_SECONDS_PER_TICK, CAPTURE_KEYS_BETWEEN_LOOKS)
+        self.cleaning_pace = Pace(CAPTURE_SECONDS_PER_TICK)
 
     def request(self) -> None:
         """Asks for a checkpoint as soon as possible."""
@@ -151,7 +154,6 @@ class ShardCheckpointer:
 
     def tick(self, log_bytes_max: int) -> None:
         """Goes on with the checkpoint under way, or begins one if it is due."""
-        until = time.monotonic() + CAPTURE_SECONDS_PER_TICK
         local = self.replica.snapshot.local[self.replica.shard]
         if self._capture is not None and self._capture.is_void(local):
             self._stop(self._capture)
@@ -160,9 +162,9 @@ class ShardCheckpointer:
             assert isinstance(local, Replica | Participant)
             self._begin(local)
         if self._capture is not None:
-            self._proceed(self._capture, until)
+            self._proceed(self._capture)
         elif not self.is_running:
-            self.cleaner.clean_up(until)
+            self.cleaner.clean_up(self.cleaning_pace.start())
 
     def _begin(self, local: Replica | Participant) -> None:
         """Starts one, unless nothing new is chosen or what there is can't be begun with: then the next tick tries."""
@@ -189,9 +191,9 @@ class ShardCheckpointer:
         names = ((db, key) for db, key in changed if db != SLOT_TABLE_DB)
         return _Capture(local, metadata, self.table.writer(before.ts), names, before)
 
-    def _proceed(self, capture: _Capture, until: float) -> None:
+    def _proceed(self, capture: _Capture) -> None:
         if not capture.is_done and len(capture.batches) < CAPTURED_BATCHES_MAX:
-            capture.capture(until)
+            capture.capture(self.pace.start())
         knowledge = self.replica.snapshot.knowledge
         is_final = is_settled(capture.rows_ts, capture.local.complete_to, knowledge)
         if capture.before is None or is_final:

@@ -12,7 +12,6 @@ Left out: resuming a transfer after a restart of either side. It begins anew.
 """
 
 import errno
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -22,6 +21,7 @@ from makoredis.base.ids import Index, ShardId
 from makoredis.base.record import record
 from makoredis.cluster.host import Disk
 from makoredis.cluster.loading import RowLoader
+from makoredis.cluster.pace import Pace
 from makoredis.cluster.snapshot_stream import StreamReader, StreamWriter
 from makoredis.consensus.core import ChunkRequest, ChunkWrite, Core, Ready
 from makoredis.consensus.types import SnapshotMetadata
@@ -200,16 +200,16 @@ class _Installation:
         self.loader = host.new_loader(metadata, self.blob)
         self.writer = table.replacement_writer()
 
-    def build(self, until: float) -> bool:
-        """Takes rows over until the time is over. Returns whether all are done.
+    def build(self, pace: Pace) -> bool:
+        """Takes rows over as long as there is time. Returns whether all are done.
 
         Raises: Damaged.
         """
         writer, loader = self.writer, self.loader
-        for count, row in enumerate(self._rows, 1):
+        for row in self._rows:
             writer.put(row)
             loader.put(row)
-            if count % ROWS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
+            if pace.is_over():
                 return False
         return True
 
@@ -230,6 +230,7 @@ class SnapshotReceiver:
         self._path.unlink(missing_ok=True)
         self._file: BinaryIO | None = None
         self._installation: _Installation | None = None
+        self.pace = Pace(INSTALL_SECONDS_PER_TICK, ROWS_BETWEEN_LOOKS)
 
     @property
     def is_installing(self) -> bool:
@@ -269,7 +270,7 @@ class SnapshotReceiver:
         if installation is None or self._file is None or self.host.disk.queued_bytes > INSTALL_QUEUE_BYTES_MAX:
             return
         try:
-            is_done = installation.build(time.monotonic() + INSTALL_SECONDS_PER_TICK)
+            is_done = installation.build(self.pace.start())
         except Damaged:
             self._reject(installation.metadata)
             return

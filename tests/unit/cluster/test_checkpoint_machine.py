@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from makoredis.cluster.pace import Pace
 from tests.unit.cluster.world import NOW_MS, World
 
 KEYS = ("a", "b", "c", "d")
@@ -104,7 +105,7 @@ class CheckpointMachine(RuleBasedStateMachine):
 
     @rule()
     def superfluous_is_deleted(self) -> None:
-        self.world.checkpointer.cleaner.clean_up(float("inf"))
+        self.world.checkpointer.cleaner.clean_up(Pace(float("inf")).start())
 
     @rule()
     def crash(self) -> None:

@@ -207,7 +207,6 @@ def test_garbage_is_found_again_when_the_store_was_opened_anew() -> None:
     while world.checkpointer.is_running:
         world.capture()
         world.write_disk()
-    world.checkpointer.cleaner.clean_up(0.0)
     ops = world.checkpointer.cleaner.next_deletion()
     assert ops
     world.engine.write(ops)

@@ -17,6 +17,7 @@ from makoredis.base.ids import SLOT_COUNT, NodeId, ShardId
 from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.host import ShardHost, Token
 from makoredis.cluster.loading import leftovers, load_table
+from makoredis.cluster.pace import Pace
 from makoredis.commands.registry import WouldBlock, load
 from makoredis.consensus.core import CoreConfig
 from makoredis.consensus.raft import Raft
@@ -206,7 +207,7 @@ class World:
         """Captures some keys more (as many as are taken between two looks at the clock)."""
         for _ in range(steps):
             if self.checkpointer.is_running:
-                self.checkpointer.proceed(until=0.0)
+                self.checkpointer.proceed(Pace(-1.0).start())
 
     def checkpoint(self) -> None:
         """A whole checkpoint, on the disk at the end, with all that it makes superfluous deleted."""
@@ -217,7 +218,7 @@ class World:
         self.clean_up()
 
     def clean_up(self) -> None:
-        self.checkpointer.cleaner.clean_up(float("inf"))
+        self.checkpointer.cleaner.clean_up(Pace(float("inf")).start())
         self.write_disk()
 
 
