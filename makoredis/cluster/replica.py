@@ -112,7 +112,10 @@ class ShardReplica(LogOwner):
         self.snapshot.local[self.shard] = new
         self.applied_index = metadata.index
         self.log_size.clear()
-        console.log("info", f"shard {self.shard}: took a snapshot of its leader, up to entry {metadata.index}")
+        self._log(f"took a snapshot of its leader, up to entry {metadata.index}")
+
+    def _log(self, text: str) -> None:
+        console.log("info", f"shard {self.shard}: {text}")
 
     def is_witness(self) -> bool:
         """Whether this replica votes and keeps no data."""

@@ -194,17 +194,20 @@ class ShardCheckpointer:
     def _proceed(self, capture: _Capture) -> None:
         if not capture.is_done and len(capture.batches) < CAPTURED_BATCHES_MAX:
             capture.capture(self.pace.start())
-        knowledge = self.replica.snapshot.knowledge
-        is_final = is_settled(capture.rows_ts, capture.local.complete_to, knowledge)
+        is_final = self._is_final(capture)
         if capture.before is None or is_final:
             self._hand_over(capture)
         if not (capture.is_done and is_final) or capture.batches:
             return
-        saved = finish(capture.saved, capture.rows_ts, knowledge)
+        saved = finish(capture.saved, capture.rows_ts, self.replica.snapshot.knowledge)
         ops = capture.writer.finish(capture.metadata, wire_encode(saved))
         self._capture = None
         index, is_full = capture.metadata.index, capture.before is None
         self.replica.disk.submit(ops, Written(lambda: self._done(index, is_full=is_full)))
+
+    def _is_final(self, capture: _Capture) -> bool:
+        """Whether nothing in its rows can turn out to be void."""
+        return is_settled(capture.rows_ts, capture.local.complete_to, self.replica.snapshot.knowledge)
 
     def _hand_over(self, capture: _Capture) -> None:
         """Hands batches to the disk, as much as it can take now. Rows of an incremental one can't be void any more."""

@@ -38,8 +38,8 @@ class WriteTimes:
         self._old: dict[tuple[int, bytes], int] = {}
         self._runs: list[tuple[int, int, int]] = []
         """First and last position, and when all between them changed hands last."""
-        self._changed: set[tuple[int, bytes]] | None = None
-        """Since `take_changed`; None: any key may have."""
+        self._changed: dict[tuple[int, bytes], None] | None = None
+        """Since `take_changed`, in order, so that simulated runs repeat; None: any key may have."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -67,7 +67,7 @@ class WriteTimes:
                 continue
             name = (effect.db, effect.key)
             if changed is not None:
-                changed.add(name)
+                changed[name] = None
             if ts > young.get(name, 0):
                 young[name] = ts
                 if effect.db == SLOT_TABLE_DB and isinstance(effect, AssignSlots):
@@ -100,9 +100,9 @@ class WriteTimes:
         """Keys that are remembered as changed."""
         return 0 if self._changed is None else len(self._changed)
 
-    def take_changed(self) -> set[tuple[int, bytes]] | None:
+    def take_changed(self) -> Iterable[tuple[int, bytes]] | None:
         """The keys that were changed since the last call; None if it may be any. What follows is for the next call."""
-        changed, self._changed = self._changed, set()
+        changed, self._changed = self._changed, {}
         return changed
 
     def lose_changed(self) -> None:

@@ -37,6 +37,15 @@ class Rows:
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield from sorted((key, value) for key, value in self.by_key.items() if start <= key < stop)
 
+    def snapshot(self) -> "Rows":
+        """As they are now."""
+        frozen = Rows(self.place)
+        frozen.by_key = dict(self.by_key)
+        return frozen
+
+    def close(self) -> None:
+        """Of a snapshot: it is not needed any more."""
+
     def write(self, ops: Ops) -> None:
         for key, value in ops:
             if value is None:

@@ -10,15 +10,17 @@ from random import Random
 from typing import Any
 
 from makoredis.base.errors import ClientError, Retryable
-from makoredis.base.ids import NodeId, ShardId
+from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.cluster.messages import Consensus, PeerMessage, Submit, decode_peer_message, encode_peer_message
 from makoredis.cluster.replica import ShardReplica
+from makoredis.cluster.shard_checkpointer import ShardCheckpointer
+from makoredis.cluster.shard_loading import load_replica
 from makoredis.cluster.shards import Shards, Ticket
 from makoredis.cluster.slots import SlotMap
-from makoredis.consensus.core import CoreConfig, Outgoing
+from makoredis.consensus.core import CoreConfig, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
-from makoredis.consensus.types import Configuration, HardState
+from makoredis.consensus.types import Configuration, HardState, SnapshotMetadata
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.log import load_hard_states, load_log
 from makoredis.txn.in_hand import Reply
@@ -28,11 +30,14 @@ from makoredis.txn.replica import Replica as TxnReplica
 from makoredis.txn.requests import RequestRecord
 from tests.sim.cluster.node import Rows, SimulatedDisk
 from tests.sim.txn.in_place import Waiter, ask_again, run_in_place, wait_at
+from tests.sim.txn.keepers import EarlyCheckpointer, Keeper, open_table, sweep
 from tests.sim.txn.workload import contents, program
 from tests.sim.txn.world import EPOCH_US, Machines, Options, Violation, World
 
 CORE_TICK_US = 10_000
 ELECTION_TICKS = 10
+LIMITS = Limits(log_bytes_keep=2_000, log_bytes_max=100_000_000, snapshot_chunk_bytes=500)
+"""Little of the log stays in memory, so that those who were away need snapshots, and those are in many pieces."""
 
 
 class _Clock:
@@ -58,6 +63,9 @@ class Replica(ShardReplica):
         leader = machines.participant
         return machines.recover(self._following(), self.term, (), knowledge, self.program, self.rng, wall_us, leader)
 
+    def _log(self, text: str) -> None:
+        """Nobody reads it."""
+
 
 class Process:
     """One node's life: its shards, its disk, and turns whenever something has arrived."""
@@ -69,6 +77,7 @@ class Process:
         self.slow_us = 0
         self.is_cut = False
         self.rng = Random(world.rng.random())
+        self.keeping = Random(f"checkpoints {self.rng.random()}")
         self.rows = Rows(f"node {id}")
         self.incarnation = 0
         self.start()
@@ -94,6 +103,7 @@ class Process:
         self.shards.resolve_after_us = world.options.resolve_after_us
         self.shards.peers = lambda: [NodeId(node.id) for node in world.nodes if node is not self]
         self.shards.sessions.tell_seconds = 0.05
+        self.keepers: list[Keeper] = []
         for shard in slots.shards:
             self.shards.replicas[shard] = self._load(shard)
         self.set_time()
@@ -107,11 +117,16 @@ class Process:
         shards.coordinator = machines.coordinator(self.id, shards.incarnation, knowledge, patience_us)
 
     def _load(self, shard: ShardId) -> ShardReplica:
-        loaded = load_log(self.rows, shard)
         members = Configuration(voters=tuple(NodeId(id) for id in self.world.node_ids))
-        config = CoreConfig(NodeId(self.id), members, election_ticks=ELECTION_TICKS)
+        table = open_table(self.rows, shard, SnapshotMetadata(Index(0), Term(0), members))
+        snapshot, knowledge = self.shards.snapshot, self.shards.knowledge
+        snapshot.local[shard] = load_replica(self.rows, table, Keyspace(), knowledge, lambda text: None)
+        sweep(self.rows, table)
+        loaded = load_log(self.rows, shard)
+        self.rows.write(loaded.sweep_ops)
+        config = CoreConfig(NodeId(self.id), members, election_ticks=ELECTION_TICKS, limits=LIMITS)
         hard_state = load_hard_states(self.rows).get(shard, HardState())
-        core = Raft(config, Random(self.rng.random()), hard_state, loaded.entries, None)
+        core = Raft(config, Random(self.rng.random()), hard_state, loaded.entries, table.checkpoint.metadata)
         offset_us = 2 * self.world.options.skew_us
         replica = Replica(
             self.world.machines,
@@ -126,6 +141,10 @@ class Process:
             offset_us,
         )
         replica.is_synchronous = self.world.options.is_synchronous
+        replica.note_log(loaded.entries, table.checkpoint.index)
+        replica.applied_index = table.checkpoint.index
+        kind = EarlyCheckpointer if self.world.machines.is_checkpoint_early else ShardCheckpointer
+        self.keepers.append(Keeper(replica, self.rows, table, self.keeping, kind))
         return replica
 
     def crash(self) -> None:
@@ -168,6 +187,9 @@ class Process:
             return
         self.set_time()
         self.shards.tick()
+        for keeper in self.keepers:
+            for event in keeper.tick(self.world.options.checkpoints):
+                self.world.count(event)
         self.flush()
 
     def deliver(self, action: Callable[[], object]) -> None:
@@ -444,7 +466,7 @@ class ClusterWorld(World):
         if replica.is_leader and self.terms.setdefault((replica.shard, replica.term), process.id) != process.id:
             raise Violation(f"shard {replica.shard}: two leaders in term {replica.term}")
         index = replica.applied_index
-        if index:
+        if index >= max(1, replica.log.base_index):  # below it while a snapshot is being installed
             term = replica.log.terms.term_at(index)
             if self.chosen.setdefault((replica.shard, index), term) != term:
                 raise Violation(f"shard {replica.shard}: two entries are chosen at {index}")

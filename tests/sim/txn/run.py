@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -305,8 +306,11 @@ class Simulation:
             world.run_until(self.options.run_us + self.options.calm_us)
             self._read_everything()
             world.check_rest()
-        except (Violation, AssertionError) as error:
+        except Violation as error:
             return [str(error), *self._check()[:1]]
+        except AssertionError as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            return [f"failed assertion in {place.name}: {error or place.line}", *self._check()[:1]]
         return self._check()
 
     def _check(self) -> list[str]:
