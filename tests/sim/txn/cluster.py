@@ -37,7 +37,8 @@ from tests.sim.txn.world import EPOCH_US, Machines, Options, Violation, World
 CORE_TICK_US = 10_000
 ELECTION_TICKS = 10
 LIMITS = Limits(log_bytes_keep=2_000, log_bytes_max=100_000_000, snapshot_chunk_bytes=500)
-"""Little of the log stays in memory, so that those who were away need snapshots, and those are in many pieces."""
+"""Where there are checkpoints, little of the log stays in memory, so that those who were away need snapshots, and those
+are in many pieces."""
 
 
 class _Clock:
@@ -77,7 +78,7 @@ class Process:
         self.slow_us = 0
         self.is_cut = False
         self.rng = Random(world.rng.random())
-        self.keeping = Random(f"checkpoints {self.rng.random()}")
+        self.keeping = Random(f"checkpoints of node {id}, {world.seed}")
         self.rows = Rows(f"node {id}")
         self.incarnation = 0
         self.start()
@@ -124,7 +125,8 @@ class Process:
         sweep(self.rows, table)
         loaded = load_log(self.rows, shard)
         self.rows.write(loaded.sweep_ops)
-        config = CoreConfig(NodeId(self.id), members, election_ticks=ELECTION_TICKS, limits=LIMITS)
+        limits = LIMITS if self.world.options.checkpoints else Limits()
+        config = CoreConfig(NodeId(self.id), members, election_ticks=ELECTION_TICKS, limits=limits)
         hard_state = load_hard_states(self.rows).get(shard, HardState())
         core = Raft(config, Random(self.rng.random()), hard_state, loaded.entries, table.checkpoint.metadata)
         offset_us = 2 * self.world.options.skew_us
@@ -258,6 +260,7 @@ class ClusterWorld(World):
     nodes: list[Process]  # type: ignore[assignment]
 
     def __init__(self, seed: int, options: Options, machines: Machines) -> None:
+        self.seed = seed
         self.clock = _Clock(self)
         self.node_ids = range(1, options.nodes + 1)
         self.asked: dict[tuple[int, int], int] = {}

@@ -106,6 +106,7 @@ class Moves:
             cut_every_us=rng.choice([0, 0, 400_000]),
             resolve_after_us=rng.choice([300_000, 60_000]),
             moves_slots=True,
+            checkpoints=Random(f"checkpoints {seed}").choice([0.0, 0.02, 0.2]),
         )
         self.world = ClusterWorld(seed, options, Machines())
         self.acknowledged: list[tuple[bytes, int]] = []

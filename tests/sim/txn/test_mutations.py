@@ -20,15 +20,21 @@ AT_ONCE = [
 ]
 """Those that the first few seeds notice."""
 OF_THE_MODEL = {
-    "checkpoint-too-early": "there are no checkpoints",
     "commit-in-newer-epoch": "elections take longer than a coordinator hopes",
-    "row-past-vote": "there are no checkpoints",
     "serve-too-early": "a leader of Raft begins when all before its term is chosen, so it closes that alike",
 }
 """What does not apply to real cores and disks, and why."""
 RARE_ON_REAL_CORES = {"answer-before-chosen", "in-place-without-vector", "release-pending-read"}
 """Noticed by few seeds in a hundred or none: a leader has to die in the milliseconds between two events."""
-AT_ONCE_ON_REAL_CORES = ["forget-undo", "max-for-min", "never-void", "pass-locks", "step-down-as-is", "unlock-early"]
+AT_ONCE_ON_REAL_CORES = [
+    "checkpoint-too-early",
+    "forget-undo",
+    "max-for-min",
+    "never-void",
+    "pass-locks",
+    "step-down-as-is",
+    "unlock-early",
+]
 
 
 @pytest.mark.long
