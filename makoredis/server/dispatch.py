@@ -382,6 +382,9 @@ class Dispatcher:
         """Sends a reply, unless CLIENT REPLY says not to."""
         if session.reply_mode not in ("off", "skip"):
             session.send_reply(reply, gate, request)
+        if session.own_messages:
+            messages, session.own_messages = session.own_messages, b""
+            session.send_bytes(messages, gate)
         if session.tracking is not None:
             self.server.tracking.flush_own(session, gate)
 
@@ -447,24 +450,20 @@ class Dispatcher:
         self, session: Session, access: Access, requests: Sequence[tuple[Route, list[bytes]]], reply: Any
     ) -> Gate | None:
         """Ends a transaction. Returns the gate of its reply, those of reads included."""
+        tracking, effects, messages = self.server.tracking, access.effects, b""
+        has_effects = bool(effects)
         if (access.messages or access.notices) and session.subscription_count() and not self.server.node.is_replicated:
             messages = self.server.pubsub.own_messages(session, access)
-            gate = self._finish(session, access, requests, reply)
-            if messages:
-                session.send_bytes(messages, gate)
-            return gate
-        if session.tracking is not None:
-            effects = access.effects
-            gate = self._finish(session, access, requests, reply)
-            self.server.tracking.note_own(session, effects)
-            for route, argv in requests:
-                self.server.tracking.remember(session, route, argv)
-            if not effects:
-                self._note_flush(session, requests)
-            return gate
-        has_effects = bool(access.effects)
         gate = self._finish(session, access, requests, reply)
-        if not has_effects and self.server.tracking.sessions:
+        if messages and isinstance(reply, WouldBlock):
+            session.send_bytes(messages, gate)  # that a key is missing, which is how waiting begins
+        else:
+            session.own_messages = messages
+        if session.tracking is not None:
+            tracking.note_own(session, effects)
+            for route, argv in requests:
+                tracking.remember(session, route, argv)
+        if not has_effects and tracking.sessions:
             self._note_flush(session, requests)
         return gate
 

@@ -119,6 +119,7 @@ class Session:
         "no_evict",
         "no_touch",
         "out",
+        "own_messages",
         "parser",
         "patterns",
         "protocol",
@@ -222,6 +223,8 @@ class Session:
         """"" on; "off"; "skip" this request's; "skip_next" the next one's (CLIENT REPLY)."""
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
+        self.own_messages = b""
+        """What it has published to itself, which goes behind the reply of the request that did."""
         self.late_pushes: list[bytes] | None = None
         """Where there are several shards: what goes behind a reply that is not known yet; None: it need not."""
         self.shard_channels: dict[bytes, None] = {}

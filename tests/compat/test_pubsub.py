@@ -30,8 +30,6 @@ STORIES = {
         A: SUBSCRIBE a a
         A: PSUBSCRIBE *
         A: SSUBSCRIBE a
-        A: PUBLISH a 1
-        A: SPUBLISH a 2
         A: GET x
         A: PING
         B: SPUBLISH a 3
@@ -124,7 +122,7 @@ STORIES = {
         ~A: HELLO 3
         A: CONFIG SET notify-keyspace-events KEA
         A: SUBSCRIBE __keyspace@0__:x
-        A: SET x 1
+        ~A: SET x 1
         A: GET x
         A: MULTI
         A: PING
@@ -205,3 +203,59 @@ def duet(makoredis_server: ServerProcess, redis_server: Path) -> Iterator[Duet]:
 @pytest.mark.parametrize("story", STORIES)
 def test_story(duet: Duet, story: str) -> None:
     duet.tell(STORIES[story])
+
+
+OWN = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n%d\r\n"
+OWN_SHARDED = OWN.replace(b"$7\r\nmessage", b"$8\r\nsmessage")
+OWN_OF_PATTERN = b">4\r\n$8\r\npmessage\r\n$1\r\n?\r\n$1\r\na\r\n$1\r\n%d\r\n"
+SETTER = b"redis.call('PUBLISH', 'a', 4) redis.call('SET', 'k', 1) return redis.call('PUBLISH', 'a', 5)"
+INVALID = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
+
+
+@pytest.mark.parametrize(
+    ("requests", "heard"),
+    [
+        ([b"PUBLISH a 1", b"PING"], b":2\r\n" + OWN % 1 + OWN_OF_PATTERN % 1 + b"+PONG\r\n"),
+        ([b"SPUBLISH a 2", b"PING"], b":1\r\n" + OWN_SHARDED % 2 + b"+PONG\r\n"),
+        (
+            [b"MULTI", b"SET k 1", b"PUBLISH a 3", b"PING", b"EXEC", b"PING"],
+            b"+OK\r\n"
+            + 3 * b"+QUEUED\r\n"
+            + b"*3\r\n+OK\r\n:2\r\n+PONG\r\n"
+            + OWN % 3
+            + OWN_OF_PATTERN % 3
+            + b"+PONG\r\n",
+        ),
+        (
+            [[b"EVAL", SETTER, b"0"], b"PING"],
+            b":2\r\n" + OWN % 4 + OWN_OF_PATTERN % 4 + OWN % 5 + OWN_OF_PATTERN % 5 + b"+PONG\r\n",
+        ),
+        (
+            [b"CLIENT TRACKING on", b"GET k", [b"EVAL", SETTER, b"0"], b"PING"],
+            b"+OK\r\n_\r\n:2\r\n"
+            + OWN % 4
+            + OWN_OF_PATTERN % 4
+            + OWN % 5
+            + OWN_OF_PATTERN % 5
+            + INVALID
+            + b"+PONG\r\n",
+        ),
+        ([b"CLIENT REPLY SKIP", b"PUBLISH a 6", b"PING"], OWN % 6 + OWN_OF_PATTERN % 6 + b"+PONG\r\n"),
+    ],
+)
+def test_what_a_client_publishes_to_itself_comes_behind_the_reply(
+    makoredis_server: ServerProcess, requests: list[bytes | list[bytes]], heard: bytes
+) -> None:
+    """As Redis does from 7.2 on; before, it came ahead of the reply, and within that of EXEC."""
+    with makoredis_server.connect() as client, client.makefile("rb") as replies:
+        greetings = [b"HELLO 3", b"FLUSHALL", b"SUBSCRIBE a", b"PSUBSCRIBE ?", b"SSUBSCRIBE a", b"ECHO ready"]
+        client.sendall(b"".join(map(_encoded, greetings)))
+        while replies.readline() != b"ready\r\n":
+            continue
+        client.sendall(b"".join(map(_encoded, requests)))
+        assert replies.read(len(heard)) == heard
+
+
+def _encoded(request: bytes | list[bytes]) -> bytes:
+    words = request.split() if isinstance(request, bytes) else request
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
