@@ -45,11 +45,13 @@ def save(address: Address, path: Path, seconds: float) -> Outcome:
         seconds: how long to wait for a node that has not caught up.
     Raises: Failed, Refused, OSError.
     """
+    if path.is_dir():
+        raise Failed(f"{path}: is a directory; name a file")
     wire = Wire(address)
     temporary = path.with_name(path.name + ".new")
     try:
-        _begin(wire, time.monotonic() + seconds)
         with temporary.open("w+b") as file:
+            _begin(wire, time.monotonic() + seconds)
             _download(wire, file)
             checked = BackupFile(file)
         os.replace(temporary, path)
@@ -115,7 +117,7 @@ def _sync_directory(path: Path) -> None:
 def check(path: Path) -> Outcome:
     """Reads a backup to its end, and says what it is of. Raises: Failed, OSError."""
     with path.open("rb") as file:
-        head, space = _load(path, file)
+        head, space = _load(path, file, "")
     keys = sum(database.size for database in space.by_id)
     text = f"{path}: {_described(head)}, {keys:,} keys, is undamaged"
     return {"file": str(path), "keys": keys, **_facts(head), "text": text}
@@ -127,7 +129,7 @@ def restore(address: Address, path: Path, *, replaces: bool) -> Outcome:
     Raises: Failed, Refused, OSError.
     """
     with path.open("rb") as file:
-        head, space = _load(path, file)
+        head, space = _load(path, file, "; nothing was restored")
     wire = Wire(address)
     try:
         _make_room(wire, replaces=replaces)
@@ -138,12 +140,12 @@ def restore(address: Address, path: Path, *, replaces: bool) -> Outcome:
     return {"file": str(path), "keys": keys, "libraries": len(space.libraries), **_facts(head), "text": text}
 
 
-def _load(path: Path, file: Any) -> tuple[BackupHead, Keyspace]:
+def _load(path: Path, file: Any, consequence: str) -> tuple[BackupHead, Keyspace]:
     try:
         backup = BackupFile(file)
         return backup.head, backup.load()
     except NotABackup as error:
-        raise Failed(f"{path}: {error}; nothing was restored") from None
+        raise Failed(f"{path}: {error}{consequence}") from None
 
 
 def _make_room(wire: Wire, *, replaces: bool) -> None:

@@ -9,6 +9,7 @@ Exit status: 0 done, 1 refused or failed, 2 the command line is wrong, 3 accepte
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from makoredis.admin import backup_tool, resharding
+from makoredis.admin.options import parse
 from makoredis.admin.wire import Address, Refused
-from makoredis.base.config import DEFAULT_PORT
 from resp.decode import ReplyError, ReplyParser
 from resp.encode import encode_command
 from resp.replies import Error, Map, Simple
@@ -29,6 +30,8 @@ NOTICE_SECONDS = 4.0
 READ_BYTES = 64 * 1024
 LEADER_SECONDS = 3.0
 """For the leader of a shard to say how its shard is."""
+NO_PASSWORD = "the nodes ask for a password: set MAKOREDIS_PASSWORD, and --user if it is not the default one's"
+_ON_MEMBERS = ("remove", "drain", "undrain", "transfer")
 _ON_FILES = ("backup", "check", "restore")
 _RETRIED = (b"TRYAGAIN", b"CLUSTERDOWN")
 
@@ -124,12 +127,16 @@ class Client:
 
     def _connect(self) -> None:
         address = self.address
-        self._sock = socket.create_connection((address.host, address.port), self._patience())
+        try:
+            self._sock = socket.create_connection((address.host, address.port), self._patience())
+        except UnicodeError:
+            raise Failure(f"'{address.host}' is not the name of a host") from None
         self._parser = ReplyParser()
-        hello = ("HELLO", "3", "AUTH", address.user, address.password) if address.password else ("HELLO", "3")
+        hello = ("HELLO", "3", "AUTH", address.user, address.password) if address.logs_in else ("HELLO", "3")
         reply = self._exchange(hello)
         if isinstance(reply, Error):
-            raise Failure(reply.text.decode(errors="replace"))
+            text = reply.text.decode(errors="replace")
+            raise Failure(f"NOAUTH {NO_PASSWORD}" if text.startswith("NOAUTH") else text)
 
     def _exchange(self, words: tuple[str, ...]) -> Any:
         assert self._sock is not None
@@ -180,12 +187,21 @@ def run(client: Client, options: argparse.Namespace) -> Any:
     if command in resharding.COMMANDS:
         return resharding.run(client, options)
     before: Status = client.call("MAKO", "STATUS")
+    _check_members(options, before)
     words = [command.upper(), *_arguments(options)]
     answer = client.call("MAKO", *words)
     if command == "snapshot" or options.no_wait:
         return answer
     condition, what = _goal(options, before)
     return with_leaders_view(client, client.wait(condition, what))
+
+
+def _check_members(options: argparse.Namespace, before: Status) -> None:
+    """Raises: Failure for a node that the leader does not know, which is a slip rather than a change that was made."""
+    known = members(before)
+    if options.command in _ON_MEMBERS and before["leader"] == before["answered_by"] and options.id not in known:
+        shown = ", ".join(map(str, sorted(known)))
+        raise Failure(f"node {options.id} is not a member of cluster {before['cluster']}, which has {shown}")
 
 
 def with_leaders_view(client: Client, status: Status) -> Status:
@@ -222,16 +238,19 @@ def _on_node(client: Client, address: str, seconds: float, *words: str) -> Any:
 
 
 def _each(client: Client, options: argparse.Namespace) -> Any:
-    """Sends a command to every member, and returns the answers by node. Raises: Failure for the first that refuses."""
-    answers = {}
+    """Sends a command to every member, and returns the answers, and the errors of those that refuse, by node."""
+    answers, errors = {}, {}
     for node in client.call("MAKO", "STATUS")["nodes"]:
-        if node["client_address"] is None:
-            raise Failure(f"where node {node['id']} listens for clients is not known; is it running?")
+        name, address = str(node["id"]), node["client_address"]
+        if address is None:
+            errors[name] = "where it listens for clients is not known; is it running?"
+            continue
         try:
-            answers[str(node["id"])] = _on_node(client, node["client_address"], options.timeout, *options.words)
+            answers[name] = _on_node(client, address, options.timeout, *options.words)
         except Failure as failure:
-            raise Failure(f"node {node['id']}: {failure}") from None
-    return {"answers": answers, "text": "\n".join(f"{node}: {answer}" for node, answer in answers.items())}
+            errors[name] = str(failure)
+    text = "\n".join(f"{node}: {answer}" for node, answer in answers.items())
+    return {"answers": answers, "errors": errors, "text": text}
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
@@ -363,26 +382,48 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says. Returns the exit status."""
-    options = _parser().parse_args(arguments)
-    address = Address(options.host, options.port, options.user, options.password or "")
+    options = parse(arguments)
+    address = Address(options.host, options.port, options.user or "default", options.password or "")
     client = Client(address, options.timeout)
     try:
         result = _files(address, options) if options.command in _ON_FILES else run(client, options)
+        return _show(result, as_json=options.json)
     except (Failure, backup_tool.Failed, Refused) as failure:
-        print(f"makoctl: {failure}", file=sys.stderr)
-        return failure.status if isinstance(failure, Failure) else 1
-    except OSError as error:
-        print(f"makoctl: {error.filename or options.file}: {error.strerror or error}", file=sys.stderr)
+        return _fail(str(failure), failure.status if isinstance(failure, Failure) else 1, as_json=options.json)
+    except BrokenPipeError:
+        # Whoever read this has enough; what is still to be written at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        place = error.filename or getattr(options, "file", options.command)
+        return _fail(f"{place}: {error.strerror or error}", 1, as_json=options.json)
+    except KeyboardInterrupt:
+        text = "interrupted; a change that was accepted goes on"
+        return _fail(text, 128 + signal.SIGINT, as_json=options.json)
     finally:
         client.close()
-    if options.json:
-        print(json.dumps(result))
+
+
+def _show(result: Any, *, as_json: bool) -> int:
+    """Prints what came out. Returns the exit status."""
+    if as_json:
+        print(json.dumps(result), flush=True)
     elif isinstance(result, dict):
-        print(result["text"] if "text" in result else table(result))
+        print(result["text"] if "text" in result else table(result), flush=True)
     else:
-        print(result)
-    return 0
+        print(result, flush=True)
+    errors: dict[str, str] = result.get("errors", {}) if isinstance(result, dict) else {}
+    for node, text in errors.items():
+        print(f"makoctl: node {node}: {text}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _fail(text: str, status: int, *, as_json: bool) -> int:
+    """One line on stderr; scripts get an object as well."""
+    if as_json:
+        print(json.dumps({"error": text, "status": status}), flush=True)
+    print(f"makoctl: {text}", file=sys.stderr)
+    return status
 
 
 def _files(address: Address, options: argparse.Namespace) -> Status:
@@ -393,46 +434,6 @@ def _files(address: Address, options: argparse.Namespace) -> Status:
     if options.command == "check":
         return backup_tool.check(path)
     return backup_tool.restore(address, path, replaces=options.replace)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="makoctl", description="Looks at a makoredis cluster and changes its members")
-    parser.add_argument("--host", default="127.0.0.1", help="a node of the cluster, any one (127.0.0.1)")
-    parser.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help=f"its port for clients ({DEFAULT_PORT})")
-    parser.add_argument("--user", default="default", help="to log in as (default)")
-    secret = os.environ.get("MAKOREDIS_PASSWORD")
-    parser.add_argument("-a", "--password", default=secret, help="to log in with (MAKOREDIS_PASSWORD)")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait for a change (120)")
-    parser.add_argument("--no-wait", action="store_true", help="return when a change is accepted, not when it is done")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("status", help="members, roles, and how far each one is")
-    add = commands.add_parser("add", help="add a node that was started with `join: true`")
-    add.add_argument("id", type=int)
-    add.add_argument("address", metavar="HOST:PEER_PORT")
-    replace = commands.add_parser("replace", help="replace nodes by others in one change: 1 2 4=host:port 5=host:port")
-    replace.add_argument("words", nargs="+", metavar="ID|ID=HOST:PEER_PORT")
-    helps = {
-        "remove": "remove a node",
-        "drain": "make a node hand the leadership away, and not lead while others can",
-        "undrain": "let a drained node lead again",
-    }
-    for name, text in helps.items():
-        commands.add_parser(name, help=text).add_argument("id", type=int)
-    transfer = commands.add_parser("transfer", help="hand a leadership to a node")
-    transfer.add_argument("id", type=int)
-    transfer.add_argument("--shard", metavar="N|all", help="of one of several shards, or of all, from now on")
-    commands.add_parser("spread", help="have the shards led by different nodes again")
-    resharding.add_parsers(commands)
-    commands.add_parser("snapshot", help="write a checkpoint of the node that is asked, now")
-    each = commands.add_parser("each", help="send a command to every node: what is each node's own, users for example")
-    each.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
-    commands.add_parser("backup", help="write all data, as of now, to a file").add_argument("file")
-    commands.add_parser("check", help="read a backup to its end and say what it holds").add_argument("file")
-    restore = commands.add_parser("restore", help="write a backup into an empty cluster")
-    restore.add_argument("file")
-    restore.add_argument("--replace", action="store_true", help="delete what is in the cluster first")
-    return parser
 
 
 if __name__ == "__main__":

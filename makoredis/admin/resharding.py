@@ -6,7 +6,7 @@ leaves nothing half done: the move goes on, and the same command given again sho
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from makoredis.admin.wire import Refused
@@ -44,16 +44,22 @@ class Move:
         return self.last - self.first + 1
 
 
-def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The command lines."""
-    commands.add_parser("slots", help="which slots each shard has, and what is being moved")
-    reshard = commands.add_parser("reshard", help="move slots to a shard while everything goes on")
-    reshard.add_argument("first", type=int)
-    reshard.add_argument("last", type=int)
+def add_parsers(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """The command lines, each added by its name and a line of help."""
+    add("slots", "which slots each shard has, and what is being moved")
+    reshard = add("reshard", "move slots to a shard while everything goes on")
+    reshard.add_argument("first", type=_slot)
+    reshard.add_argument("last", type=_slot)
     reshard.add_argument("shard", type=int)
-    rebalance = commands.add_parser("rebalance", help="give all shards equally many slots")
+    rebalance = add("rebalance", "give all shards equally many slots")
     rebalance.add_argument("--dry-run", action="store_true", help="print the plan and do nothing")
     rebalance.add_argument("--only", metavar="SHARDS", help="have no slots in shards but these: 1,2,4")
+
+
+def _slot(text: str) -> int:
+    if not text.isdigit() or int(text) >= SLOT_COUNT:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a slot (0 to {SLOT_COUNT - 1})")
+    return int(text)
 
 
 def run(client: Caller, options: argparse.Namespace) -> Facts:
@@ -65,6 +71,7 @@ def run(client: Caller, options: argparse.Namespace) -> Facts:
     if options.command == "slots":
         return {**facts, "text": text(facts)}
     if options.command == "reshard":
+        _check_run(facts, options.first, options.last, options.shard)
         moves = plan_of(runs(facts), options.first, options.last, options.shard)
         words = [("SLOTS", str(options.first), str(options.last), "TO", str(options.shard))]
     else:
@@ -104,14 +111,26 @@ def runs(facts: Facts) -> list[Run]:
     return [(first, last, shard) for first, last, shard in facts["runs"]]
 
 
+def _check_run(facts: Facts, first: int, last: int, target: int) -> None:
+    """Raises: Refused."""
+    if first > last:
+        raise Refused(f"slots {first} to {last} are none; the first one comes first")
+    _check_shard(str(target), [shard["id"] for shard in facts["shards"]])
+
+
+def _check_shard(word: str, known: Sequence[int]) -> None:
+    """Raises: Refused."""
+    if word not in map(str, known):
+        raise Refused(f"there is no shard '{word}'; there are {', '.join(map(str, known))}")
+
+
 def _chosen(facts: Facts, only: str | None) -> list[int]:
     known = [shard["id"] for shard in facts["shards"]]
     if only is None:
         return known
     named = only.split(",")
-    unknown = [word for word in named if word not in map(str, known)]
-    if unknown:
-        raise Refused(f"there is no shard {unknown[0]}; there are {', '.join(map(str, known))}")
+    for word in named:
+        _check_shard(word, known)
     return [shard for shard in known if str(shard) in named]
 
 

@@ -25,7 +25,12 @@ class Address:
     port: int
     user: str
     password: str
-    """Empty = don't log in."""
+    """Empty = don't log in, if the user is the default one."""
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether there is something to say about who one is."""
+        return bool(self.password) or self.user != "default"
 
 
 class Wire:
@@ -38,7 +43,7 @@ class Wire:
         except OSError as error:
             raise Refused(f"no server at {address.host}:{address.port}: {error.strerror or error}") from None
         self._parser = ReplyParser()
-        if address.password:
+        if address.logs_in:
             self.ask(b"AUTH", address.user.encode(), address.password.encode())
 
     def close(self) -> None:

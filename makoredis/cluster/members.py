@@ -94,7 +94,7 @@ def removed(current: Configuration, node: NodeId) -> Configuration:
 
     Raises: ClientError.
     """
-    _need_member(current, node)
+    need_member(current, node)
     notes = notes_of(current)
     voters = tuple(each for each in current.voters if each != node)
     learners = tuple(each for each in current.learners if each != node)
@@ -109,7 +109,7 @@ def leaving(current: Configuration, node: NodeId) -> Configuration:
 
     Raises: ClientError.
     """
-    _need_member(current, node)
+    need_member(current, node)
     notes = notes_of(current)
     goal = {*(notes.goal or current.voters)} - {node}
     if not goal - {*current.witnesses}:
@@ -123,9 +123,14 @@ def replaced(current: Configuration, old: Collection[NodeId], new: dict[NodeId, 
     Raises: ClientError.
     """
     notes = notes_of(current)
+    if current.is_joint:
+        raise ClientError("TRYAGAIN another change of the members is under way")
     for node in old:
         if node not in current.voters:
             raise ClientError(f"ERR node {node} is not a voter of the cluster")
+    for node in new:
+        if node in current.voters:
+            raise ClientError(f"ERR node {node} is a voter of the cluster already; REPLACE takes nodes that are not")
     goal = ({*current.voters} - {*old}) | {*new}
     if notes.goal and set(notes.goal) != goal:
         raise ClientError("TRYAGAIN another change of the members is under way")
@@ -140,7 +145,7 @@ def drained(current: Configuration, node: NodeId, *, is_drained: bool) -> Config
 
     Raises: ClientError.
     """
-    _need_member(current, node)
+    need_member(current, node)
     notes = notes_of(current)
     nodes = {*notes.drained, node} if is_drained else {*notes.drained} - {node}
     if is_drained and not {*current.voters} - {*current.witnesses} - nodes:
@@ -239,7 +244,8 @@ def _able_to_lead(configuration: Configuration) -> list[NodeId]:
     )
 
 
-def _need_member(current: Configuration, node: NodeId) -> None:
+def need_member(current: Configuration, node: NodeId) -> None:
+    """Raises: ClientError."""
     if node not in current.members():
         raise ClientError(f"ERR node {node} is not a member of the cluster")
 

@@ -316,6 +316,12 @@ class Node:
         """Whether a message to this node would leave."""
         return self.transport is not None and self.transport.is_up(node)
 
+    def listens_at(self, node: NodeId) -> tuple[str, int] | None:
+        """Where a node says that it listens for its peers, if it has said so to this one."""
+        if node == self.settings.id:
+            return self.settings.listen
+        return None if self.transport is None else self.transport.addresses.get(node)
+
     def replicas(self) -> list[ShardReplica]:
         """Those of the shards with keys, where there are several."""
         return [] if self.shards is None else list(self.shards.replicas.values())

@@ -148,6 +148,8 @@ class Transport:
         """Nodes that called and are no members: they are dialled as long as their call lasts."""
         self.clients: dict[NodeId, tuple[str, int]] = {}
         """Where nodes that called listen for clients."""
+        self.addresses: dict[NodeId, tuple[str, int]] = {}
+        """Where nodes that called say that they listen for their peers."""
         self.inbound: dict[int, _Inbound] = {}
         self.held_at = 0.0
         """When the first of the messages that wait was sent; 0: none waits, for all that is known."""
@@ -424,6 +426,7 @@ class Transport:
             self.receiver.peer_message(inbound.node, message)
 
     def _welcome(self, node: NodeId, hello: Hello) -> None:
+        self.addresses[node] = (hello.host, hello.peer_port)
         if hello.client_port:
             self.clients[node] = (hello.client_host, hello.client_port)
         if hello.peer_port and node not in self.links and node != self.hello.node:

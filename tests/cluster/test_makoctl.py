@@ -49,7 +49,12 @@ def test_a_node_comes_and_another_goes(tmp_path: Path, capsys: pytest.CaptureFix
             with cluster[node].client() as client:
                 assert client.config_get("slowlog-max-len") == {"slowlog-max-len": "77"}
         assert "not done yet" in makoctl("--timeout", "5", "add", "9", "127.0.0.1:1", status=3)
-        assert "node 10 is not a member" in makoctl("drain", "10", status=1)
+        for command in ("drain", "undrain", "remove", "transfer"):
+            assert "node 10 is not a member of cluster" in makoctl(command, "10", status=1)
+        assert main(["--port", str(cluster[2].port), "remove", "10", "--json"]) == 1
+        assert json.loads(capsys.readouterr().out)["status"] == 1
+        refused = makoctl("each", "CONFIG", "SET", "nosuch", "1", status=1)
+        assert refused.count("Unknown option") == 3 and "node 9: where it listens" in refused
 
 
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:

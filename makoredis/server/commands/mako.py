@@ -14,6 +14,7 @@ from makoredis.cluster.members import (
     added,
     drained,
     leaving,
+    need_member,
     notes_of,
     pinned,
     removed,
@@ -109,7 +110,31 @@ def _role(status: Status, node: NodeId) -> str:
 @session_command("MAKO|ADD", "Adds a node to the cluster, or corrects the address of a member.")
 def mako_add(server: "Server", session: Session, id: bytes, address: bytes) -> Any:
     new = {_node_id(id): _address(address)}
-    return _change(server, session, [b"MAKO", b"ADD", id, address], lambda current: added(current, new))
+
+    def target_of(current: Configuration) -> Configuration:
+        for node, at in new.items():
+            _check_move(server, current, node, at)
+        return added(current, new)
+
+    return _change(server, session, [b"MAKO", b"ADD", id, address], target_of)
+
+
+def _check_move(server: "Server", current: Configuration, node: NodeId, address: Address) -> None:
+    """Raises: ClientError for another address of a member that answers at the one it has: nobody would reach it, and
+    without a majority that is reached there is no way to say that it was a slip."""
+    known = server.node.membership.addresses(current).get(node)
+    answers = node in _answering(server)
+    if answers and known is not None and address not in (known, server.node.listens_at(node)):
+        raise ClientError(
+            f"ERR node {node} is a member and answers at {known[0]}:{known[1]}; stop it before its address is changed"
+        )
+
+
+def _answering(server: "Server") -> set[NodeId]:
+    """This node, and those of the others that are there."""
+    status = server.node.host.core.status()
+    others = {node for node, peer in status.peers.items() if peer.is_live or server.node.is_connected(node)}
+    return {status.node, *others}
 
 
 @session_command("MAKO|REMOVE", "Removes a node from the cluster.")
@@ -121,7 +146,21 @@ def mako_remove(server: "Server", session: Session, id: bytes) -> Any:
 def _without(server: "Server", current: Configuration, node: NodeId) -> Configuration:
     if node not in current.members():
         return current
+    _check_majority(server, current, node)
     return removed(current, node) if server.node.shards is None else leaving(current, node)
+
+
+def _check_majority(server: "Server", current: Configuration, node: NodeId) -> None:
+    """Raises: ClientError where those who are left and answer would not be a majority: nothing could be changed any
+    more until one of the others is back."""
+    left = {each for each in current.voters if each != node}
+    answering = left & _answering(server)
+    if node in current.voters and left and 2 * len(answering) <= len(left):
+        missing = ", ".join(str(each) for each in sorted(left - answering))
+        raise ClientError(
+            f"ERR without node {node} there would be no majority: {missing} of the {len(left)} voters left "
+            "does not answer; start or remove what is down first"
+        )
 
 
 @session_command("MAKO|REPLACE", "Replaces voters of the cluster by other nodes, in one change.")
@@ -160,6 +199,7 @@ def mako_transfer(server: "Server", session: Session, id: bytes, *shard: bytes) 
     if not _may_change_here(server, session):
         return _elsewhere(server, session, argv)
     status = server.node.host.core.status()
+    need_member(status.configuration, node)
     if node != status.node and node in status.peers and node not in server.node.membership.successors(status):
         reason = "is drained" if node in notes_of(status.configuration).drained else "is not caught up"
         raise ClientError(f"ERR node {node} cannot lead: it {reason}")
@@ -170,6 +210,7 @@ def mako_transfer(server: "Server", session: Session, id: bytes, *shard: bytes) 
 def _led_by(current: Configuration, node: NodeId, pins: dict[int, int]) -> Configuration:
     """With shards that a node shall lead from now on. Raises: ClientError for one that may not."""
     notes = notes_of(current)
+    need_member(current, node)
     if node in notes.drained:
         raise ClientError(f"ERR node {node} cannot lead: it is drained")
     if not current.may_lead(node):
