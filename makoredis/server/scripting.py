@@ -6,7 +6,7 @@ SHUTDOWN.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from makoredis.base.errors import ClientError
@@ -66,8 +66,14 @@ class Scripting:
         """Whether other clients are being told that a script runs."""
         self._started = 0.0
         self._is_killed = False
+        self.disk_refusal: Callable[[], str | None] = self.refusal_here
+        """The error for writes of the present run: this node's disk, or those of the shards' leaders, is full."""
         self.engine = ScriptEngine(self, server.routes.by_name)
         server.node.host.space.scripting = self.engine
+
+    def refusal_here(self) -> str | None:
+        """Why this node's disk takes no writes."""
+        return self.server.node.write_refusal
 
     # -- a run
 
@@ -151,8 +157,9 @@ class Scripting:
 
     def write_refusal(self, *, is_write: bool, denies_oom: bool) -> ClientError | None:
         server = self.server
-        if is_write and server.node.write_refusal is not None:
-            return ClientError(server.node.write_refusal)
+        full = self.disk_refusal() if is_write else None
+        if full is not None:
+            return ClientError(full)
         if is_write and server.lacks_replicas():
             return NO_REPLICAS
         if denies_oom and server.eviction.is_refusing:

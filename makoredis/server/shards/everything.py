@@ -30,7 +30,11 @@ few keys, as clients expect of a small keyspace, and not over each of a thousand
 
 def start(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
     """Runs DBSIZE, KEYS, RANDOMKEY, SCAN, FLUSHALL, FLUSHDB or SWAPDB; the reply follows."""
-    if route.is_write:
+    refusal = router.server.node.write_refusal if route.is_write else None
+    if refusal is not None:
+        # The leaders know of their disks; but what all of them do none can refuse alone, and it is little to write.
+        session.send_reply(router.server.error_reply(ClientError(refusal)))
+    elif route.is_write:
         _change(router, session, argv)
     elif route.name == "SCAN":
         _scan(router, session, argv)
@@ -40,7 +44,7 @@ def start(router: "Router", session: "Session", route: Route, argv: list[bytes])
 
 def _change(router: "Router", session: "Session", argv: list[bytes]) -> None:
     """Has every shard do the same to its part of whole databases."""
-    operation = wire_encode(Run(session.protocol, [(session.database, argv)], False))
+    operation = wire_encode(Run(session.protocol, [(session.database, argv)], False, is_on_all_keys=True))
     parts = {int(shard): Part(operation, lock_on_all(is_exclusive=True)) for shard in router.slots.shards}
 
     def finished(result: Finished) -> None:

@@ -3,16 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
+from makoredis.cluster.node import DISK_FULL_TEXT
 from makoredis.commands.arguments import database_number
 from makoredis.server.routes import NO_REPLY, Route
 from makoredis.server.shards.keys import NAMES_WANTED, Name, Reach, names_of
 from makoredis.server.shards.operations import Ran
 from resp.encode import encode
-from resp.replies import NULL_ARRAY
+from resp.replies import NULL_ARRAY, Error
 
 if TYPE_CHECKING:
     from makoredis.server.session import Session
     from makoredis.server.shards.router import Router
+
+
+_REFUSED = encode(Error(DISK_FULL_TEXT), 2)
+"""The reply of a command that may not write because of a full disk."""
 
 
 class QueuedCommands:
@@ -73,6 +78,10 @@ class QueuedCommands:
         dispatcher = router.server.dispatcher
         if ran is None:
             router.requests.reply(session, encode(NULL_ARRAY, session.protocol))
+            return
+        if _REFUSED in ran.replies:
+            # Of everything that writes, so there is nothing that was done without the rest.
+            router.requests.reply(session, b"-EXECABORT Transaction discarded because of: " + _REFUSED[1:])
             return
         on_keys = iter(ran.replies)
         replies: list[bytes] = []

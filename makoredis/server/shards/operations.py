@@ -35,6 +35,8 @@ class Run(Wire, tag=1):
     """Nothing is changed, not even what is past its deadline is deleted."""
     may_block: bool = False
     no_touch: bool = False
+    is_on_all_keys: bool = False
+    """Every shard does this to its part of whole databases, all of them or none."""
 
 
 class Fetch(Wire, tag=2):
@@ -43,6 +45,8 @@ class Fetch(Wire, tag=2):
     keys: list[tuple[int, bytes]]
     no_touch: bool = False
     """Whether that is no use of the keys."""
+    to_write: bool = False
+    """Whether they may be changed: a leader with a full disk says among the results that it takes no writes."""
 
 
 class Look(Wire, tag=3):
@@ -73,6 +77,8 @@ class Survey(Wire, tag=6):
 
     keys: list[tuple[int, bytes]]
     walks: list[int]
+    to_write: bool = False
+    """As in `Fetch`."""
 
 
 class Blocked(Wire):
@@ -132,6 +138,9 @@ class Surveyed(Wire):
     """Whose slots are whose, as far as the shard itself is concerned."""
 
 
+REFUSAL = -1
+"""In the place of the database: this is no key, but why nothing may be written."""
+
 NAMED_VALUES: tuple[Value, ...] = (b"", List(), Hash(), Set(), SortedSet(), Stream())
 """A value of each type, in the place of those that were not fetched."""
 _KINDS = {type(value): kind for kind, value in enumerate(NAMED_VALUES)} | {bytearray: 0}
@@ -163,14 +172,15 @@ def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
     operation = _decode(encoded)
     access.notes_misses = False
     if type(operation) is Run:
-        return wire_encode(run(server, access, operation))
+        refusal = None if operation.is_on_all_keys else server.node.write_refusal
+        return wire_encode(run(server, access, operation, refusal))
     if type(operation) is Fetch:
         if not operation.no_touch:
             access.note_uses(operation.keys)
-        return wire_encode(fetch(access, operation.keys))
+        return wire_encode([*fetch(access, operation.keys), *_refusals(server, operation)])
     if type(operation) is Survey:
         found = survey(access.space, operation.walks)
-        found.values.extend(fetch(access, operation.keys))
+        found.values.extend([*fetch(access, operation.keys), *_refusals(server, operation)])
         return wire_encode(found)
     if type(operation) is Look:
         table = access.space.slot_table
@@ -196,10 +206,22 @@ def failed(encoded: bytes) -> bytes:
     return wire_encode(Looked([], 0, INTERNAL_ERROR.text.decode())) if type(operation) is Look else b""
 
 
-def run(server: "Server", access: Access, operation: Run) -> Ran:
+def _refusals(server: "Server", operation: Fetch | Survey) -> list[Fetched]:
+    """Beside the values, for whoever runs commands on them: why nothing of it may be written."""
+    text = server.node.write_refusal if operation.to_write else None
+    return [] if text is None else [Fetched(REFUSAL, text.encode(), b"", 0)]
+
+
+def refusal_among(fetched: Iterable[Fetched]) -> str | None:
+    """Why nothing may be written, if a shard's leader says so."""
+    return next((row.key.decode() for row in fetched if row.database == REFUSAL), None)
+
+
+def run(server: "Server", access: Access, operation: Run, refusal: str | None) -> Ran:
     """Runs commands. An error of one is its reply, and does not keep the others from running.
 
-    Whether there is disk for more only the shard's leader knows.
+    Args:
+        refusal: the error for what writes; whether there is disk for more only the leaders of the shards know.
     """
     access.is_replica = operation.is_read_only
     access.protocol = operation.protocol
@@ -207,7 +229,6 @@ def run(server: "Server", access: Access, operation: Run) -> Ran:
     access.leaves_no_trace = operation.no_touch
     replies: list[bytes] = []
     blocked: Blocked | None = None
-    refusal = None if operation.is_read_only else server.node.write_refusal
     for number, words in operation.commands:
         access.select(number)
         route = server.routes.find(words)
@@ -258,7 +279,9 @@ def _names(space: Keyspace, number: int) -> Names:
 
 def decoded(rows: list[Fetched]) -> list[tuple[int, bytes, Value, int]]:
     """Database, key, value and deadline of what was fetched."""
-    return [(row.database, row.key, decode_value(row.encoded), row.deadline_ms) for row in rows]
+    return [
+        (row.database, row.key, decode_value(row.encoded), row.deadline_ms) for row in rows if row.database != REFUSAL
+    ]
 
 
 def look(server: "Server", access: Access, operation: Look) -> Looked:

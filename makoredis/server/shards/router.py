@@ -53,6 +53,7 @@ from makoredis.server.shards.operations import (
     decoded,
     failed,
     perform,
+    refusal_among,
 )
 from makoredis.server.shards.parts import Missing
 from makoredis.server.shards.requests import Requests
@@ -250,10 +251,9 @@ class Router:
         is_exclusive = not job.run.is_read_only
         locks, watches = locks_on(names, is_exclusive=is_exclusive), self._watched(job, names)
         if job.walks is None:
-            return Part(wire_encode(Fetch(names, job.run.no_touch)), locks, watches)
-        return Part(
-            wire_encode(Survey(names, sorted(job.walks))), [*lock_on_all(is_exclusive=is_exclusive), *locks], watches
-        )
+            return Part(wire_encode(Fetch(names, job.run.no_touch, is_exclusive)), locks, watches)
+        survey = Survey(names, sorted(job.walks), is_exclusive)
+        return Part(wire_encode(survey), [*lock_on_all(is_exclusive=is_exclusive), *locks], watches)
 
     def _combine(
         self, job: Job, results: Mapping[int, bytes], shards: Mapping[bytes, int]
@@ -264,22 +264,26 @@ class Router:
             return {}
         surveys: dict[int, Surveyed] = {}
         if job.walks is None:
-            rows = [row for encoded in results.values() for row in decoded(decode_fetched(encoded))]
+            fetched = [row for encoded in results.values() for row in decode_fetched(encoded)]
         else:
             surveys = {shard: decode_surveyed(encoded) for shard, encoded in sorted(results.items())}
-            rows = [row for survey in surveys.values() for row in decoded(survey.values)]
-        scratch = self._run(job, rows, surveys.values())
+            fetched = [row for survey in surveys.values() for row in survey.values]
+        scratch = self._run(job, decoded(fetched), surveys.values(), refusal_among(fetched))
         return {} if scratch is None else scratch.effects(self._owner(shards, surveys), results)
 
     def _run(
-        self, job: Job, rows: Iterable[tuple[int, bytes, Value, int]], surveys: Iterable[Surveyed]
+        self,
+        job: Job,
+        rows: Iterable[tuple[int, bytes, Value, int]],
+        surveys: Iterable[Surveyed],
+        refusal: str | None = None,
     ) -> Scratch | None:
         """Runs a job's commands on these values. None: it has failed, or is void."""
         seed = None if job.walks is None else job.seed
         scratch = Scratch(self.server, [*job.names, *job.watches], rows, surveys, seed)
         self.server.dispatcher.session = job.session
         try:
-            job.ran = scratch.run(job.run)
+            job.ran = scratch.run(job.run, refusal)
         except Fatal:
             raise
         except Exception:  # noqa: BLE001 - a request ends here: what it ran into must not end the node

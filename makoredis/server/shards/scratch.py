@@ -196,10 +196,16 @@ class Scratch:
                     database.set_deadline(key, deadline_ms)
         return {number: count for number, count in counts.items() if isinstance(self.space.by_id[number], Part)}
 
-    def run(self, operation: Run) -> Ran:
-        """Runs the commands. The results are of use only if nothing is `missing`."""
+    def run(self, operation: Run, refusal: str | None = None) -> Ran:
+        """Runs the commands. The results are of use only if nothing is `missing`.
+
+        Args:
+            refusal: the error for what writes, as a shard says that would have to write it.
+        """
+        scripting = self.server.scripting
+        scripting.disk_refusal = lambda: refusal
         try:
-            ran = run(self.server, self.access, operation)
+            ran = run(self.server, self.access, operation, refusal)
             assert self.access.has_looked(), "a command has changed a key without looking at it"
             if self.access.effects:
                 # What the shards log are the effects, so whoever asked says what else there is to hear.
@@ -207,6 +213,8 @@ class Scratch:
             return ran
         except Undeclared:
             return Ran([])
+        finally:
+            scripting.disk_refusal = scripting.refusal_here
 
     def effects(self, owner: Callable[[bytes], int], everywhere: Iterable[int]) -> dict[int, list[Effect]]:
         """What was changed, by shard.
