@@ -109,6 +109,97 @@ def test_a_full_disk_moves_the_leadership_and_nothing_fails_for_long(tmp_path: P
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+_WRITES = (
+    ("SET", "key", "other"),
+    ("MSET", "a", "1", "b", "2", "c", "3", "key", "other"),
+    ("RENAME", "key", "other"),
+    ("EVAL", "return redis.call('MSET', KEYS[1], 1, KEYS[2], 2)", "2", "a", "key"),
+    ("FLUSHALL",),
+)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_transactions_over_several_shards_while_disks_fill_up(tmp_path: Path) -> None:
+    """First one disk, then all of them, then none. Each client writes three keys at once: all are kept or none, and what
+    was acknowledged last is there in the end."""
+    names = ("n1", "n2", "n3")
+    for name in names:
+        (tmp_path / name).mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(tmp_path / name)], check=True)
+    try:
+        limits = {"disk_free_bytes_min": 8 << 20, "disk_ballast_bytes": 4 << 20}
+        with ClusterProcess(tmp_path, shards=3, **limits) as cluster:
+            with ThreeKeys(cluster) as writers:
+                writers.wait_for_more(50)
+                fill(tmp_path / "n2" / "fill")
+                wait_until(lambda: "takes no writes" in cluster.output("n2"), "n2 says it")
+                writers.wait_for_more(50)
+                for name in ("n1", "n3"):
+                    fill(tmp_path / name / "fill")
+                for name in names:
+                    wait_until(lambda name=name: "takes no writes" in cluster.output(name), f"{name} says it")  # type: ignore[misc]
+                writers.wait_for_refusals(50)
+                for name in names:
+                    (tmp_path / name / "fill").unlink()
+                writers.wait_for_more(50)
+            for number, (last, attempted) in enumerate(zip(writers.acknowledged, writers.attempted)):
+                values = cluster.client("n3").mget(writers.keys(number))
+                assert len(set(values)) == 1 and last <= int(values[0]) <= attempted
+            assert all(process.poll() is None for process in cluster.processes.values())
+    finally:
+        for name in names:
+            subprocess.run(["umount", "-l", str(tmp_path / name)], check=True)
+
+
+class ThreeKeys:
+    """A client of each node that writes ever larger numbers, each to three keys at once."""
+
+    def __init__(self, cluster: ClusterProcess) -> None:
+        self.cluster = cluster
+        self.acknowledged = [0] * len(cluster.names)
+        self.attempted = [0] * len(cluster.names)
+        self.refusals = [0] * len(cluster.names)
+        self.is_over = threading.Event()
+        self.threads = [threading.Thread(target=self._write, args=(at,)) for at in range(len(cluster.names))]
+
+    @staticmethod
+    def keys(number: int) -> list[str]:
+        return [f"{name}:{number}" for name in "abc"]
+
+    def _write(self, at: int) -> None:
+        client = self.cluster.client(self.cluster.names[at])
+        while not self.is_over.is_set():
+            self.attempted[at] += 1
+            try:
+                client.mset(dict.fromkeys(self.keys(at), self.attempted[at]))
+            except redis.ResponseError as error:
+                assert "MISCONF" in str(error)
+                self.refusals[at] += 1
+                time.sleep(0.01)
+            else:
+                self.acknowledged[at] = self.attempted[at]
+
+    def wait_for_more(self, count: int) -> None:
+        """Of each client."""
+        goals = [last + count for last in self.attempted]
+        wait_until(lambda: all(map(int.__ge__, self.acknowledged, goals)), f"{count} more writes are acknowledged")
+
+    def wait_for_refusals(self, count: int) -> None:
+        goals = [refused + count for refused in self.refusals]
+        wait_until(lambda: all(map(int.__ge__, self.refusals, goals)), f"{count} more writes are refused")
+
+    def __enter__(self) -> "ThreeKeys":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
+
+
 @pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 @pytest.mark.parametrize("shards", [1, 3])
@@ -127,9 +218,11 @@ def test_all_disks_full_refuse_writes_and_answer_reads(tmp_path: Path, shards: i
             for name in names:
                 wait_until(lambda name=name: "takes no writes" in cluster.output(name), f"{name} says it")  # type: ignore[misc]
             for name in names * 5:
-                with pytest.raises(redis.ResponseError, match="MISCONF"):
-                    cluster.client(name).set("key", "other")
-                assert cluster.client(name).get("key") == b"value"
+                client = cluster.client(name)
+                for write in _WRITES:
+                    with pytest.raises(redis.ResponseError, match="MISCONF"):
+                        client.execute_command(*write)
+                assert client.get("key") == b"value" and client.mget("a", "b", "key") == [None, None, b"value"]
             assert all(cluster.output(name).count("asked to lead") <= 6 * (1 + shards) for name in names)
             for name in names:
                 (tmp_path / name / "fill").unlink()

@@ -1,7 +1,6 @@
 """A node of several shards that has too little space on its disk: it writes nothing, and answers what only reads."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
