@@ -38,8 +38,8 @@ from makoredis.txn.messages import (
 )
 from makoredis.txn.vectors import Vector, from_wire, join, join_into, to_wire
 
-Combine = Callable[[Mapping[int, bytes]], dict[int, list[Effect]]]
-"""Works out every shard's effects from the results of all."""
+Combine = Callable[[Mapping[int, bytes]], dict[int, list[Effect]] | None]
+"""Works out every shard's effects from the results of all; None: the transaction is not to be."""
 
 RESEND_AFTER_US = 50_000
 """An unanswered message goes out again after this."""
@@ -65,6 +65,8 @@ class Verdict(IntEnum):
     """It may have happened, or may still."""
     MOVED = 4
     """Nothing was done, because some keys are in other shards than was thought; the results say in which."""
+    DECLINED = 5
+    """Nothing was done: whoever combines the results has seen that nothing may be."""
 
 
 @record
@@ -287,6 +289,13 @@ class Coordinator:
 
     def _commit(self, transaction: _Transaction) -> None:
         votes = transaction.votes
+        combined: Mapping[int, list[Effect]] | None = {}
+        if transaction.combine is not None:
+            combined = transaction.combine({shard: vote.results for shard, vote in votes.items()})
+        if combined is None:
+            self._abort(transaction)
+            self._finish(transaction, Verdict.DECLINED)
+            return
         transaction.phase = _Phase.COMMITTING
         transaction.phase_ends_us = transaction.give_up_us
         if transaction.is_read_only:
@@ -298,7 +307,6 @@ class Coordinator:
             join_into(transaction.vector, {(vote.shard, vote.epoch): transaction.ts for vote in votes.values()})
         transaction.effects = []
         if transaction.combine is not None:
-            combined = transaction.combine({shard: vote.results for shard, vote in votes.items()})
             transaction.effects = [(shard, combined.get(shard, [])) for shard in sorted(votes)]
         self._send_commits(transaction)
 

@@ -75,3 +75,14 @@ def test_a_pipeline_goes_on_behind_what_is_refused(client: Any) -> None:
         replies = pipeline.mget("a", "b").mset({"a": 1, "b": 2}).get("a").execute(raise_on_error=False)
     assert replies[0] == [None, None] and replies[2] is None
     assert str(replies[1]).startswith("MISCONF")
+
+
+def test_what_is_refused_is_not_logged_either(client: Any) -> None:
+    def log_bytes() -> int:
+        return int(client.info("mako")["log_bytes_since_checkpoint"])
+
+    before = log_bytes()
+    for _ in range(100):
+        with pytest.raises(redis.ResponseError, match="MISCONF"):
+            client.mset({"a": 1, "b": 2, "c": 3})
+    assert log_bytes() - before < 100 * 3 * 10, "an entry in each of the three logs takes far more than ten bytes"

@@ -100,6 +100,9 @@ class Job:
     runs: int = 0
     ran: Ran | None = None
     missing: Missing = field(default_factory=Missing)
+    refusal: str | None = None
+    """The error for what writes, when a shard's leader has said that its disk is full. Then the job only reads: what it
+    would log for nothing takes space, too."""
     held: Held | None = None
     """The place of the answer among the session's replies, if that goes on meanwhile."""
 
@@ -197,7 +200,7 @@ class Router:
             self._read_snapshot(job)
         elif job.walks is not None:
             self._coordinate(job, {shard: divided.get(shard, []) for shard in map(int, self.slots.shards)})
-        elif len(divided) == 1 and not job.is_open:
+        elif len(divided) == 1 and not job.is_open and job.refusal is None:
             shard, names = next(iter(divided.items()))
             self._ask(job, shard, names)
         else:
@@ -257,8 +260,9 @@ class Router:
 
     def _combine(
         self, job: Job, results: Mapping[int, bytes], shards: Mapping[bytes, int]
-    ) -> dict[int, list[Effect]]:
-        """Runs the commands on what was fetched. Returns every shard's effects; none if the run was void."""
+    ) -> dict[int, list[Effect]] | None:
+        """Runs the commands on what was fetched. Returns every shard's effects, none if the run was void; None if the
+        job is to be declined, because a disk is full."""
         if b"" in results.values():
             job.ran = _failed(job)
             return {}
@@ -268,22 +272,21 @@ class Router:
         else:
             surveys = {shard: decode_surveyed(encoded) for shard, encoded in sorted(results.items())}
             fetched = [row for survey in surveys.values() for row in survey.values]
-        scratch = self._run(job, decoded(fetched), surveys.values(), refusal_among(fetched))
+        job.refusal = job.refusal or refusal_among(fetched)
+        if job.refusal is not None and not job.run.is_read_only:
+            return None
+        scratch = self._run(job, decoded(fetched), surveys.values())
         return {} if scratch is None else scratch.effects(self._owner(shards, surveys), results)
 
     def _run(
-        self,
-        job: Job,
-        rows: Iterable[tuple[int, bytes, Value, int]],
-        surveys: Iterable[Surveyed],
-        refusal: str | None = None,
+        self, job: Job, rows: Iterable[tuple[int, bytes, Value, int]], surveys: Iterable[Surveyed]
     ) -> Scratch | None:
         """Runs a job's commands on these values. None: it has failed, or is void."""
         seed = None if job.walks is None else job.seed
         scratch = Scratch(self.server, [*job.names, *job.watches], rows, surveys, seed)
         self.server.dispatcher.session = job.session
         try:
-            job.ran = scratch.run(job.run, refusal)
+            job.ran = scratch.run(job.run, job.refusal)
         except Fatal:
             raise
         except Exception:  # noqa: BLE001 - a request ends here: what it ran into must not end the node
@@ -311,6 +314,10 @@ class Router:
     def _finished(self, job: Job, finished: Finished) -> None:
         if finished.verdict is Verdict.WATCH_FAILED:
             job.finish(None)
+            return
+        if finished.verdict is Verdict.DECLINED:
+            job.run = Run(job.run.protocol, job.run.commands, is_read_only=True, no_touch=job.run.no_touch)
+            self.begin(job)
             return
         if job.run.is_read_only:
             self._combine(job, finished.results, {})

@@ -1,6 +1,8 @@
 """What a coordinator does about answers, and about time."""
 
-from makoredis.txn.coordinator import RETRY_AFTER_US, Coordinator
+from collections.abc import Mapping
+
+from makoredis.txn.coordinator import RETRY_AFTER_US, Coordinator, Verdict
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.messages import Abort, Aborted, Commit, Part, Prepare, Prepared, Refusal, Refused
 
@@ -95,3 +97,24 @@ def test_who_met_a_lock_does_not_wait_in_a_queue_out_of_turn() -> None:
     messages, _ = coordinator.take_output()
     last = messages[-1]
     assert last[0] == 1 and isinstance(last[1], Prepare) and last[1].may_wait, "it has answered"
+
+
+def test_what_is_declined_lets_go_of_its_locks_and_is_committed_nowhere() -> None:
+    coordinator = Coordinator(1, 7, Knowledge([1, 2]))
+    coordinator.tick(1_000_000)
+    seen = []
+
+    def combine(results: Mapping[int, bytes]) -> None:
+        seen.append(dict(results))
+
+    coordinator.begin("ticket", PARTS, is_read_only=False, combine=combine)
+    coordinator.take_output()
+    prepared(coordinator, 1)
+    assert not seen and sent(coordinator) == []
+    prepared(coordinator, 2)
+    assert seen == [{1: b"result", 2: b"result"}]
+    messages, finished = coordinator.take_output()
+    assert [(shard, type(message)) for shard, message in messages] == [(1, Abort), (2, Abort)]
+    assert [(each.ticket, each.verdict) for each in finished] == [("ticket", Verdict.DECLINED)]
+    coordinator.tick(1_000_000 + 10 * coordinator.resend_after_us)
+    assert sent(coordinator) == []
