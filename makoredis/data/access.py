@@ -217,9 +217,9 @@ class Access:
     def walk(self, pattern: bytes | None) -> None:
         """A walk over all keys of the database begins or goes on, or over those that match. Not every view has them."""
 
-    def is_void(self) -> bool:
-        """Whether something was touched that is not in this view, so that the transaction will have to be repeated."""
-        return False
+    def lacking(self) -> int:
+        """How many keys were touched that are not in this view; if any, the transaction will have to be repeated."""
+        return 0
 
     def is_live(self, key: bytes) -> bool:
         """Whether a key that was met on such a walk is not past its deadline."""

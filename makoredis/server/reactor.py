@@ -62,6 +62,8 @@ class Reactor:
         self.listeners: dict[int, socket.socket] = {}
         self.flush_queue: list[Session] = []
         self._resumed: list[Session] = []
+        self._deferred: list[Callable[[], None]] = []
+        """What goes on in the next turn."""
         self._watched: dict[int, Callable[[int], None]] = {}
         self._work: Iterator[Work] = iter(())
         """What is still to be run of what this turn has read."""
@@ -96,7 +98,7 @@ class Reactor:
         if disk_fd is not None:
             self.epoll.register(disk_fd, select.EPOLLIN)
         while True:
-            if self._resumed or self.server.node.is_gathering():
+            if self._resumed or self._deferred or self.server.node.is_gathering():
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self.epoll.fileno())
@@ -123,9 +125,10 @@ class Reactor:
 
     def turn(self, linger_seconds: float = 0) -> bool:
         """One turn, waiting at most so long for something to do. Returns whether anything was."""
-        events = self.epoll.poll(0 if self._resumed else linger_seconds)
+        has_work = bool(self._resumed or self._deferred)
+        events = self.epoll.poll(0 if has_work else linger_seconds)
         server = self.server
-        if not events and not self._resumed and not server.node.is_gathering():
+        if not events and not has_work and not server.node.is_gathering():
             return False
         server.begin_turn()
         sessions = self.sessions
@@ -143,6 +146,10 @@ class Reactor:
         if work:
             self._execute(work)
         self.run_resumed()
+        if self._deferred:
+            deferred, self._deferred = self._deferred, []
+            for go_on in deferred:
+                go_on()
         server.end_turn()
         self.flush()
         return True
@@ -311,6 +318,10 @@ class Reactor:
         session.refresh_special()
         session.want_flush()
         self._update_events(session)
+
+    def defer(self, go_on: Callable[[], None]) -> None:
+        """Has something go on in the next turn, so that others come in between."""
+        self._deferred.append(go_on)
 
     def resume(self, session: Session) -> None:
         """Goes on with a session's backlog in this turn or the next."""

@@ -25,7 +25,8 @@ OUT_OF_MEMORY: Final = ClientError("OOM command not allowed when used memory > '
 NO_REPLICAS: Final = ClientError("NOREPLICAS Not enough good replicas to write.")
 
 _VOID_SECONDS_MAX: Final = 0.05
-"""How long a script goes on that has touched keys which it did not name: it saw what is not so, and may loop."""
+"""After this long a script ends that has touched keys which it did not name, and comes upon no others: it saw what is
+not so, and may loop."""
 _LOAD_SECONDS_MAX: Final = 0.5
 """How long FUNCTION LOAD may run a library's code, which only has to register functions."""
 
@@ -68,6 +69,8 @@ class Scripting:
         self._is_killed = False
         self.disk_refusal: Callable[[], str | None] = self.refusal_here
         """The error for writes of the present run: this node's disk, or those of the shards' leaders, is full."""
+        self._lacking = 0
+        """How many keys the run lacked when it was looked at last."""
         self.engine = ScriptEngine(self, server.routes.by_name)
         server.node.host.space.scripting = self.engine
 
@@ -81,6 +84,7 @@ class Scripting:
         """Takes the time, and remembers who asked."""
         self.kind, self.name, self.run_of_now = kind, name, run
         self._started = time.monotonic()
+        self._lacking = 0
         self.caller = self.server.dispatcher.session
 
     def end(self) -> None:
@@ -104,7 +108,8 @@ class Scripting:
             if elapsed > _LOAD_SECONDS_MAX:
                 raise RunEnded("ERR FUNCTION LOAD timeout")
             return
-        if elapsed > _VOID_SECONDS_MAX and self.run_of_now.is_void():
+        earlier, self._lacking = self._lacking, self.run_of_now.lacking()
+        if elapsed > _VOID_SECONDS_MAX and 0 < self._lacking == earlier:
             raise RunEnded("ERR the keys that it has touched come first")  # nobody gets to see this
         threshold_ms = self.server.config.table.integer("busy-reply-threshold")
         if threshold_ms <= 0 or elapsed * 1000 < threshold_ms:

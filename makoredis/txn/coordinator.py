@@ -49,6 +49,9 @@ ORDERED_PATIENCE = 8
 """So many times as long if it waits in queues: what it waits for moves on, and its place would be lost."""
 GIVE_UP_AFTER_US = 2_000_000
 """A transaction that has no outcome by then is answered as failed, or as unknown if it may have committed."""
+PATIENCE_PER_KEY_US = 100
+"""So much longer everybody waits, coordinator and participants, for every key that a transaction locks: to fetch and
+to send many values takes its time, and to begin anew would take it again."""
 RETRY_AFTER_US = 5_000
 """Pause before an attempt at a shard that is without leader, or in another epoch."""
 
@@ -93,6 +96,7 @@ class _Transaction:
     is_read_only: bool
     combine: Combine | None
     give_up_us: int
+    patience_us: int
     id: TransactionId = (0, 0)
     started_ts: int = 0
     is_ordered: bool = False
@@ -147,7 +151,9 @@ class Coordinator:
         self, ticket: Hashable, parts: Mapping[int, Part], *, is_read_only: bool, combine: Combine | None = None
     ) -> None:
         """Starts a transaction. `Finished` with this ticket follows, in bounded time."""
-        transaction = _Transaction(ticket, parts, is_read_only, combine, self.now_us + self.give_up_after_us)
+        patience_us = PATIENCE_PER_KEY_US * sum(len(part.locks) for part in parts.values())
+        give_up_us = self.now_us + self.give_up_after_us + patience_us
+        transaction = _Transaction(ticket, parts, is_read_only, combine, give_up_us, patience_us)
         self.begun += 1
         self._attempt(transaction)
 
@@ -214,7 +220,7 @@ class Coordinator:
         transaction.phase = _Phase.PREPARING
         transaction.asked_first = self._silent.intersection(transaction.parts)
         patience = ORDERED_PATIENCE if self._waits_in_queues(transaction) else 1
-        transaction.phase_ends_us = self.now_us + self.prepare_timeout_us * patience
+        transaction.phase_ends_us = self.now_us + self.prepare_timeout_us * patience + transaction.patience_us
         transaction.votes, transaction.committed = {}, set()
         transaction.epochs = {
             shard: max(self.knowledge.epoch_of(shard), self._epochs.get(shard, 0)) for shard in transaction.parts
@@ -222,7 +228,7 @@ class Coordinator:
         self._send_prepares(transaction)
 
     def _send_prepares(self, transaction: _Transaction) -> None:
-        transaction.resend_us = self.now_us + self.resend_after_us
+        transaction.resend_us = self._resend_us(transaction)
         missing = [shard for shard in sorted(transaction.parts) if shard not in transaction.votes]
         first = [shard for shard in missing if shard in transaction.asked_first]
         if first:
@@ -231,6 +237,10 @@ class Coordinator:
             missing = missing[:1]
         for shard in missing:
             self._send_prepare(transaction, shard)
+
+    def _resend_us(self, transaction: _Transaction) -> int:
+        """When to say again what is not answered by then. What is long takes long to be answered, and to be heard."""
+        return self.now_us + self.resend_after_us + transaction.patience_us // 4
 
     @staticmethod
     def _waits_in_queues(transaction: _Transaction) -> bool:
@@ -246,6 +256,7 @@ class Coordinator:
             transaction.parts[shard],
             transaction.is_read_only,
             self._waits_in_queues(transaction),
+            transaction.patience_us,
         )
         self._messages.append((shard, prepare))
 
@@ -300,7 +311,8 @@ class Coordinator:
         transaction.phase_ends_us = transaction.give_up_us
         if transaction.is_read_only:
             # It has no effect; that no participant can say any more whether its locks were good, is no reason to wait.
-            transaction.phase_ends_us = min(transaction.give_up_us, self.now_us + self.prepare_timeout_us)
+            phase_ends_us = self.now_us + self.prepare_timeout_us + transaction.patience_us
+            transaction.phase_ends_us = min(transaction.give_up_us, phase_ends_us)
         transaction.ts = max(vote.proposal_ts for vote in votes.values())
         transaction.vector = join(from_wire(vote.vector) for vote in votes.values())
         if not transaction.is_read_only:
@@ -311,7 +323,7 @@ class Coordinator:
         self._send_commits(transaction)
 
     def _send_commits(self, transaction: _Transaction) -> None:
-        transaction.resend_us = self.now_us + self.resend_after_us
+        transaction.resend_us = self._resend_us(transaction)
         vector = to_wire(transaction.vector)
         for shard, vote in sorted(transaction.votes.items()):
             if shard not in transaction.committed:

@@ -44,6 +44,8 @@ class Prepare(Wire, tag=1):
     part: Part
     is_read_only: bool
     may_wait: bool
+    patience_us: int = 0
+    """So much later than it does else a participant gives up a coordinator that it hears no more."""
 
 
 class Prepared(Wire, tag=2):

@@ -284,9 +284,9 @@ class ScriptRun:
         if self._surroundings is not None:
             self._surroundings.log(level, message)
 
-    def is_void(self) -> bool:
-        """Whether it will have to be repeated, whatever it comes to."""
-        return self._access.is_void()
+    def lacking(self) -> int:
+        """How many keys it has touched that it does not have; if any, it will have to be repeated."""
+        return self._access.lacking()
 
     def interrupt(self) -> None:
         if self._surroundings is not None:

@@ -57,7 +57,7 @@ from makoredis.server.shards.operations import (
 )
 from makoredis.server.shards.parts import Missing
 from makoredis.server.shards.requests import Requests
-from makoredis.server.shards.scratch import LOOKS_MAX, Scratch
+from makoredis.server.shards.scratch import Scratch
 from makoredis.server.shards.snapshot_reads import SnapshotReads
 from makoredis.server.shards.waiting import Waiting
 from makoredis.txn.coordinator import Finished, Verdict
@@ -72,13 +72,17 @@ if TYPE_CHECKING:
 
 RUNS_MAX = 32
 """How often a command is repeated because it touched keys that it had not named."""
-_RUNS_FOR_CUT_OFF = 16
-"""A run that `scratch.LOOKS_MAX` has cut off counts for so many: it may be one without an end."""
+NAMES_MAX = 100_000
+"""How many keys it may touch that it has not named, about."""
+_NAMES_PER_TURN = 500
+"""With more keys than this the next run waits for the next turn."""
 EXPIRE_KEYS_PER_TICK = 500
 """Per shard and database."""
 TOO_MANY_RUNS = ClientError(
     "ERR the command touched keys that it had not named, others in each of its runs; name them as KEYS"
 )
+
+TOO_MANY_KEYS = ClientError(f"ERR the command touched more than {NAMES_MAX} keys that it had not named")
 
 
 @dataclass(slots=True, eq=False)
@@ -327,13 +331,22 @@ class Router:
         missing, job.missing = job.missing, Missing()
         if missing:
             job.names += missing.names
-            job.runs += _RUNS_FOR_CUT_OFF if missing.looks > LOOKS_MAX else 0
+            if len(job.names) > NAMES_MAX:
+                self._fail(job, TOO_MANY_KEYS)
+                return
             if missing.sizes or missing.walks:
                 job.walks = missing.walks | (job.walks or set())
                 job.seed = job.seed or self.server.node.host.access.rng.getrandbits(32)
-            self.begin(job)
+            if len(job.names) > _NAMES_PER_TURN:
+                self.server.reactor.defer(partial(self._go_on, job))
+            else:
+                self.begin(job)
         else:
             job.finish(job.ran)
+
+    def _go_on(self, job: Job) -> None:
+        if job.session.closed_reason is None:
+            self.begin(job)
 
     def _run_here(self, job: Job) -> None:
         """Commands that name no keys: whether they get by without is seen by trying."""

@@ -23,14 +23,17 @@ from makoredis.server.shards.parts import Missing, Part, Undeclared, Whole
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
-LOOKS_MAX = 3_000
-"""How often a run may look for keys that were not fetched, before it ends."""
+LOOKS_MIN = 12_000
+"""A run may look so often for keys that were not fetched, before it ends. What it does is true up to the first of them
+only, so a loop may have no end that has one in truth."""
+LOOKS_PER_KEY = 6
+"""Or so often for every key that was fetched: what lacks many keys finds them in few runs."""
 
 
 class _ScratchAccess(Access):
     """Notes what is touched without having been fetched."""
 
-    __slots__ = ("_applied", "_fetched", "_missing", "_walked")
+    __slots__ = ("_applied", "_fetched", "_looks_max", "_missing", "_walked")
 
     def __init__(self, space: Keyspace, rng: Random, fetched: set[Name], missing: Missing) -> None:
         super().__init__(space, rng)
@@ -40,6 +43,7 @@ class _ScratchAccess(Access):
         """Effects on keys that were looked for: all there are."""
         self._fetched = fetched
         self._missing = missing
+        self._looks_max = max(LOOKS_MIN, LOOKS_PER_KEY * len(fetched))
         self._walked: list[tuple[int, bytes | None]] = []
         """Databases, and patterns of keys whose names the run was told there."""
 
@@ -55,9 +59,10 @@ class _ScratchAccess(Access):
                 self._fetched.add((part.origin, key))
                 return
             self._miss_walked(part)
+            part.remove(key)  # what stands for its value is for nobody to see
         self._missing.names[part.origin, key] = None
         self._missing.looks += 1
-        if isinstance(part, Whole) or self._missing.looks > LOOKS_MAX:
+        if self._missing.looks > self._looks_max:
             raise Undeclared
 
     def _miss_walked(self, part: Whole) -> None:
@@ -117,8 +122,8 @@ class _ScratchAccess(Access):
         super().note(effect, undo)
         self._applied.append(effect)
 
-    def is_void(self) -> bool:
-        return bool(self._missing)
+    def lacking(self) -> int:
+        return len(self._missing.names)
 
     def has_looked(self) -> bool:
         """Whether no command has changed a key behind this view's back, perhaps one that was not fetched."""
