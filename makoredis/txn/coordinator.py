@@ -50,8 +50,9 @@ ORDERED_PATIENCE = 8
 GIVE_UP_AFTER_US = 2_000_000
 """A transaction that has no outcome by then is answered as failed, or as unknown if it may have committed."""
 PATIENCE_PER_KEY_US = 100
-"""So much longer everybody waits, coordinator and participants, for every key that a transaction locks: to fetch and
-to send many values takes its time, and to begin anew would take it again."""
+"""So much longer everybody waits, coordinator and participants, for every key that a transaction locks beyond the few
+that are usual: to fetch and to send many values takes its time, and to begin anew would take it again."""
+FEW_KEYS = 100
 RETRY_AFTER_US = 5_000
 """Pause before an attempt at a shard that is without leader, or in another epoch."""
 
@@ -151,7 +152,8 @@ class Coordinator:
         self, ticket: Hashable, parts: Mapping[int, Part], *, is_read_only: bool, combine: Combine | None = None
     ) -> None:
         """Starts a transaction. `Finished` with this ticket follows, in bounded time."""
-        patience_us = PATIENCE_PER_KEY_US * sum(len(part.locks) for part in parts.values())
+        key_count = sum(len(part.locks) for part in parts.values())
+        patience_us = PATIENCE_PER_KEY_US * max(0, key_count - FEW_KEYS)
         give_up_us = self.now_us + self.give_up_after_us + patience_us
         transaction = _Transaction(ticket, parts, is_read_only, combine, give_up_us, patience_us)
         self.begun += 1

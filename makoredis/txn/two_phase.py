@@ -109,7 +109,7 @@ class TwoPhaseCommit:
         known = self.prepared.get(id)
         if known is not None:
             if known.inquiry is None:
-                known.deadline_us = participant.now_us + participant.resolve_after_us
+                known.deadline_us = participant.now_us + participant.resolve_after_us + message.patience_us
             self._vote(known)
         elif dict(message.epochs)[self.shard] != self.epoch:
             self.refuse(message, Refusal.EPOCH)
@@ -147,7 +147,7 @@ class TwoPhaseCommit:
             effects, notices = [], []  # deletions of what has expired: for whoever holds the key exclusively
         vector = vector_of(seen, participant.knowledge)
         depend_on(vector, self.shard, self.epoch, latest_ts(seen))
-        deadline_us = participant.now_us + participant.resolve_after_us
+        deadline_us = participant.now_us + participant.resolve_after_us + message.patience_us
         proposal_ts = participant.clock.tick(participant.now_us)
         transaction = PreparedTransaction(message, proposal_ts, vector, results, effects, notices, deadline_us)
         self.prepared[message.id] = transaction

@@ -363,6 +363,8 @@ def test_who_touches_many_keys_that_it_has_not_named(clients: list[Any]) -> None
     one, two, three = clients
     assert one.eval("for i = 1, 200 do redis.call('INCR', 'n' .. i) end return redis.call('GET', 'n200')", 0) == "1"
     assert two.eval("for i = 1, 200 do redis.call('INCR', 'n' .. i) end return redis.call('GET', 'n200')", 0) == "2"
+    many = "for i = 1, 7000 do redis.call('SET', 'm' .. i, i) end return redis.call('GET', 'm7000')"
+    assert three.eval(many, 0) == "7000" and one.dbsize() == 7200
     one.rpush("l", *range(100))
     one.mset({f"weight:{i}": 100 - i for i in range(100)})
     assert three.sort("l", by="weight:*", get=["weight:*", "#"], start=0, num=2) == ["1", "99", "2", "98"]

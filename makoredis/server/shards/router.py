@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 
 RUNS_MAX = 32
 """How often a command is repeated because it touched keys that it had not named."""
-NAMES_MAX = 100_000
+NAMES_MAX = 40_000
 """How many keys it may touch that it has not named, about."""
 _NAMES_PER_TURN = 500
 """With more keys than this the next run waits for the next turn."""
@@ -81,8 +81,9 @@ EXPIRE_KEYS_PER_TICK = 500
 TOO_MANY_RUNS = ClientError(
     "ERR the command touched keys that it had not named, others in each of its runs; name them as KEYS"
 )
-
-TOO_MANY_KEYS = ClientError(f"ERR the command touched more than {NAMES_MAX} keys that it had not named")
+TOO_MANY_KEYS = ClientError(
+    f"ERR the command touched more than {NAMES_MAX} keys that it had not named; name them as KEYS"
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -265,8 +266,8 @@ class Router:
     def _combine(
         self, job: Job, results: Mapping[int, bytes], shards: Mapping[bytes, int]
     ) -> dict[int, list[Effect]] | None:
-        """Runs the commands on what was fetched. Returns every shard's effects, none if the run was void; None if the
-        job is to be declined, because a disk is full."""
+        """Runs the commands on what was fetched. Returns every shard's effects; None if the run was void, or the job is
+        to be declined because a disk is full."""
         if b"" in results.values():
             job.ran = _failed(job)
             return {}
@@ -280,7 +281,9 @@ class Router:
         if job.refusal is not None and not job.run.is_read_only:
             return None
         scratch = self._run(job, decoded(fetched), surveys.values())
-        return {} if scratch is None else scratch.effects(self._owner(shards, surveys), results)
+        if scratch is None:
+            return None if job.missing else {}
+        return scratch.effects(self._owner(shards, surveys), results)
 
     def _run(
         self, job: Job, rows: Iterable[tuple[int, bytes, Value, int]], surveys: Iterable[Surveyed]
@@ -319,7 +322,7 @@ class Router:
         if finished.verdict is Verdict.WATCH_FAILED:
             job.finish(None)
             return
-        if finished.verdict is Verdict.DECLINED:
+        if finished.verdict is Verdict.DECLINED and not job.missing:
             job.run = Run(job.run.protocol, job.run.commands, is_read_only=True, no_touch=job.run.no_touch)
             self.begin(job)
             return

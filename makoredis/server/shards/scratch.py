@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOOKS_MIN = 12_000
 """A run may look so often for keys that were not fetched, before it ends. What it does is true up to the first of them
 only, so a loop may have no end that has one in truth."""
-LOOKS_PER_KEY = 6
+LOOKS_PER_KEY = 3
 """Or so often for every key that was fetched: what lacks many keys finds them in few runs."""
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from makoredis.txn.coordinator import RETRY_AFTER_US, Coordinator, Verdict
+from makoredis.txn.coordinator import FEW_KEYS, PATIENCE_PER_KEY_US, RETRY_AFTER_US, Coordinator, Verdict
 from makoredis.txn.knowledge import Knowledge
+from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import Abort, Aborted, Commit, Part, Prepare, Prepared, Refusal, Refused
 
 PARTS = {1: Part(b"x", []), 2: Part(b"y", [])}
@@ -50,6 +51,23 @@ def test_who_met_a_lock_asks_one_shard_after_the_other_and_tells_those_who_voted
     assert sent(coordinator) == [(2, Prepare), (1, Prepare)]
     coordinator.tick(1_000_000 + 2 * coordinator.prepare_timeout_us)
     assert Abort not in [kind for _, kind in sent(coordinator)]
+
+
+def test_what_takes_many_keys_is_waited_for_longer() -> None:
+    """Else it would begin anew, and take as long again."""
+    coordinator = Coordinator(1, 7, Knowledge([1, 2]))
+    coordinator.tick(1_000_000)
+    locks = [KeyLock(0, b"%d" % number, True) for number in range(10_000)]
+    coordinator.begin("ticket", {1: Part(b"x", locks), 2: Part(b"y", locks)}, is_read_only=False)
+    messages, _ = coordinator.take_output()
+    patience_us = (20_000 - FEW_KEYS) * PATIENCE_PER_KEY_US
+    assert [message.patience_us for _, message in messages if isinstance(message, Prepare)] == [patience_us] * 2
+    coordinator.tick(1_000_000 + coordinator.prepare_timeout_us)
+    assert sent(coordinator) == []
+    coordinator.tick(1_000_000 + coordinator.resend_after_us + patience_us // 4)
+    assert sent(coordinator) == [(1, Prepare), (2, Prepare)]
+    coordinator.tick(1_000_000 + coordinator.prepare_timeout_us + patience_us)
+    assert sent(coordinator) == [(1, Abort), (2, Abort), (1, Prepare), (2, Prepare)]
 
 
 def test_nobody_is_prepared_while_a_silent_shard_is_waited_for() -> None:

@@ -76,6 +76,18 @@ def test_nobody_is_asked_while_the_coordinator_says_that_it_is_alive() -> None:
     assert participant.take_output().to_shards == [(1, Query(ID, 0, 3, 90))]
 
 
+def test_who_is_told_to_be_patient_waits_longer_for_the_coordinator() -> None:
+    """It has many values to work on."""
+    participant = fresh()
+    patience_us = 2 * participant.resolve_after_us
+    participant.step(Prepare(ID, 0, [(0, 2), (1, 3)], 90, PART, False, False, patience_us))
+    participant.take_output()
+    participant.tick(participant.now_us + patience_us)
+    assert not participant.take_output().to_shards
+    participant.tick(participant.now_us + participant.resolve_after_us)
+    assert participant.take_output().to_shards == [(1, Query(ID, 0, 3, 90))]
+
+
 def test_who_takes_part_alone_gives_up_on_a_silent_coordinator() -> None:
     """There is nobody to ask, so nobody's answer to wait for. The coordinator's late commit is refused."""
     participant = fresh()
