@@ -7,6 +7,7 @@ SHUTDOWN.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from makoredis.base.errors import ClientError
@@ -69,6 +70,8 @@ class Scripting:
         self._is_killed = False
         self.disk_refusal: Callable[[], str | None] = self.refusal_here
         """The error for writes of the present run: this node's disk, or those of the shards' leaders, is full."""
+        self._held: list[Callable[[], None]] | None = None
+        """What scripts have said, and nobody may hear yet."""
         self._lacking = 0
         """How many keys the run lacked when it was looked at last."""
         self.engine = ScriptEngine(self, server.routes.by_name)
@@ -183,14 +186,36 @@ class Scripting:
         return bool(self.server.monitors.sessions)
 
     def monitor(self, row: CommandRow, number: int, argv: Sequence[bytes]) -> None:
-        if self.caller is not None:
-            self.server.monitors.feed(self.caller, row, argv, script_db=number)
+        if self._held is not None:
+            self._held.append(partial(self._monitor, self.caller, row, number, argv))
+        else:
+            self._monitor(self.caller, row, number, argv)
+
+    def _monitor(self, caller: Session | None, row: CommandRow, number: int, argv: Sequence[bytes]) -> None:
+        if caller is not None:
+            self.server.monitors.feed(caller, row, argv, script_db=number)
 
     def error_reply(self, error: ClientError) -> Error:
         return self.server.error_reply(error)
 
     def log(self, level: int, message: bytes) -> None:
-        self.server.log(_LOG_LEVELS[level], message.decode("utf-8", "replace"))
+        show = partial(self.server.log, _LOG_LEVELS[level], message.decode("utf-8", "replace"))
+        if self._held is not None:
+            self._held.append(show)
+        else:
+            show()
+
+    # -- runs that may count for nothing
+
+    def hold(self) -> None:
+        """What scripts say from now on is not heard before it is known that their run counts."""
+        self._held = []
+
+    def let_go(self, *, is_void: bool) -> None:
+        """It is known."""
+        held, self._held = self._held, None
+        for show in () if is_void else held or ():
+            show()
 
     # -- from other clients
 

@@ -373,6 +373,43 @@ def test_who_touches_many_keys_that_it_has_not_named(clients: list[Any]) -> None
     assert three.eval(endless, 0) == 0
 
 
+def test_what_is_over_several_shards_counts_once(clients: list[Any]) -> None:
+    """However often it was run, and wherever."""
+    one = clients[0]
+    one.config_set("slowlog-log-slower-than", 0)
+    one.config_resetstat()
+    one.slowlog_reset()
+    with one.monitor() as monitor:
+        one.mset({A: 1, B: 2, C: 3})
+        assert one.mget(A, B, "missing") == ["1", "2", None] and one.get("missing") is None
+        script = (
+            "for _, key in ipairs({'n1', 'n2', 'n3', 'n4'}) do redis.call('INCR', key) end redis.call('LPUSH', 'n1', 1)"
+        )
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            one.eval(script, 0)
+        one.pipeline(transaction=True).set(A, 2).get(B).get(C).execute()
+        one.keys("*")
+        one.blpop(["no:a", "no:b"], 0.01)
+        one.ping()
+        seen = []
+        while not seen or seen[-1] != "PING":
+            seen.append(monitor.next_command()["command"])
+    one.config_set("slowlog-log-slower-than", 10_000)
+    assert [line for line in seen if line.startswith(("INCR", "LPUSH"))] == [f"INCR n{i}" for i in range(1, 5)] + [
+        "LPUSH n1 1"
+    ]
+    counted = one.info("commandstats")
+    calls = {
+        name: counted[f"cmdstat_{name}"]["calls"] for name in ("mset", "mget", "eval", "incr", "lpush", "set", "get")
+    }
+    assert calls == {"mset": 1, "mget": 1, "eval": 1, "incr": 4, "lpush": 1, "set": 1, "get": 3}
+    assert counted["cmdstat_lpush"]["failed_calls"] == 1 and counted["cmdstat_mset"]["usec"] > 0
+    assert one.info("errorstats")["errorstat_WRONGTYPE"] == {"count": 1}
+    assert one.info("stats")["keyspace_misses"] == 1
+    slow = {entry["command"].split()[0] for entry in one.slowlog_get(100)}
+    assert slow >= {b"MSET", b"MGET", b"EVAL", b"SET", b"GET", b"KEYS", b"BLPOP"}
+
+
 def test_scripts(clients: list[Any]) -> None:
     one, two, _ = clients
     script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('INCRBY', KEYS[2], ARGV[1])"

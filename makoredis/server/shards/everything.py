@@ -35,41 +35,43 @@ def start(router: "Router", session: "Session", route: Route, argv: list[bytes])
         # The leaders know of their disks; but what all of them do none can refuse alone, and it is little to write.
         session.send_reply(router.server.error_reply(ClientError(refusal)))
     elif route.is_write:
-        _change(router, session, argv)
+        _change(router, session, route, argv)
     elif route.name == "SCAN":
-        _scan(router, session, argv)
+        _scan(router, session, route, argv)
     else:
         _look(router, session, route, argv)
 
 
-def _change(router: "Router", session: "Session", argv: list[bytes]) -> None:
+def _change(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
     """Has every shard do the same to its part of whole databases."""
     operation = wire_encode(Run(session.protocol, [(session.database, argv)], False, is_on_all_keys=True))
     parts = {int(shard): Part(operation, lock_on_all(is_exclusive=True)) for shard in router.slots.shards}
 
     def finished(result: Finished) -> None:
-        router.requests.reply(session, decode_ran(next(iter(result.results.values()))).replies[0])
+        ran = [decode_ran(each) for each in result.results.values()]
+        micros = max(sum(each.micros) for each in ran)
+        _answer(router, session, route, argv, ran[0].replies[0], micros)
 
-    again = partial(_change, router, session, argv)
+    again = partial(_change, router, session, route, argv)
     router.requests.coordinate(session, parts, finished, again, is_read_only=False)
 
 
 def _look(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
     operation = Look(session.database, argv)
     if router.snapshot.may_read(session) and router.snapshot.has_all():
-        _reply(router, session, route, router.snapshot.look(operation))
+        _reply(router, session, route, argv, router.snapshot.look(operation))
         return
     encoded = wire_encode(operation)
     parts = {int(shard): Part(encoded, lock_on_all(is_exclusive=False)) for shard in router.slots.shards}
 
     def finished(result: Finished) -> None:
-        _reply(router, session, route, [decode_looked(each) for each in result.results.values()])
+        _reply(router, session, route, argv, [decode_looked(each) for each in result.results.values()])
 
     again = partial(_look, router, session, route, argv)
     router.requests.coordinate(session, parts, finished, again, is_read_only=True)
 
 
-def _reply(router: "Router", session: "Session", route: Route, parts: list[Looked]) -> None:
+def _reply(router: "Router", session: "Session", route: Route, argv: list[bytes], parts: list[Looked]) -> None:
     errors = [part.error for part in parts if part.error]
     reply: Any
     if errors:
@@ -83,17 +85,30 @@ def _reply(router: "Router", session: "Session", route: Route, parts: list[Looke
         weights = [max(1, part.number) for part in found]
         rng = router.server.node.host.access.rng
         reply = rng.choices(found, weights)[0].keys[0] if found else None
-    router.requests.reply(session, encode(reply, session.protocol))
+    _answer(router, session, route, argv, encode(reply, session.protocol), max(part.micros for part in parts))
+
+
+def _answer(router: "Router", session: "Session", route: Route, argv: list[bytes], reply: bytes, micros: int) -> None:
+    """Counts the slowest shard's time: they all work at once."""
+    router.requests.accounts.answered(session, route, argv, reply, micros)
+    router.requests.reply(session, reply)
 
 
 def _scan(
-    router: "Router", session: "Session", argv: list[bytes], found: tuple[bytes, ...] = (), runs: int = 1
+    router: "Router",
+    session: "Session",
+    route: Route,
+    argv: list[bytes],
+    found: tuple[bytes, ...] = (),
+    runs: int = 1,
+    micros: int = 0,
 ) -> None:
     """Goes on where the cursor is, over at most `RUNS_MAX` runs of keys, each of which belongs to one shard.
 
     Args:
         found: in the runs before this one, the first of which was the one that the client's cursor is in.
         runs: how many there are with this one.
+        micros: how long those before took.
     """
     place = min(int(argv[1]), POSITION_MAX) if argv[1].isdigit() else 0
     _, last, shard = router.slots.table.run_at(place)
@@ -102,20 +117,22 @@ def _scan(
     def answered(looked: Looked) -> None:
         if looked.error:
             error = router.server.error_reply(ClientError(looked.error))
-            router.requests.reply(session, encode(error, session.protocol))
+            _answer(router, session, route, argv, encode(error, session.protocol), micros + looked.micros)
             return
         keys = (*found, *(key for key in looked.keys if position_of(key) <= last))
         following = looked.number
         if not 0 < following <= last:
             following = last + 1 if last < POSITION_MAX else 0
             if following and runs < RUNS_MAX and len(keys) < parse_scan_options(tuple(argv[2:]), SCAN_TAKES).count:
-                _scan(router, session, [argv[0], b"%d" % following, *argv[2:]], keys, runs + 1)
+                further = [argv[0], b"%d" % following, *argv[2:]]
+                _scan(router, session, route, further, keys, runs + 1, micros + looked.micros)
                 return
-        router.requests.reply(session, encode([b"%d" % following, list(keys)], session.protocol))
+        reply = encode([b"%d" % following, list(keys)], session.protocol)
+        _answer(router, session, route, argv, reply, micros + looked.micros)
 
     if router.snapshot.may_read(session) and router.snapshot.has_all(shard) and router.snapshot.has_run(operation):
         answered(router.snapshot.look(operation, shard)[0])
         return
     part = Part(wire_encode(operation), lock_on_all(is_exclusive=False))
-    again = partial(_scan, router, session, argv, found, runs)
+    again = partial(_scan, router, session, route, argv, found, runs, micros)
     router.requests.ask(session, shard, part, lambda results, ts: answered(decode_looked(results)), again)

@@ -83,12 +83,14 @@ class QueuedCommands:
             # Of everything that writes, so there is nothing that was done without the rest.
             router.requests.reply(session, b"-EXECABORT Transaction discarded because of: " + _REFUSED[1:])
             return
-        on_keys = iter(ran.replies)
+        on_keys, durations = iter(ran.replies), iter(ran.micros)
         replies: list[bytes] = []
         session.in_exec = True
         for at, (route, argv) in enumerate(self._queued):
+            micros = 0
             if self._is_on_keys[at]:
                 replies.append(next(on_keys))
+                micros = next(durations, 0)
             elif at in self._refused:
                 replies.append(encode(self._refused[at], session.protocol))
             else:
@@ -98,7 +100,7 @@ class QueuedCommands:
                     reply = dispatcher.call_session(session, route, argv)[0]
                 if reply is not NO_REPLY:
                     replies.append(encode(reply, session.protocol))
-            dispatcher.count(session, route, argv, 0.0)
+            router.requests.accounts.answered(session, route, argv, replies[-1] if replies else b"", micros)
         session.in_exec = False
         router.publish(session, ran)
         router.requests.reply(session, b"*%d\r\n" % len(replies) + b"".join(replies))

@@ -4,6 +4,7 @@ An operation sees the keyspace of its shard alone, so whoever sends it has made 
 """
 
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
@@ -98,6 +99,8 @@ class Ran(Wire):
     replies: list[bytes]
     messages: list[Message] = field(default_factory=list)
     blocked: Blocked | None = None
+    micros: list[int] = field(default_factory=list)
+    """How long each command took."""
 
 
 class Fetched(Wire):
@@ -115,6 +118,8 @@ class Looked(Wire):
     keys: list[bytes]
     number: int
     error: str = ""
+    micros: int = 0
+    """How long it took."""
 
 
 class Names(Wire):
@@ -186,7 +191,9 @@ def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
         table = access.space.slot_table
         if operation.owner and table is not None and not table.owns(operation.owner, operation.first, operation.last):
             return moved(table.runs())
-        return wire_encode(look(server, access, operation))
+        started = perf_counter()
+        looked = look(server, access, operation)
+        return wire_encode(Looked(looked.keys, looked.number, looked.error, _micros_since(started)))
     if type(operation) is Expire:
         for number, key in operation.keys:
             access.select(number)
@@ -228,8 +235,10 @@ def run(server: "Server", access: Access, operation: Run, refusal: str | None) -
     access.may_block = operation.may_block
     access.leaves_no_trace = operation.no_touch
     replies: list[bytes] = []
+    micros: list[int] = []
     blocked: Blocked | None = None
     for number, words in operation.commands:
+        started = perf_counter()
         access.select(number)
         route = server.routes.find(words)
         reply: Any
@@ -243,10 +252,15 @@ def run(server: "Server", access: Access, operation: Run, refusal: str | None) -
             blocked = Blocked(list(reply.keys), reply.timeout_ms, on_timeout, reply.argv, has_own_type)
             reply = None
         replies.append(encode(reply, operation.protocol))
+        micros.append(_micros_since(started))
     messages = [(channel, message, is_sharded) for channel, message, is_sharded, _ in access.messages]
     if access.notices and not access.effects:
         messages += server.pubsub.messages_of(access.notices)  # nothing is logged that could say it
-    return Ran(replies, messages, blocked)
+    return Ran(replies, messages, blocked, micros)
+
+
+def _micros_since(started: float) -> int:
+    return int((perf_counter() - started) * 1e6)
 
 
 def fetch(access: Access, keys: list[tuple[int, bytes]]) -> list[Fetched]:

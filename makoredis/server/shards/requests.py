@@ -15,6 +15,7 @@ from makoredis.base.record import wire_encode
 from makoredis.cluster.messages import Submit
 from makoredis.cluster.shards import Shards, Ticket
 from makoredis.server.session import Held, Request
+from makoredis.server.shards.accounts import Accounts
 from makoredis.server.shards.keys import Name, locks_on
 from makoredis.server.shards.operations import Run, decode_ran
 from makoredis.txn.coordinator import Finished, Verdict
@@ -72,6 +73,7 @@ class Requests:
     def __init__(self, server: "Server", shards: Shards) -> None:
         self.server = server
         self.shards = shards
+        self.accounts = Accounts(server)
         self.waiting: dict[tuple[int, int], Outstanding] = {}
         """By session and sequence."""
         self._leaderships: list[tuple[int, int]] = []
@@ -121,8 +123,15 @@ class Requests:
         outstanding = Outstanding(session, request.sequence, False, self.server.now, held=held)
 
         def finished(result: Finished) -> None:
-            replies = {shard: iter(decode_ran(each).replies) for shard, each in result.results.items()}
-            self.fill(session, held, [next(replies[shard], NO_ANSWER) for shard in shards])
+            ran = {shard: decode_ran(each) for shard, each in result.results.items()}
+            replies = {shard: iter(each.replies) for shard, each in ran.items()}
+            micros = {shard: iter(each.micros) for shard, each in ran.items()}
+            self.fill(
+                session,
+                held,
+                [next(replies[shard], NO_ANSWER) for shard in shards],
+                [next(micros[shard], 0) for shard in shards],
+            )
 
         outstanding.on_finished, outstanding.again = finished, partial(self._begin_anew, session, held)
         self.waiting[session.id, request.sequence] = outstanding
@@ -153,10 +162,11 @@ class Requests:
             names += [(request.database, key) for key in row.keys(argv)]
         return Run(request.protocol, [(request.database, argv) for argv in commands], is_read_only), names
 
-    def fill(self, session: "Session", held: Held, replies: list[bytes]) -> None:
+    def fill(self, session: "Session", held: Held, replies: list[bytes], micros: Sequence[int] = ()) -> None:
         """Puts replies where they belong."""
         assert held.requests[0] is not None and held.gate is not None
         self._redirections.pop(session.id, None)
+        self.accounts.batch_answered(session, held.requests[0].commands, replies, micros)
         missing = len(held.requests[0].commands) - len(replies)
         held.chunks[0] = b"".join(replies) + b"".join(replies[-1:]) * missing
         session.held_bytes += len(held.chunks[0])
@@ -245,7 +255,8 @@ class Requests:
                 outstanding.on_answer(result.results, result.ts)
             else:
                 assert outstanding.held is not None
-                self.fill(session, outstanding.held, decode_ran(result.results).replies)
+                ran = decode_ran(result.results)
+                self.fill(session, outstanding.held, ran.replies, ran.micros)
         elif result.verdict is Verdict.MOVED:
             self._send_on(outstanding, result.results.values())
         elif result.verdict is Verdict.UNKNOWN:

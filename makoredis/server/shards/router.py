@@ -10,6 +10,7 @@
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -139,7 +140,6 @@ class Router:
         if redirection is not None:
             session.send_reply(self.server.error_reply(redirection))
             return
-        self.server.dispatcher.count(session, route, argv, 0.0)
         if session.reads_here and "readonly" in route.row.flags:
             stale = self.snapshot.refusal()
             if stale is not None:
@@ -153,7 +153,7 @@ class Router:
         if "blocking" in route.row.flags:
             self.waiting.start(session, route, argv)
             return
-        self.begin(self.job_of(session, route, argv, lambda ran: self._reply(session, ran)))
+        self.begin(self.job_of(session, route, argv, lambda ran: self._reply(session, route, argv, ran)))
 
     def _redirection(self, session: "Session", route: Route, argv: list[bytes]) -> ClientError | None:
         """Where a client is sent that follows redirections (`redirect: moved`), if all keys are led elsewhere."""
@@ -174,9 +174,10 @@ class Router:
         names = names_of(route, argv, session.database, self.server.config.databases)
         return Job(session, run, names, finish, self.reaches[route.name] is Reach.OPEN)
 
-    def _reply(self, session: "Session", ran: Ran | None) -> None:
+    def _reply(self, session: "Session", route: Route, argv: list[bytes], ran: Ran | None) -> None:
         assert ran is not None
         self.publish(session, ran)
+        self.requests.accounts.answered(session, route, argv, ran.replies[0], sum(ran.micros))
         self.requests.reply(session, ran.replies[0])
 
     def publish(self, session: "Session", ran: Ran) -> None:
@@ -216,7 +217,7 @@ class Router:
 
         def finish(ran: Ran | None) -> None:
             assert ran is not None
-            self.requests.fill(session, held, ran.replies)
+            self.requests.fill(session, held, ran.replies, ran.micros)
 
         self.begin(Job(session, run, names, finish, held=held))
 
@@ -292,8 +293,10 @@ class Router:
         seed = None if job.walks is None else job.seed
         scratch = Scratch(self.server, [*job.names, *job.watches], rows, surveys, seed)
         self.server.dispatcher.session = job.session
+        is_sure = not job.is_open and job.walks is None
         try:
-            job.ran = scratch.run(job.run, job.refusal)
+            with nullcontext() if is_sure else self.requests.accounts.trying(scratch.missing):
+                job.ran = scratch.run(job.run, job.refusal)
         except Fatal:
             raise
         except Exception:  # noqa: BLE001 - a request ends here: what it ran into must not end the node

@@ -33,6 +33,8 @@ class Waiter:
     session: "Session"
     route: Route
     argv: list[bytes]
+    asked: list[bytes]
+    """As the client has sent it."""
     names: list[Name] = field(default_factory=list)
     is_silent: bool = False
     deadline_ms: int = -1
@@ -43,6 +45,8 @@ class Waiter:
     is_trying: bool = False
     is_woken: bool = False
     tried_at: float = 0.0
+    micros: int = 0
+    """That all tries took."""
     ends_with: bytes | None = None
     """The reply if the present try finds nothing (CLIENT UNBLOCK, time-out)."""
 
@@ -59,7 +63,7 @@ class Waiting:
 
     def start(self, session: "Session", route: Route, argv: list[bytes]) -> None:
         """Tries a request; it waits if it has to."""
-        waiter = Waiter(session, route, argv, is_silent=session.reply_mode in ("off", "skip"))
+        waiter = Waiter(session, route, argv, argv, is_silent=session.reply_mode in ("off", "skip"))
         waiter.names = list(dict.fromkeys(names_of(route, argv, session.database, self.server.config.databases)))
         self.waiters[session.id] = waiter
         for name in waiter.names:
@@ -78,6 +82,7 @@ class Waiting:
     def _tried(self, waiter: Waiter, ran: Ran | None) -> None:
         assert ran is not None
         waiter.is_trying = False
+        waiter.micros += sum(ran.micros)
         session, blocked = waiter.session, ran.blocked
         stays = waiter.has_own_type and ran.replies[0].startswith(b"-WRONGTYPE")
         if (blocked is None and not stays) or waiter.session.id not in self.waiters:
@@ -105,6 +110,7 @@ class Waiting:
 
     def _end(self, waiter: Waiter, reply: bytes) -> None:
         self._forget(waiter.session.id)
+        self.router.requests.accounts.answered(waiter.session, waiter.route, waiter.asked, reply, waiter.micros)
         if waiter.is_silent:
             reply = b""
         self.router.requests.reply(waiter.session, reply)
