@@ -36,14 +36,14 @@ class Accounts:
         self, session: "Session", commands: Sequence[list[bytes]], replies: Sequence[bytes], micros: Sequence[int]
     ) -> None:
         """Plain requests are answered whose calls are counted already."""
-        threshold = self.server.slowlog_threshold_us
+        threshold = self.server.slow_threshold_us
         for argv, reply, each in zip_longest(commands, replies[: len(commands)], micros[: len(commands)]):
             route = self.server.routes.find(argv)
             route.missed += reply in _NULLS
             if each is not None:
                 route.seconds += each / 1e6
                 if each > threshold >= 0:
-                    self.server.slowlog_add(session, argv, each)
+                    self.server.note_slow(session, argv, each)
 
     @contextmanager
     def trying(self, missing: "Missing") -> Iterator[None]:

@@ -58,7 +58,7 @@ from makoredis.server.shards.operations import (
 )
 from makoredis.server.shards.parts import Missing
 from makoredis.server.shards.requests import Requests
-from makoredis.server.shards.scratch import Scratch
+from makoredis.server.shards.scratch import NAMES_MAX, Scratch
 from makoredis.server.shards.snapshot_reads import SnapshotReads
 from makoredis.server.shards.waiting import Waiting
 from makoredis.txn.coordinator import Finished, Verdict
@@ -73,8 +73,6 @@ if TYPE_CHECKING:
 
 RUNS_MAX = 32
 """How often a command is repeated because it touched keys that it had not named."""
-NAMES_MAX = 40_000
-"""How many keys it may touch that it has not named, about."""
 _NAMES_PER_TURN = 500
 """With more keys than this the next run waits for the next turn."""
 EXPIRE_KEYS_PER_TICK = 500
@@ -436,9 +434,7 @@ class Router:
         self._end_turn()
         for final in self.shards.take_final():
             record = final.record
-            announcement = Announcement(
-                record.effects, record.notices, [], final.origin, record.ts, record.request
-            )
+            announcement = Announcement(record.effects, record.notices, [], final.origin, record.ts, record.request)
             pubsub.announce(announcement)
             if tracking.sessions:
                 tracking.announce(announcement)

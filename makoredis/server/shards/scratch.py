@@ -23,6 +23,8 @@ from makoredis.server.shards.parts import Missing, Part, Undeclared, Whole
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
+NAMES_MAX = 30_000
+"""How many keys a command may touch, about, if it does not name them all."""
 LOOKS_MIN = 12_000
 """A run may look so often for keys that were not fetched, before it ends. What it does is true up to the first of them
 only, so a loop may have no end that has one in truth."""
@@ -62,7 +64,7 @@ class _ScratchAccess(Access):
             part.remove(key)  # what stands for its value is for nobody to see
         self._missing.names[part.origin, key] = None
         self._missing.looks += 1
-        if self._missing.looks > self._looks_max:
+        if self._missing.looks > self._looks_max or len(self._missing.names) + len(self._fetched) > NAMES_MAX:
             raise Undeclared
 
     def _miss_walked(self, part: Whole) -> None:
