@@ -271,7 +271,8 @@ def _raise_open_files(config: Config) -> None:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         if allowed < wanted:
-            config.maxclients = max(1, allowed - OTHER_FILES)
+            # Where there are few, half of them.
+            config.maxclients = max(1, allowed - min(OTHER_FILES, allowed // 2))
             _progress(f"maxclients is {config.maxclients}, because the system allows only {allowed} open files")
 
 

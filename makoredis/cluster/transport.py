@@ -33,6 +33,8 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 READ_BYTES = 256 * 1024
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
+REFUSAL_SECONDS = 10.0
+"""Between two lines on a peer that is refused for the same reason."""
 CLOCK_SECONDS = 5.0
 """Between two words on this node's clock to its peers."""
 
@@ -148,6 +150,8 @@ class Transport:
         """Nodes that called and are no members: they are dialled as long as their call lasts."""
         self.clients: dict[NodeId, tuple[str, int]] = {}
         """Where nodes that called listen for clients."""
+        self._refusals: dict[str, float] = {}
+        """What was said of peers that were refused, and when."""
         self.addresses: dict[NodeId, tuple[str, int]] = {}
         """Where nodes that called say that they listen for their peers."""
         self.inbound: dict[int, _Inbound] = {}
@@ -396,7 +400,7 @@ class Transport:
                 for encoded in frame:
                     self._handle(inbound, decode_peer_message(encoded))
         except (msgspec.DecodeError, _BadPeer) as error:
-            self.receiver.log("warning", f"a peer is refused: {error}")
+            self._refuse(str(error))
             self._hang_up(inbound)
             return
         except _BadClock as error:
@@ -405,8 +409,16 @@ class Transport:
             self._hang_up(inbound)
             return
         if inbound.parser.broken:
-            self.receiver.log("warning", "a peer is refused: it does not speak the nodes' protocol")
+            self._refuse("it does not speak the nodes' protocol")
             self._hang_up(inbound)
+
+    def _refuse(self, why: str) -> None:
+        """Says why a peer is not listened to; it will call again, and hear the same, several times a second."""
+        now = self.now()
+        self._refusals = {text: at for text, at in self._refusals.items() if now - at < REFUSAL_SECONDS}
+        if why not in self._refusals:
+            self._refusals[why] = now
+            self.receiver.log("warning", f"a peer is refused: {why}")
 
     def _handle(self, inbound: _Inbound, message: PeerMessage) -> None:
         if isinstance(message, Hello):
@@ -439,7 +451,11 @@ class Transport:
 
     def _check_hello(self, hello: Hello) -> None:
         if hello.version != PROTOCOL_VERSION:
-            raise _BadPeer(f"node {hello.node} speaks version {hello.version}, not {PROTOCOL_VERSION}")
+            raise _BadPeer(
+                f"node {hello.node} speaks version {hello.version} of the nodes' protocol, this node "
+                f"{PROTOCOL_VERSION}; "
+                "all nodes have to run versions of makoredis that speak the same one"
+            )
         if hello.cluster != self.hello.cluster:
             raise _BadPeer(f"node {hello.node} belongs to cluster '{hello.cluster}', not '{self.hello.cluster}'")
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from makoredis.base.ids import NodeId
 from makoredis.cluster.clocks import PeerClocks
-from makoredis.cluster.messages import PROTOCOL_VERSION, Hello
-from makoredis.cluster.transport import WRITABLE, Transport, calls_itself
+from makoredis.cluster.messages import PROTOCOL_VERSION, Hello, encode_peer_message
+from makoredis.cluster.transport import READABLE, REFUSAL_SECONDS, WRITABLE, Transport, calls_itself
+from resp.encode import encode_command
 from resp.parser import RequestParser
 
 
@@ -35,6 +36,7 @@ class Peers:
 
     def __init__(self) -> None:
         self.events: dict[int, Callable[[int], None]] = {}
+        self.said: list[str] = []
 
     def watch(self, fd: int, events: int, on_event: Callable[[int], None]) -> None:
         self.events[fd] = on_event
@@ -45,7 +47,8 @@ class Peers:
     def peer_connected(self, node: NodeId) -> None:
         """Of no interest, as the rest."""
 
-    def log(self, level: str, text: str) -> None: ...
+    def log(self, level: str, text: str) -> None:
+        self.said.append(text)
 
     def peer_lost(self, node: NodeId) -> None: ...
 
@@ -99,3 +102,36 @@ def test_what_waits_leaves_when_it_is_released() -> None:
         transport.send_encoded(NodeId(2), b"c", may_wait=True)
         transport.flush()
         assert received(parser, other) == [[b"b", b"c"]], "it does not wait alone"
+
+
+def test_a_peer_of_another_version_is_refused_and_not_spoken_of_each_time_it_calls() -> None:
+    peers: Any = Peers()
+    now = [100.0]
+    hello = Hello(PROTOCOL_VERSION, "test", 1, 7, 0)
+    transport = Transport(hello, peers, peers, lambda: now[0], PeerClocks(250, lambda: 0, lambda: now[0]))
+    transport.listen("127.0.0.1", 0)
+    assert transport._listener is not None
+    address = transport._listener.getsockname()
+
+    def call(version: int, node: int) -> None:
+        with socket.create_connection(address) as caller:
+            assert transport._listener is not None
+            peers.events[transport._listener.fileno()](READABLE)
+            caller.sendall(encode_command([encode_peer_message(Hello(version, "test", node, 8, 0))]))
+            [inbound] = transport.inbound.values()
+            inbound.sock.setblocking(True)  # what was sent is on its way
+            peers.events[inbound.sock.fileno()](READABLE)
+            assert transport.inbound == {}, "it was hung up on"
+
+    for _ in range(3):
+        call(PROTOCOL_VERSION + 1, 2)
+    call(PROTOCOL_VERSION - 1, 3)
+    refused = "a peer is refused: node {} speaks version {} of the nodes' protocol, this node {}; "
+    assert [text.partition("all nodes")[0] for text in peers.said] == [
+        refused.format(2, PROTOCOL_VERSION + 1, PROTOCOL_VERSION),
+        refused.format(3, PROTOCOL_VERSION - 1, PROTOCOL_VERSION),
+    ]
+    now[0] += REFUSAL_SECONDS
+    call(PROTOCOL_VERSION + 1, 2)
+    assert len(peers.said) == 3
+    transport.close()
