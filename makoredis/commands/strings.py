@@ -91,13 +91,14 @@ def _put_all(access: Access, keys: Sequence[bytes], values: Sequence[bytes]) -> 
         for key, value in zip(keys, values):
             _put(access, key, value)
         return
-    access.use_all(keys)
+    latest = dict(zip(keys, values))  # nobody sees a value that is set again in the same transaction
+    access.use_all(latest)
     if access.unlogged is not None:
-        put_strings(database, keys, values)
-        access.unlogged += keys
+        put_strings(database, latest)
+        access.unlogged += latest
         return
     number = database.id
-    effects = [SetString(number, key, value) for key, value in zip(keys, values)]
+    effects = [SetString(number, key, value) for key, value in latest.items()]
     access.undo += [effect.apply(space) for effect in effects]
     access.effects += effects
 

@@ -124,16 +124,21 @@ class Access:
         expires = database.expires
         if self.notes_misses or database.hash_deadlines.by_name or (expires and not expires.keys().isdisjoint(keys)):
             return [self.get(key) for key in keys]
-        self.use_all(keys)
+        distinct = self.use_all(keys)
         slots = database.slots
-        return [slots[slot_of(key) if _OPENING_BRACE in key else crc_hqx(key, 0) & _SLOT_MASK].get(key) for key in keys]
+        found = [
+            slots[slot_of(key) if _OPENING_BRACE in key else crc_hqx(key, 0) & _SLOT_MASK].get(key) for key in distinct
+        ]
+        return found if len(found) == len(keys) else list(map(dict(zip(distinct, found)).__getitem__, keys))
 
-    def use_all(self, keys: Sequence[bytes]) -> None:
-        """Notes that keys are used."""
+    def use_all(self, keys: Iterable[bytes]) -> Iterable[bytes]:
+        """Notes that keys are used. Returns each of them once, in the order of their first use."""
         database = self.database
-        database.touched.update(dict.fromkeys(keys, self.now_ms))
+        distinct = dict.fromkeys(keys, self.now_ms)
+        database.touched.update(distinct)
         if len(database.touched) > database.touched_max:
             database.forget_oldest_uses(self.now_ms)
+        return distinct
 
     def peek(self, key: bytes) -> Value | None:
         """The same as `get`, but doesn't count as using the key (TTL, TYPE, EXISTS, OBJECT)."""

@@ -2,7 +2,7 @@
 touches one byte."""
 
 from binascii import crc_hqx
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from makoredis.base.ids import SLOT_COUNT
 from makoredis.base.record import Wire, record
@@ -40,10 +40,10 @@ class SetString(Wire, tag=10):
         return PutBack(self.db, key, old, deadline)
 
 
-def put_strings(database: Database, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+def put_strings(database: Database, values: Mapping[bytes, bytes]) -> None:
     """What `SetString` does to keys without deadlines, for when neither it nor its inverse is needed."""
     slots = database.slots
-    for key, value in zip(keys, values):
+    for key, value in values.items():
         slot = slots[slot_of(key) if _OPENING_BRACE in key else crc_hqx(key, 0) & _SLOT_MASK]
         if key in slot:
             slot[key] = value
