@@ -69,6 +69,9 @@ class Client:
         while True:
             try:
                 reply = self._ask(words)
+            except TimeoutError:
+                self.close()
+                reason = "no answer in time (`makoctl status` says whether there is a leader)"
             except OSError as error:
                 self.close()
                 reason = error.strerror or str(error)
