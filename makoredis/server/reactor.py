@@ -66,6 +66,8 @@ class Reactor:
         """What goes on in the next turn."""
         self._watched: dict[int, Callable[[int], None]] = {}
         self._work: Iterator[Work] = iter(())
+        self._gathered: list[Work] = []
+        """What this turn has read and not begun to run."""
         """What is still to be run of what this turn has read."""
 
     def add_listener(self, listener: socket.socket) -> None:
@@ -133,7 +135,7 @@ class Reactor:
         server.begin_turn()
         sessions = self.sessions
         is_congested = server.node.is_congested()
-        work: list[Work] = []
+        work = self._gathered
         for fd, event in events:
             session = sessions.get(fd)
             if session is None:
@@ -144,6 +146,7 @@ class Reactor:
             if event & select.EPOLLOUT:
                 session.want_flush()
         if work:
+            self._gathered = []
             self._execute(work)
         self.run_resumed()
         if self._deferred:
@@ -176,7 +179,8 @@ class Reactor:
 
         Nothing that they may do now changes the state, so there is nothing to propose.
         """
-        work = list(self._work)  # of this turn; `running` is not in it
+        work = [*self._work, *self._gathered]  # of this turn; `running` is not in it
+        self._gathered.clear()
         for fd, event in self.epoll.poll(0):
             session = self.sessions.get(fd)
             if session is None:
