@@ -198,6 +198,9 @@ class Shards:
             if replica.participant is not None:
                 self._refresh(replica)
                 replica.participant.tick(self.wall_us)
+            if replica.is_leader:
+                # Nobody announces to itself, and an idle shard has nothing new to say.
+                self.heard_at[replica.shard] = self._now
         self.coordinator.suspect(frozenset(shard for shard in self.replicas if not self._hears(shard)))
         self.coordinator.tick(self.wall_us)
         self.mover.tick()
