@@ -294,6 +294,12 @@ class Shards:
                 replica.applied = []
         return final
 
+    def author_of(self, record: TransactionRecord) -> int:
+        """The client of this node whose transaction over several shards this is part of; 0: none that is known."""
+        cross = record.cross
+        ticket = None if cross is None or cross.id is None else self.coordinator.authors.get(cross.id)
+        return ticket.session if isinstance(ticket, Ticket) else 0
+
     def submit_own(self, shard: ShardId, part: Part) -> None:
         """A transaction of the node itself, which nobody waits for."""
         replica = self.replicas[shard]

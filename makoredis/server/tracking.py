@@ -42,8 +42,10 @@ class Tracking:
         "opts_out",
         "own",
         "prefixes",
+        "provisional",
         "reading",
         "redirect",
+        "script_reads",
     )
 
     def __init__(self) -> None:
@@ -59,6 +61,10 @@ class Tracking:
         self.prefixes: dict[bytes, None] = {}
         self.reading: list[bytes] = []
         """Keys of the request that is being asked, where there are several shards."""
+        self.provisional: list[bytes] = []
+        """Those of the script that is being run there, as far as they were not remembered before."""
+        self.script_reads = True
+        """Whether that script has called a command that reads."""
         self.own: list[bytes | None] = []
         """Keys that the request being executed has invalidated for its own client; None = all."""
 
@@ -137,6 +143,7 @@ class TrackingTable:
     def remember_keys(self, session: Session, keys: Iterable[bytes]) -> None:
         """Notes that a client may cache these keys."""
         tracking: Tracking = session.tracking
+        tracking.provisional = []
         if tracking.is_broadcast or (tracking.opts_in and not tracking.is_caching):
             return
         if tracking.opts_out and tracking.is_caching:
@@ -146,6 +153,7 @@ class TrackingTable:
             version = 0  # until the answer says as of when it is; a change that is announced before goes behind it
             tracking.reading += keys
             keys = tracking.reading
+            tracking.provisional = [key for key in keys if session.id not in self.keys.get(key, ())]
         for key in keys:
             readers = self.keys.get(key)
             if readers is None:
@@ -161,6 +169,16 @@ class TrackingTable:
             if readers is not None and session.id in readers:
                 readers[session.id] = ts
         tracking.reading.clear()
+
+    def script_ended(self, session: Session) -> None:
+        """Where there are several shards: if the script has not called any command that reads, its keys are not its
+        client's to keep."""
+        tracking: Tracking = session.tracking
+        keys, tracking.provisional = tracking.provisional, []
+        for key in () if tracking.script_reads else keys:
+            readers = self.keys.get(key)
+            if readers is not None and session.id in readers:
+                self._forget(key, readers, session.id)
 
     # -- what changes
 
@@ -217,8 +235,10 @@ class TrackingTable:
         for id, seen in list(readers.items()):
             if seen >= version:
                 continue
-            self._forget(key, readers, id)
             session = self.sessions.get(id)
+            if session is not None and session.tracking.no_loop and id == author and key in session.tracking.reading:
+                continue  # it reads the key again, behind its own change, and would not be told to forget that
+            self._forget(key, readers, id)
             if session is None or session.tracking.is_broadcast or (session.tracking.no_loop and id == author):
                 continue
             self._send(session, [key])

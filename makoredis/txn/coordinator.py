@@ -53,6 +53,8 @@ PATIENCE_PER_KEY_US = 100
 """So much longer everybody waits, coordinator and participants, for every key that a transaction locks beyond the few
 that are usual: to fetch and to send many values takes its time, and to begin anew would take it again."""
 FEW_KEYS = 100
+AUTHORS_MAX = 10_000
+"""Of so many transactions that wrote it is known whose they were, the last ones."""
 RETRY_AFTER_US = 5_000
 """Pause before an attempt at a shard that is without leader, or in another epoch."""
 
@@ -133,6 +135,8 @@ class Coordinator:
         """All of them took so many."""
         self.conflicts = 0
         """Attempts that met a lock of somebody else."""
+        self.authors: dict[TransactionId, Hashable] = {}
+        """The tickets of the last transactions that wrote."""
         self._by_id: dict[TransactionId, _Transaction] = {}
         self._epochs: dict[int, int] = {}
         """The latest epoch by shard that a refusal has named."""
@@ -318,11 +322,17 @@ class Coordinator:
         transaction.ts = max(vote.proposal_ts for vote in votes.values())
         transaction.vector = join(from_wire(vote.vector) for vote in votes.values())
         if not transaction.is_read_only:
+            self._note_author(transaction)
             join_into(transaction.vector, {(vote.shard, vote.epoch): transaction.ts for vote in votes.values()})
         transaction.effects = []
         if transaction.combine is not None:
             transaction.effects = [(shard, combined.get(shard, [])) for shard in sorted(votes)]
         self._send_commits(transaction)
+
+    def _note_author(self, transaction: _Transaction) -> None:
+        if len(self.authors) >= AUTHORS_MAX:
+            del self.authors[next(iter(self.authors))]
+        self.authors[transaction.id] = transaction.ticket
 
     def _send_commits(self, transaction: _Transaction) -> None:
         transaction.resend_us = self._resend_us(transaction)

@@ -99,6 +99,27 @@ def test_who_has_read_a_key_is_told_when_it_changes(cluster: ClusterProcess, cac
                 )
                 assert client.get(key) == b"new %d" % number
 
+
+def test_who_does_not_want_to_hear_of_its_own_changes_does_not(cluster: ClusterProcess, caching: list[Caching]) -> None:
+    """Neither of those over several shards, nor of scripts; but of all others' behind them."""
+    for client, name in zip(caching, cluster.names):
+        client.call("CLIENT", "TRACKING", "ON", "NOLOOP")
+        for change in (
+            ("MSET", *(word for key in KEYS for word in (key, "own"))),
+            ("EVAL", "for _, key in ipairs(KEYS) do redis.call('SET', key, 'own') end", "3", *KEYS),
+        ):
+            client.cache.clear()
+            client.told.clear()
+            assert all(client.get(key) for key in KEYS)
+            client.call(*change)
+            client.cache.clear()
+            assert [client.get(key) for key in KEYS] == [b"own"] * 3
+            cluster.client(name).mset(dict.fromkeys(KEYS, "another's"))
+            wait_until(lambda client=client: client.listen() or not client.cache, "the others' changes are told")
+            assert sorted(client.told) == sorted(key.encode() for key in KEYS), (name, change[0])
+        client.call("CLIENT", "TRACKING", "OFF")
+
+
 def test_broadcasts_tell_of_all_keys_with_a_prefix(cluster: ClusterProcess, caching: list[Caching]) -> None:
     for client in caching:
         client.call("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "{b}:", "PREFIX", "{c}:")
@@ -125,7 +146,7 @@ def test_a_cache_is_never_left_with_an_old_value(cluster: ClusterProcess, cachin
             if count % 3:
                 client.incr(keys[count * step % len(keys)])
             else:
-                client.mset(dict.fromkeys(keys[::step + 1], count))
+                client.mset(dict.fromkeys(keys[:: step + 1], count))
 
     def read(client: Caching) -> None:
         client.call("CLIENT", "TRACKING", "ON")

@@ -175,6 +175,8 @@ class Router:
     def _reply(self, session: "Session", route: Route, argv: list[bytes], ran: Ran | None) -> None:
         assert ran is not None
         self.publish(session, ran)
+        if session.tracking is not None and route.runs_scripts:
+            self.server.tracking.script_ended(session)
         self.requests.accounts.answered(session, route, argv, ran.replies[0], sum(ran.micros))
         self.requests.reply(session, ran.replies[0])
 
@@ -302,6 +304,8 @@ class Router:
             job.ran = _failed(job)
             return None
         job.missing = scratch.missing
+        if job.session.tracking is not None:
+            job.session.tracking.script_reads = scratch.access.script_reads
         return None if job.missing else scratch
 
     def _owner(self, shards: Mapping[bytes, int], surveys: Mapping[int, Surveyed]) -> Callable[[bytes], int]:
@@ -434,7 +438,8 @@ class Router:
         self._end_turn()
         for final in self.shards.take_final():
             record = final.record
-            announcement = Announcement(record.effects, record.notices, [], final.origin, record.ts, record.request)
+            origin = final.origin or self.shards.author_of(record)
+            announcement = Announcement(record.effects, record.notices, [], origin, record.ts, record.request)
             pubsub.announce(announcement)
             if tracking.sessions:
                 tracking.announce(announcement)
