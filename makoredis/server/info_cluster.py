@@ -116,7 +116,7 @@ def mako(server: "Server") -> Lines:
     transport = node.transport
     store_bytes, journal_bytes = node.store.disk_bytes()
     return {
-        "role": "leader" if node.host.is_leader else "follower",
+        "consensus_role": "leader" if node.host.is_leader else "follower",
         "node_id": node.settings.id,
         "leader_id": node.host.leader or 0,
         "serves": int(node.host.serves()),

@@ -42,7 +42,7 @@ def test_every_figure_moves(tmp_path: Path) -> None:
         wait_for(lambda: everything(leader)["connected_slaves"] == 2, "both followers answer")
         wait_for(lambda: everything(leader)["connected_peers"] == 2, "both are connected")
         wait_for(lambda: _lags(everything(leader), follower) == [0, 0], "both have everything")
-        assert (after["role"], follower_after["role"]) == ("leader", "follower")
+        assert (after["consensus_role"], follower_after["consensus_role"]) == ("leader", "follower")
 
         _lag_shows(leader, follower)
         _undone_transactions_show(cluster, leader)

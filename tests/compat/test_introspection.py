@@ -267,3 +267,11 @@ def test_memory_stats_has_the_fields_of_redis(client: redis.Redis, redis_server:
     ours, real = client.memory_stats(), theirs.memory_stats()
     assert list(ours) == list(real)
     assert {name: type(value) for name, value in ours.items()} == {name: type(value) for name, value in real.items()}
+
+
+def test_no_field_of_info_has_two_values(makoredis_server: ServerProcess) -> None:
+    """Clients read all sections into one map: ioredis looks for the role there before it trusts a Sentinel."""
+    text = str(ask(raw(makoredis_server.port), "INFO", "everything"))
+    names = [line.partition(":")[0] for line in set(text.splitlines()) if ":" in line]
+    assert "consensus_role" in names
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
