@@ -66,9 +66,9 @@ class Reactor:
         """What goes on in the next turn."""
         self._watched: dict[int, Callable[[int], None]] = {}
         self._work: Iterator[Work] = iter(())
-        self._gathered: list[Work] = []
-        """What this turn has read and not begun to run."""
         """What is still to be run of what this turn has read."""
+        self._gathered: list[Work] = []
+        """What it has read and not begun to run."""
 
     def add_listener(self, listener: socket.socket) -> None:
         listener.setblocking(False)
