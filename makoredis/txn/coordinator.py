@@ -53,6 +53,8 @@ PATIENCE_PER_KEY_US = 100
 """So much longer everybody waits, coordinator and participants, for every key that a transaction locks beyond the few
 that are usual: to fetch and to send many values takes its time, and to begin anew would take it again."""
 FEW_KEYS = 100
+PATIENCE_MAX_US = 10_000_000
+"""But no longer: the locks of a coordinator that has died are held for as long, too."""
 AUTHORS_MAX = 10_000
 """Of so many transactions that wrote it is known whose they were, the last ones."""
 RETRY_AFTER_US = 5_000
@@ -157,7 +159,7 @@ class Coordinator:
     ) -> None:
         """Starts a transaction. `Finished` with this ticket follows, in bounded time."""
         key_count = sum(len(part.locks) for part in parts.values())
-        patience_us = PATIENCE_PER_KEY_US * max(0, key_count - FEW_KEYS)
+        patience_us = min(PATIENCE_PER_KEY_US * max(0, key_count - FEW_KEYS), PATIENCE_MAX_US)
         give_up_us = self.now_us + self.give_up_after_us + patience_us
         transaction = _Transaction(ticket, parts, is_read_only, combine, give_up_us, patience_us)
         self.begun += 1

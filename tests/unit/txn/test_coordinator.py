@@ -2,7 +2,14 @@
 
 from collections.abc import Mapping
 
-from makoredis.txn.coordinator import FEW_KEYS, PATIENCE_PER_KEY_US, RETRY_AFTER_US, Coordinator, Verdict
+from makoredis.txn.coordinator import (
+    FEW_KEYS,
+    PATIENCE_MAX_US,
+    PATIENCE_PER_KEY_US,
+    RETRY_AFTER_US,
+    Coordinator,
+    Verdict,
+)
 from makoredis.txn.knowledge import Knowledge
 from makoredis.txn.locks import KeyLock
 from makoredis.txn.messages import Abort, Aborted, Commit, Part, Prepare, Prepared, Refusal, Refused
@@ -68,6 +75,14 @@ def test_what_takes_many_keys_is_waited_for_longer() -> None:
     assert sent(coordinator) == [(1, Prepare), (2, Prepare)]
     coordinator.tick(1_000_000 + coordinator.prepare_timeout_us + patience_us)
     assert sent(coordinator) == [(1, Abort), (2, Abort), (1, Prepare), (2, Prepare)]
+
+
+def test_patience_has_an_end() -> None:
+    coordinator = Coordinator(1, 7, Knowledge([1]))
+    locks = [KeyLock(0, b"%d" % number, True) for number in range(200_000)]
+    coordinator.begin("ticket", {1: Part(b"x", locks)}, is_read_only=False)
+    ((_, message),), _ = coordinator.take_output()
+    assert isinstance(message, Prepare) and message.patience_us == PATIENCE_MAX_US
 
 
 def test_nobody_is_prepared_while_a_silent_shard_is_waited_for() -> None:
