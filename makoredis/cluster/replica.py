@@ -109,6 +109,8 @@ class ShardReplica(LogOwner):
         new.note_keys(old.notes_keys)
         new.space.note_uses_like(old.space)
         new.version += old.version
+        # A checkpoint may begin before what this node's other shards show, and hold the rest in undecided transactions.
+        new.advance_to(self.snapshot.ts, self.snapshot.knowledge)
         self.snapshot.local[self.shard] = new
         self.applied_index = metadata.index
         self.log_size.clear()
