@@ -110,7 +110,7 @@ class Forwarding:
 
     def _wait(self, session: Session, request: Request, gate: Gate) -> None:
         held = session.hold_place(gate, request)
-        session.remote_count += 1
+        session.remote_count += request.reply_count
         self.waiting[session.id, request.sequence] = (request, held)
         request.asked_at = self.server.now
 
@@ -197,7 +197,7 @@ class Forwarding:
         request, held = found
         held.chunks[0] = b"" if request.is_silent else reply
         session.held_bytes += len(held.chunks[0])
-        session.note_remote(len(reply))
+        session.note_remote(len(reply), request.reply_count)
         session.seen_index = max(session.seen_index, index)
         assert held.gate is not None
         was_first = session.held[0] is held

@@ -216,6 +216,8 @@ class Proxies:
             dispatcher.count(session, route, argv, perf_counter() - started)
             if server.monitors.sessions:
                 server.monitors.feed(session, route.row, argv)
+        if not any(route.is_write for route, _ in requests):
+            access.rollback()  # deletions of what has expired: the log would keep what all were answered
         answer = Raw(b"".join(chunks))
         session.send_reply(answer, dispatcher.finish(session, access, requests, answer))
         server.blocking.serve()

@@ -16,7 +16,8 @@ What may be in a series:
 
 Where there are other nodes, what a session has in a series is one request as far as exactly-once is concerned: with one
 number, one record of what was answered, and asked again as a whole (`ForwardKind.SERIES`), because it was one
-transaction. A node that does not lead asks for it in that form at once, and then it need not be all one command.
+transaction. A node that does not lead asks for it in that form at once, and then it need not be all one command,
+but reads or writes.
 
 Whatever is not so, and every series that a handler declines, is left to `Dispatcher.run`, which is the rule that this
 must not differ from.
@@ -106,12 +107,17 @@ class SeriesRunner:
         )
 
     def _forward(self, work: Iterable[Item]) -> Iterable[Item]:
-        """Has what a session has sent executed by the leader as one request. Returns what is left."""
+        """Has what a session has sent executed by the leader as one request. Returns what is left.
+
+        Reads go apart from writes: the log keeps what a request was answered that has changed something.
+        """
         routes, left = self.routes, []
         for item in work:
             session, requests = item
-            are_plain = [argv[0] in routes and routes[argv[0]].row.accepts(len(argv)) for argv in requests]
-            if len(requests) < SERIES_MIN or session.is_special or session.closed_reason or not all(are_plain):
+            found = [routes.get(argv[0]) for argv in requests]
+            are_plain = [route is not None and route.row.accepts(len(argv)) for route, argv in zip(found, requests)]
+            is_fit = all(are_plain) and len({route is not None and route.is_write for route in found}) == 1
+            if len(requests) < SERIES_MIN or session.is_special or session.closed_reason or not is_fit:
                 left.append(item)
                 continue
             session.commands_count += len(requests)
@@ -153,6 +159,9 @@ class SeriesRunner:
                 replies = None
         if replies is None:
             replies = self._each(access, route, items)
+        if access.effects and not route.is_write and server.node.is_replicated:
+            access.rollback()  # a read that deletes what has expired: the log would keep what all were answered
+            return False
         chunks = encode_all(replies, access.protocol)
         gate: Gate | None = None
         if access.effects or access.unlogged:

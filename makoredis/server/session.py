@@ -55,9 +55,14 @@ class Request(Wire, frozen=False):
     is_silent: bool = False
     """CLIENT REPLY OFF or SKIP: the answer is not shown."""
 
+    @property
+    def reply_count(self) -> int:
+        """How many replies its answer is."""
+        return len(self.commands) if self.kind == ForwardKind.SERIES else 1
+
     def failed(self, error: Error) -> bytes:
         """The answer if it was not executed."""
-        return encode(error, self.protocol) * (len(self.commands) if self.kind == ForwardKind.SERIES else 1)
+        return encode(error, self.protocol) * self.reply_count
 
 
 class Held:
@@ -417,10 +422,10 @@ class Session:
         if sent:
             unsent[0] = memoryview(unsent[0])[sent:]
 
-    def note_remote(self, size: int) -> None:
-        """An answer from another node has come."""
-        self.remote_count -= 1
-        self.remote_bytes = max(size, self.remote_bytes - self.remote_bytes // 8)
+    def note_remote(self, size: int, count: int) -> None:
+        """An answer from another node has come, which is so many replies."""
+        self.remote_count -= count
+        self.remote_bytes = max(size // count, self.remote_bytes - self.remote_bytes // 8)
 
     def is_ahead(self, bytes_max: int) -> bool:
         """Whether it has asked other nodes for more than may be on its way at once."""

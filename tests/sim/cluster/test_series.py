@@ -46,13 +46,42 @@ def test_it_is_one_request(world: World, leads: bool) -> None:
     assert process.server.routes.by_name["RPUSH"].calls == (5 if leads else 0)
 
 
-def test_what_it_has_read_waits_for_what_it_shows(world: World) -> None:
-    """A follower may ask for commands of several kinds at once."""
-    reads = [[b"GET", b"k1"], [b"SET", b"k1", b"x"], [b"GET", b"k1"], [b"LPOP", b"k1"], [b"GET", b"k2"]]
-    waiter = Waiter(world, node(world, leads=False), reads)  # type: ignore[arg-type]
+WRONG = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
+
+
+@pytest.mark.parametrize(
+    ("requests", "expected", "asked"),
+    [
+        ("SET k1 x|LPOP k1|GETSET k1 y", b"+OK\r\n" + WRONG + b"$1\r\nx\r\n", 1),
+        ("GET k1|STRLEN k1|LLEN k2", b"$-1\r\n:0\r\n:0\r\n", 1),
+        ("GET k1|SET k1 x|GET k1|LPOP k1", b"$-1\r\n+OK\r\n$1\r\nx\r\n" + WRONG, 4),
+    ],
+)
+def test_a_follower_asks_for_commands_of_several_kinds(
+    world: World, requests: str, expected: bytes, asked: int
+) -> None:
+    """At once, but reads apart from writes: what is answered to writes is in the log."""
+    follower = node(world, leads=False)
+    before = follower.server.forwarding.forwarded_count
+    waiter = Waiter(world, follower, [request.encode().split() for request in requests.split("|")])  # type: ignore[arg-type]
     rest(world, 1000)
-    wrong = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
-    assert answers(waiter) == b"$-1\r\n+OK\r\n$1\r\nx\r\n" + wrong + b"$-1\r\n"
+    assert answers(waiter) == expected
+    assert follower.server.forwarding.forwarded_count - before == asked
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_reads_of_what_has_expired_leave_no_answers_in_the_log(world: World, leads: bool) -> None:
+    process = node(world, leads=leads)
+    requests = [[b"SET", b"k1", b"x", b"PX", b"100"], [b"SET", b"k2", b"y"]]
+    for each in world.processes.values():
+        each.server.expiry.run = lambda: None  # type: ignore[method-assign]
+    Waiter(world, process, requests)  # type: ignore[arg-type]
+    rest(world, 1000)
+    waiter = Waiter(world, process, [[b"GET", b"k1"], [b"GET", b"k2"], [b"GET", b"k2"]])  # type: ignore[arg-type]
+    rest(world, 1000)
+    assert answers(waiter) == b"$-1\r\n$1\r\ny\r\n$1\r\ny\r\n"
+    kept = b"".join(answer for record in records(process) for answer in record.values())
+    assert b"y" not in kept
 
 
 @pytest.mark.parametrize("requests", [PUSHES, [[b"LPOP", b"k0"]] * 5])
