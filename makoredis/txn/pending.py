@@ -152,7 +152,11 @@ class PendingList:
         return None
 
     def settle(self, knowledge: Knowledge, chosen_index: int) -> list[PendingTransaction]:
-        """Marks what has become final. Returns it, in order."""
+        """Marks what has become final. Returns it, in order. To be called behind `void`.
+
+        Below `W` everything is decided, and what was void is gone. A node that was started again may know `W` from its
+        checkpoint, and not the watermarks that made it.
+        """
         done: list[PendingTransaction] = []
         plain = self._plain
         while plain and 0 < plain[0].index <= chosen_index:
@@ -160,7 +164,8 @@ class PendingList:
         if self._bound:
             open_ones: list[PendingTransaction] = []
             for item in self._bound:
-                is_final = 0 < item.index <= chosen_index and knowledge.is_satisfied(item.vector)
+                is_decided = item.record.ts <= knowledge.global_ts or knowledge.is_satisfied(item.vector)
+                is_final = 0 < item.index <= chosen_index and is_decided
                 (done if is_final else open_ones).append(item)
             self._bound = open_ones
             done.sort(key=_position)

@@ -23,6 +23,7 @@ FOUND_ON_REAL_CORES = (
 
 FOUND_WITH_CHECKPOINTS = (
     920000,  # after a snapshot of its leader, a shard showed less than the others of its node
+    950142,  # so did one whose leader, started again, knew how far `W` was, and not which watermarks had made it
 )
 """Of the clusters, since they have checkpoints."""
 
