@@ -82,3 +82,16 @@ def test_the_first_entry_closes_the_earlier_epochs_where_their_log_ends() -> Non
     entry = decode_payload(payload)
     assert entry.facts == [ClosedEpochs(0, 0, 4, 60)] and entry.epoch == 5 and entry.closed_ts >= 60
     assert participant.take_output().watermark is None
+
+
+def test_what_a_checkpoint_says_is_decided_is_final_though_nobody_says_how() -> None:
+    """The node was started again: it knows `W` and no watermark. And below `W` nothing keeps its order by itself."""
+    knowledge = Knowledge([0, 1])
+    knowledge.raise_global(60)
+    log = [EntryPayload(1, 57, [pushed(55, b"1", DEPENDENT)]), EntryPayload(1, 60, [pushed(58, b"2")])]
+    participant = leader(log, knowledge)
+    assert read(participant) == [b"1,2"]
+    participant.advance_to(60, knowledge)
+    replica, _ = participant.step_down()
+    assert (replica.ts, list(replica.undecided)) == (60, [])
+    assert list(replica.space.by_id[0].get(b"k")) == [b"1", b"2"]  # type: ignore[call-overload]
