@@ -235,7 +235,7 @@ class Reactor:
             self.close(session, error.strerror or "error")
             return
         if not data:
-            self.close(session, None)
+            self._input_ended(session)
             return
         session.last_active = self.server.now
         self.server.stats.input_bytes += len(data)
@@ -270,6 +270,19 @@ class Reactor:
             requests = session.parser.parse()
         if session.parser.broken:
             self._protocol_error(session)
+
+    def _input_ended(self, session: Session) -> None:
+        """A client that has shut down its side may still read (`socat`, `nc -N`): it gets what waits for the log.
+
+        Who waits for keys must not get an element that it may never see.
+        """
+        is_done = not session.held or session.close_after_reply
+        if is_done or session.blocked is not None or session.may_wait_for_keys():
+            self.close(session, None)
+            return
+        session.close_after_reply = True
+        session.refresh_special()
+        self._update_events(session)
 
     def _run_parsed(self, session: Session, requests: list[list[bytes]]) -> None:
         if session.backlog or session.blocked is not None:

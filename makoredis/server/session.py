@@ -337,6 +337,10 @@ class Session:
     def _awaits_blocking(self) -> bool:
         return any(request is not None and request.may_block for request in self.held[0].requests)
 
+    def may_wait_for_keys(self) -> bool:
+        """Whether one of the replies that are held may never come."""
+        return any(request is not None and request.may_block for held in self.held for request in held.requests)
+
     def release(self) -> None:
         """Lets out the replies whose gates have opened, up to the first closed one."""
         held, out = self.held, self.out

@@ -329,7 +329,7 @@ def memory_help(server: "Server", session: Session) -> Any:
 def debug(server: "Server", session: Session, word: bytes, *arguments: bytes) -> Any:
     name = word.upper()
     if name == b"SLEEP" and len(arguments) == 1:
-        server.sleep(double(arguments[0]))
+        server.sleep(double(arguments[0].strip()))
         return OK
     if name == b"ERROR" and len(arguments) == 1:
         raise ClientError(printable(arguments[0]))

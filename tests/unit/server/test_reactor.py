@@ -8,7 +8,9 @@ import pytest
 from makoredis.server.dispatch import Work
 from makoredis.server.reactor import REQUESTS_PER_LOOK
 from makoredis.server.server import Server
-from makoredis.server.session import Session
+from makoredis.server.session import Request, Session
+from makoredis.txn.gate import Gate
+from resp.replies import OK
 
 
 class Defect(Exception):
@@ -74,3 +76,32 @@ def test_a_defect_of_somebody_served_in_between_leaves_a_scripts_changes_alone(s
     assert unlucky.recv(100).startswith(b"-ERR internal error")
     assert len(access.effects) == 1, "the script goes on with what it has done"
     server.node.host.access.rollback()
+
+
+def test_who_has_shut_down_its_side_gets_what_waits_for_the_log(server: Server) -> None:
+    client, session = connect(server)
+    gate = Gate(1)
+    session.send_reply(OK, gate)
+    client.shutdown(socket.SHUT_WR)
+    assert server.reactor.turn()
+    assert server.by_id.get(session.id) is session
+    assert not server.reactor.turn(), "that there is nothing more to read is known"
+    gate.open()
+    server.reactor.flush()
+    assert client.recv(100) == b"+OK\r\n" and client.recv(100) == b""
+    assert session.id not in server.by_id
+
+
+def test_who_has_shut_down_its_side_waits_for_no_keys(server: Server) -> None:
+    for is_asked_elsewhere in (False, True):
+        client, session = connect(server)
+        if is_asked_elsewhere:
+            session.send_reply(OK, Gate(1))
+            session.hold_place(Gate(2), Request(1, 0, 0, 2, [[b"BLPOP", b"key", b"0"]], may_block=True))
+        else:
+            client.sendall(b"BLPOP key 0\r\n")
+            assert server.reactor.turn()
+            assert session.blocked is not None
+        client.shutdown(socket.SHUT_WR)
+        assert server.reactor.turn()
+        assert client.recv(100) == b"" and session.id not in server.by_id
