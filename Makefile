@@ -29,7 +29,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 run: setup ## Serves on 127.0.0.1:6380 with data in ./makoredis-data (PORT=, DIR=, ARGS=)
 	@exec $(RUN) -m makoredis --port $(PORT) --dir $(DIR) $(ARGS)
 
-test: setup ## Runs the tests, in about ten minutes
+test: setup ## Runs the tests, in about a quarter of an hour
 	$(RUN) -m pytest $(ARGS)
 
 test-long: setup ## Runs the soak tests too: many crashes, a million keys
