@@ -96,8 +96,6 @@ def sorted_consumers(group: Group) -> list[tuple[bytes, Consumer]]:
     return sorted(group.consumers.items())
 
 
-
-
 def help_reply(container: str, lines: Sequence[str]) -> Reply:
     """The reply of `<container> HELP`."""
     head = f"{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"

@@ -26,7 +26,7 @@ from makoredis.cluster.messages import Answer, Forward, Refused, Unblock
 from makoredis.server.commands import transactions
 from makoredis.server.routes import Route
 from makoredis.server.scripting import OUT_OF_MEMORY
-from makoredis.server.session import ForwardKind, Session
+from makoredis.server.session import ForwardKind, Session, reply_count
 from resp.encode import encode
 from resp.replies import OK, Error, Raw
 
@@ -175,8 +175,7 @@ class Proxies:
     @staticmethod
     def _fail(session: Session, message: Forward, error: Error) -> None:
         """Answers a request that was not executed; each one of a series."""
-        count = len(message.commands) if message.kind == ForwardKind.SERIES else 1
-        session.send_bytes(encode(error, message.protocol) * count)
+        session.send_bytes(encode(error, message.protocol) * reply_count(message.kind, message.commands))
 
     def _dispatch(self, session: Session, message: Forward) -> None:
         server = self.server

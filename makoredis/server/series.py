@@ -160,8 +160,7 @@ class SeriesRunner:
         if replies is None:
             replies = self._each(access, route, items)
         if access.effects and not route.is_write and server.node.is_replicated:
-            access.rollback()  # a read that deletes what has expired: the log would keep what all were answered
-            return False
+            access.rollback()  # deletions of what has expired: the log would keep what all were answered
         chunks = encode_all(replies, access.protocol)
         gate: Gate | None = None
         if access.effects or access.unlogged:

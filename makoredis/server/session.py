@@ -37,6 +37,11 @@ class ForwardKind(IntEnum):
     """Requests that take effect as one transaction, each with a reply of its own."""
 
 
+def reply_count(kind: int, commands: list[list[bytes]]) -> int:
+    """How many replies the answer to a forwarded request is."""
+    return len(commands) if kind == ForwardKind.SERIES else 1
+
+
 class Request(Wire, frozen=False):
     """A request of a client, in a form in which it can be asked again, here or on another node. Never encoded; there is
     one for each request, and nothing else is made as fast."""
@@ -58,7 +63,7 @@ class Request(Wire, frozen=False):
     @property
     def reply_count(self) -> int:
         """How many replies its answer is."""
-        return len(self.commands) if self.kind == ForwardKind.SERIES else 1
+        return reply_count(self.kind, self.commands)
 
     def failed(self, error: Error) -> bytes:
         """The answer if it was not executed."""
