@@ -84,6 +84,8 @@ MEANINGS = {
     "set-max-listpack-entries": _ENCODING,
     "set-max-listpack-value": _ENCODING,
     "slowlog-log-slower-than": "What `SLOWLOG` records, in microseconds; negative = nothing.",
+    "latency-tracking": "Whether `INFO latencystats` shows how long commands took.",
+    "latency-tracking-info-percentiles": "Which percentiles it shows.",
     "slowlog-max-len": "Entries that `SLOWLOG` keeps.",
     "stream-node-max-bytes": "Size of a stream's nodes, which approximate trimming removes whole.",
     "stream-node-max-entries": "Entries of a stream's node, likewise.",

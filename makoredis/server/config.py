@@ -83,6 +83,7 @@ class Config:
         table.hooks["bind"] = lambda value: self._listen(server, value.split(), server.listeners.port)
         table.hooks["port"] = lambda value: self._listen(server, server.listeners.hosts, int(value))
         table.hooks["save"] = _save_points
+        table.hooks["latency-tracking-info-percentiles"] = _percentiles
         table.hooks["slowlog-max-len"] = lambda value: server.slowlog_resize(int(value))
 
     def set_many(self, pairs: list[tuple[str, str]]) -> None:
@@ -149,4 +150,17 @@ def _save_points(value: str) -> str:
     words = value.split()
     if len(words) % 2 or any(not word.isdigit() for word in words) or any(int(word) < 1 for word in words[::2]):
         raise BadValue("Invalid save parameters")
+    return " ".join(words)
+
+
+def _percentiles(value: str) -> str:
+    words = []
+    for word in value.split():
+        try:
+            percent = float(word)
+        except ValueError:
+            raise BadValue("Invalid latency-tracking-info-percentiles parameters") from None
+        if not 0 <= percent <= 100:
+            raise BadValue("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")
+        words.append(f"{percent:.15g}")
     return " ".join(words)

@@ -122,8 +122,7 @@ class Dispatcher:
                     session.send_bytes(data, gate, request)
                 ended = perf_counter()
                 elapsed, started = ended - started, ended
-                route.calls += 1
-                route.seconds += elapsed
+                route.ran(elapsed)
                 if elapsed > slow_seconds:
                     server.note_slow(session, argv, elapsed * 1e6)
                 if blocking.ready:
@@ -360,8 +359,7 @@ class Dispatcher:
 
     def count(self, session: Session, route: Route, argv: list[bytes], seconds: float) -> None:
         """Takes note of a request that has run, or that has waited for keys and is answered now."""
-        route.calls += 1
-        route.seconds += seconds
+        route.ran(seconds)
         threshold = self.server.slow_threshold_us
         if seconds * 1e6 > threshold >= 0:
             self.server.note_slow(session, argv, seconds * 1e6)

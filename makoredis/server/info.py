@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from makoredis.data.keyspace import Database
 from makoredis.server.info_cluster import mako, raft, replication
+from makoredis.server.latencies import percentile
 from makoredis.server.memory import STARTUP_BYTES, resident_bytes
 from makoredis.version import VERSION
 
@@ -303,7 +304,15 @@ def _errorstats(server: "Server") -> Lines:
 
 
 def _latencystats(server: "Server") -> Lines:
-    return {}
+    lines: Lines = {}
+    table = server.config.table
+    if table["latency-tracking"] == "yes":
+        percents = [(word, float(word)) for word in table["latency-tracking-info-percentiles"].split()]
+        for route in server.routes.by_name.values():
+            if any(route.latencies):
+                values = [f"p{word}={percentile(route.latencies, percent):.3f}" for word, percent in percents]
+                lines[f"latency_percentiles_usec_{route.name.lower()}"] = ",".join(values)
+    return lines
 
 
 def _cluster(server: "Server") -> Lines:

@@ -13,6 +13,7 @@ from makoredis.base.errors import ClientError, printable
 from makoredis.commands.registry import COMMANDS, SERIES, load
 from makoredis.commands.table import TABLE, CommandRow
 from makoredis.server import commands
+from makoredis.server.latencies import no_latencies, record_latency
 
 NO_REPLY = object()
 """Returned by a session command that has answered by itself, or whose answer comes later."""
@@ -30,6 +31,7 @@ class Route:
         "is_data",
         "is_in_series",
         "is_write",
+        "latencies",
         "missed",
         "name",
         "reads",
@@ -68,10 +70,17 @@ class Route:
         self.calls = 0
         self.seconds = 0.0
         """Time spent in it."""
+        self.latencies = no_latencies()
         self.missed = 0
         """How often its reply was null."""
         self.rejected = 0
         self.failed = 0
+
+    def ran(self, seconds: float, count: int = 1) -> None:
+        """It was executed, or several times together."""
+        self.calls += count
+        self.seconds += seconds
+        record_latency(self.latencies, seconds / count, count)
 
 
 _SUBSCRIBER_COMMANDS = frozenset(

@@ -166,9 +166,8 @@ class SeriesRunner:
         if access.effects or access.unlogged:
             gate = executor.commit(access, server.wall_us, count=len(requests))
         self._answer(access, route, items, chunks, gate)
-        route.calls += len(requests)
         route.missed += replies.count(None)
-        route.seconds += perf_counter() - started
+        route.ran(perf_counter() - started, len(requests))
         return True
 
     def _each(self, access: Access, route: Route, items: list[Item]) -> list[Any]:

@@ -23,6 +23,7 @@ from makoredis.server.expiry import ActiveExpiry
 from makoredis.server.forwarding import Forwarding
 from makoredis.server.full_copy import FullCopies
 from makoredis.server.info_cluster import live_peers
+from makoredis.server.latencies import no_latencies
 from makoredis.server.latency import LatencyMonitor
 from makoredis.server.listeners import Listeners
 from makoredis.server.memory import MemoryMeter
@@ -432,6 +433,7 @@ class Server:
         for route in self.routes.by_name.values():
             route.calls = route.rejected = route.failed = route.missed = 0
             route.seconds = 0.0
+            route.latencies = no_latencies()
 
     def log(self, level: str, text: str) -> None:
         """One line on the console."""

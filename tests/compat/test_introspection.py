@@ -275,3 +275,33 @@ def test_no_field_of_info_has_two_values(makoredis_server: ServerProcess) -> Non
     names = [line.partition(":")[0] for line in set(text.splitlines()) if ":" in line]
     assert "consensus_role" in names
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
+def test_times_of_commands_are_distributions(client: redis.Redis) -> None:
+    client.config_resetstat()
+    with client.pipeline(transaction=False) as pipeline:
+        for number in range(40):
+            pipeline.set("key", number)
+        for number in range(10):
+            pipeline.set("key", number).getrange("key", 0, -1)
+        pipeline.execute()
+    rows = client.execute_command("LATENCY", "HISTOGRAM", "set", "getrange", "zadd")
+    assert {name: row[b"calls"] for name, row in rows.items()} == {b"set": 50, b"getrange": 10}
+    for row in rows.values():
+        micros, counts = list(row[b"histogram_usec"]), list(row[b"histogram_usec"].values())
+        assert micros == sorted(set(micros)) and counts == sorted(set(counts)) and counts[-1] == row[b"calls"]
+
+    client.config_set("latency-tracking-info-percentiles", "0 50 99.90")
+    assert client.config_get("latency-tracking-*")["latency-tracking-info-percentiles"] == "0 50 99.9"
+    values = client.info("latencystats")["latency_percentiles_usec_getrange"]
+    assert list(values) == ["p0", "p50", "p99.9"]
+    assert 0 <= values["p0"] <= values["p50"] <= values["p99.9"] <= max(rows[b"getrange"][b"histogram_usec"]) + 1
+    for wrong, text in (("50 101", "should sit between"), ("half", "Invalid latency-tracking-info-percentiles")):
+        with pytest.raises(redis.ResponseError, match=text):
+            client.config_set("latency-tracking-info-percentiles", wrong)
+    client.config_set("latency-tracking", "no")
+    assert client.info("latencystats") == {}
+    client.config_set("latency-tracking", "yes")
+    client.config_set("latency-tracking-info-percentiles", "50 99 99.9")
+    client.config_resetstat()
+    assert client.execute_command("LATENCY", "HISTOGRAM", "set") == {}

@@ -9,6 +9,7 @@ from makoredis.commands.arguments import SYNTAX_ERROR, double, int64
 from makoredis.server.commands.help import help_reply
 from makoredis.server.info import info_text
 from makoredis.server.info_cluster import role_reply
+from makoredis.server.latencies import histogram
 from makoredis.server.memory import STARTUP_BYTES, resident_bytes
 from makoredis.server.routes import NO_REPLY, session_command
 from makoredis.server.session import Session
@@ -191,14 +192,13 @@ def latency_doctor(server: "Server", session: Session) -> Any:
 @session_command("LATENCY|HISTOGRAM", "Returns the cumulative distribution of latencies of a subset or all commands.")
 def latency_histogram(server: "Server", session: Session, *names: bytes) -> Any:
     wanted = [name.decode("latin-1").upper() for name in names]
-    routes = [route for route in server.routes.by_name.values() if route.calls]
+    routes = [route for route in server.routes.by_name.values() if any(route.latencies)]
     chosen = [route for route in routes if not wanted or route.name in wanted or route.name.split("|")[0] in wanted]
     rows = []
     for route in chosen:
-        mean = max(1, int(route.seconds * 1e6 / route.calls))
-        bucket = 1 << (mean - 1).bit_length()
-        histogram = Map([(bucket, route.calls)])
-        rows.append((route.name.lower().encode(), Map([(b"calls", route.calls), (b"histogram_usec", histogram)])))
+        buckets = histogram(route.latencies)
+        row = Map([(b"calls", buckets[-1][1]), (b"histogram_usec", Map(buckets))])
+        rows.append((route.name.lower().encode(), row))
     return Map(rows)
 
 

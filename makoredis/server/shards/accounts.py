@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from makoredis.server.latencies import record_latency
 from makoredis.server.routes import Route
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Accounts:
             route.missed += reply in _NULLS
             if each is not None:
                 route.seconds += each / 1e6
+                record_latency(route.latencies, each / 1e6)
                 if each > threshold >= 0:
                     self.server.note_slow(session, argv, each)
 

@@ -207,8 +207,7 @@ class Direct:
             ended = perf_counter()
             elapsed = ended - started
             started = ended
-            route.calls += 1
-            route.seconds += elapsed
+            route.ran(elapsed)
             if elapsed > slow_seconds:
                 server.note_slow(session, argv, elapsed * 1e6)
             at += 1

@@ -126,9 +126,8 @@ class ShardSeries:
             self.direct.finish(session, participant, names, data, shard, own)
             session.commands_count += count
             session.last_command = own[-1]
-        route.calls += len(requests)
         route.missed += replies.count(None)
-        route.seconds += perf_counter() - started
+        route.ran(perf_counter() - started, len(requests))
         return True
 
 
