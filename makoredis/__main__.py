@@ -177,6 +177,7 @@ def node_settings(file: FileConfig, node: NodeConfig) -> NodeSettings:
         listen=(node.host, node.peer_port),
         tick_seconds=file.heartbeat_ms / 1000,
         election_ticks=max(4, file.election_ms // file.heartbeat_ms),
+        quiesce_seconds=file.quiesce_ms / 1000,
         election_rule=ElectionRule[file.consensus.upper()],
         lease_reads=file.reads == "lease",
         is_synchronous=file.execution == "synchronous",

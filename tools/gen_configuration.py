@@ -28,6 +28,7 @@ FILE_KEYS = {
     "redirect": "A command for another leader is passed on (`forward`), or answered with MOVED (`moved`).",
     "heartbeat_ms": "How often a leader shows that it is there.",
     "election_ms": "A follower that hears nothing for this long, to twice that, stands for election.",
+    "quiesce_ms": "After so long without use a group of replicas falls silent until it is wanted; 0: never.",
     "max_staleness_ms": "A READONLY session gets an error instead of an answer that could be older.",
     "max_clock_offset_ms": "A peer whose clock is further ahead is refused; `election_ms` must be at least twice that.",
     "prefer_spread_leaders": "Whether several shards prefer a leader each; otherwise all prefer the first node.",

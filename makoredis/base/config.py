@@ -54,6 +54,7 @@ class FileConfig:
     redirect: str = "forward"
     heartbeat_ms: int = 50
     election_ms: int = 500
+    quiesce_ms: int = 0
     max_staleness_ms: int = 10_000
     max_clock_offset_ms: int = 250
     prefer_spread_leaders: bool = True
@@ -91,6 +92,7 @@ _RANGES = {
     "first_shards": (0, 1024),
     "heartbeat_ms": (5, 60_000),
     "election_ms": (20, 600_000),
+    "quiesce_ms": (0, 86_400_000),
     "max_staleness_ms": (0, 86_400_000),
     "max_clock_offset_ms": (1, 60_000),
     "checkpoint_log_bytes": (4096, 1 << 40),

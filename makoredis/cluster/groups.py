@@ -143,6 +143,7 @@ class GroupLoader:
                 election_ticks=settings.election_ticks,
                 lease_reads=settings.lease_reads,
                 preferred=preferred,
+                quiesce_ticks=settings.quiesce_ticks,
                 limits=Limits(
                     log_bytes_keep=settings.log_bytes_keep,
                     log_bytes_max=max(LOG_BYTES_MAX, 2 * settings.log_bytes_keep),

@@ -191,9 +191,13 @@ class ShardHost(LogOwner):
         self.announcements: list[Announcement] = []
         """What else is to be announced, beside what entries say."""
 
-    def serves(self) -> bool:
-        """Whether transactions may run here now: this replica leads, nobody else can, and all before it is applied."""
-        return self.is_complete() and self.core.lease_valid()
+    def serves(self, is_use: bool = True) -> bool:
+        """Whether transactions may run here now: this replica leads, nobody else can, and all before it is applied.
+
+        Args:
+            is_use: whether any are to run, so that the shard must not fall silent (`Core.lease_valid`).
+        """
+        return self.is_complete() and self.core.lease_valid(is_use)
 
     def is_complete(self) -> bool:
         """Whether transactions may run here whose effects are replicated before anybody sees them."""

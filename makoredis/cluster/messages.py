@@ -4,7 +4,7 @@ A frame is one RESP array of bulk strings, each of them one encoded message. The
 `Hello` alone. Tags and field order are a wire format: append, never reorder, never reuse a tag.
 """
 
-from makoredis.base.record import Wire, wire_decoder, wire_encode
+from makoredis.base.record import Wire, field, wire_decoder, wire_encode
 from makoredis.txn.knowledge import Watermark
 from makoredis.txn.messages import Part
 
@@ -119,10 +119,23 @@ class Listeners(Wire, tag=11):
     """Kind, name of the channel or pattern, clients."""
 
 
+class QuiescedGroup(Wire):
+    """A group that is quiesced at the sender (`quiescence`)."""
+
+    shard: int
+    leader: int
+    term: int
+    last_index: int
+    age_ms: int
+    """From the leader: how long ago a quorum was known to agree with it."""
+
+
 class Clock(Wire, tag=10):
     """Said now and then on a connection that lasts: what the caller's wall clock is now."""
 
     clock_us: int
+    quiesced: list[QuiescedGroup] = field(default_factory=list)
+    """All of the sender's."""
 
 
 class ToShard(Wire, tag=20):

@@ -20,9 +20,11 @@ from makoredis.cluster.messages import (
     Followed,
     Hello,
     PeerMessage,
+    QuiescedGroup,
     ShardPeerMessage,
     encode_peer_message,
 )
+from makoredis.cluster.quiescence import Quiescence
 from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.reports import CatchingUp, GroupReports, group_name
 from makoredis.cluster.settings import NodeSettings
@@ -32,7 +34,7 @@ from makoredis.cluster.slots import SlotMap
 from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
 from makoredis.cluster.start_checks import check_members, check_shards, moved_address
 from makoredis.cluster.transport import Poller, Transport
-from makoredis.consensus.core import Outgoing
+from makoredis.consensus.core import Core, Outgoing
 from makoredis.consensus.messages import AppendRequest, Message, TimeoutNow, decode_message, encode_message
 from makoredis.consensus.types import Role
 from makoredis.data.access import Access
@@ -96,6 +98,7 @@ class Node:
         self._successors: dict[ShardId, Successors] = {}
         """Of groups that were led here when the disk was full."""
         self.catching_up = CatchingUp(time.monotonic())
+        self.quiescence = Quiescence(settings.id, settings.max_staleness_seconds)
         self.clocks = PeerClocks(settings.max_clock_offset_ms, _wall_us, time.monotonic)
         self.forwarding: Forwarding | None = None
         self.now = time.monotonic
@@ -279,19 +282,50 @@ class Node:
         """Whether it asks a node with a full disk to lead: it could not, and with all disks full nobody would."""
         return self.write_refusal is not None and type(message) is TimeoutNow
 
+    def peer_stated(self, node: NodeId, quiesced: list[QuiescedGroup]) -> None:
+        """A peer said which groups are quiesced there."""
+        for shard, at in self.quiescence.hear(node, quiesced, self.cores(), self.now()).items():
+            if shard == SOLE_SHARD:
+                self.heard_at = max(self.heard_at, at)
+            elif self.shards is not None:
+                self.shards.led_at(shard, at)
+
+    def cores(self) -> dict[ShardId, Core]:
+        """Of all groups."""
+        return {SOLE_SHARD: self.host.core, **{replica.shard: replica.core for replica in self.replicas()}}
+
+    def wake(self) -> None:
+        """Something has changed among the nodes: no group sleeps through it."""
+        self.host.core.wake()
+        for replica in self.replicas():
+            replica.core.wake()
+
+    def is_quiesced(self) -> bool:
+        """Whether nothing is to be done here but to look at the peers now and then."""
+        if self.host.core.quiesced() is None or self.transport is None or not self.transport.is_complete():
+            return False
+        if self.shards is not None and not (self.shards.is_idle() and self.catching_up.is_over):
+            return False
+        is_writing = self.is_checkpointing() or self.host.executor.pending_count or self.host.executor.has_entry()
+        return not is_writing and self.write_refusal is None and self.disk.state is DiskState.RUNNING
+
     def peer_connected(self, node: NodeId) -> None:
+        self.wake()
         if self.forwarding is not None:
             self.forwarding.peer_connected(node)
 
     def peer_called(self, node: NodeId, incarnation: int) -> None:
+        self.wake()
         if self.forwarding is not None:
             self.forwarding.peer_called(node, incarnation)
 
     def peer_gone(self, node: NodeId) -> None:
+        self.wake()
         if self.forwarding is not None:
             self.forwarding.peer_gone(node)
 
     def peer_lost(self, node: NodeId) -> None:
+        self.wake()
         self.host.core.unreachable(node)
         for replica in self.replicas():
             replica.core.unreachable(node)
@@ -443,7 +477,7 @@ class Node:
             self.log("warning", f"the disk is full: node {node} is asked to lead {group_name(shard)}")
             group.transfer_leadership(node)
 
-    def serves(self) -> bool:
+    def serves(self, is_use: bool = True) -> bool:
         """Whether transactions may run here now. Asked after a request has come, never before: this process may have
         been stopped since it last looked at the time, for longer than its lease.
 
@@ -454,8 +488,8 @@ class Node:
         if self.now() < host.serves_until:
             return True
         self.account_time()
-        serves = host.serves()
-        if serves:
+        serves = host.serves(is_use)
+        if serves and is_use:
             host.serves_until = self._ticked_at + self.settings.tick_seconds
         return serves
 
@@ -481,6 +515,7 @@ class Node:
                 self._catch_up(self.shards)
         if self.transport is not None:
             self.membership.tick()
+            self._state()
             self.transport.tick()
             connected = [node for node in self.transport.links if self.transport.is_up(node)]
             for level, text in self.reports.look(self.membership.statuses, connected, self.now()):
@@ -502,6 +537,17 @@ class Node:
             checkpointer.release()
         elif checkpointer.is_requested:
             checkpointer.capture_at_once()
+
+    def _state(self) -> None:
+        """Tells the peers now and then which groups are quiesced here."""
+        now = self.now()
+        if self.quiescence.is_due(now):
+            quiesced = self.quiescence.state(self.cores(), now)
+            for group in quiesced:
+                if group.leader == self.settings.id and self.shards is not None and group.shard != SOLE_SHARD:
+                    self.shards.led_at(ShardId(group.shard), now - group.age_ms / 1000)
+            if quiesced and self.transport is not None:
+                self.transport.state(quiesced)
 
     def _catch_up(self, shards: Shards) -> None:
         knowledge, snapshot = shards.knowledge, shards.snapshot

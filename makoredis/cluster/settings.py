@@ -12,6 +12,8 @@ LOG_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024
 LOG_BYTES_KEEP = 64 * 1024 * 1024
 """Of the log in memory, for replicas that were away for a moment; one that misses more gets a snapshot."""
 
+QUIESCE_STALENESS_SECONDS_MIN = 1.0
+
 
 @record
 class NodeSettings:
@@ -37,6 +39,8 @@ class NodeSettings:
     tick_seconds: float = 0.1
     """One heartbeat."""
     election_ticks: int = 10
+    quiesce_seconds: float = 0.0
+    """After so long without use a group falls silent; 0: never."""
     election_rule: ElectionRule = ElectionRule.RAFT
     is_synchronous: bool = False
     """Whether transactions hold their locks until they are durable, where there are several shards."""
@@ -57,6 +61,13 @@ class NodeSettings:
     """With less free space writes are refused."""
     disk_ballast_bytes: int = BALLAST_BYTES
     """Reserved for the moment when there is none."""
+
+    @property
+    def quiesce_ticks(self) -> int:
+        """The same in heartbeats; 0 also where what followers answer must be newer than what is said of such groups."""
+        if not self.quiesce_seconds or self.max_staleness_seconds < QUIESCE_STALENESS_SECONDS_MIN:
+            return 0
+        return max(2 * self.election_ticks, int(self.quiesce_seconds / self.tick_seconds))
 
     @property
     def is_replicated(self) -> bool:

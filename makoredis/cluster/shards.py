@@ -63,7 +63,9 @@ from makoredis.txn.requests import RequestRecord
 
 ANNOUNCE_SECONDS = 0.1
 """How often a watermark is announced that has not moved."""
-ANNOUNCER_SECONDS = 1.0
+QUIESCED_ANNOUNCE_SECONDS = 0.9
+"""The same while all shards are quiesced: with each statement of `quiescence`."""
+ANNOUNCER_SECONDS = 2.5
 """Who has announced a watermark since then leads the shard, for all that a node knows that hears of no leader."""
 ANNOUNCE_PAUSE_SECONDS = 0.01
 """How often one is announced that moves all the time, and that nobody waits for but readers of snapshots."""
@@ -145,6 +147,10 @@ class Shards:
         """By shard, who has announced the watermark of its latest leadership, as (leader, term)."""
         self._now = 0.0
         self._announced_at = 0.0
+        self._quiesced: set[ShardId] = set()
+        """Shards that were quiesced when they were looked at last."""
+        self._quiesced_at: dict[ShardId, float] = {}
+        """When they were seen so last, monotonic seconds."""
         self._watermarks: dict[int, Watermark] = {}
         """The last one of each shard that is led here."""
         self._told: dict[int, tuple[int, float]] = {}
@@ -169,6 +175,8 @@ class Shards:
         """A turn begins."""
         self.wall_us = wall_us
         self._now = now
+        if self._quiesced:
+            self._look_at_quiesced()
         self.coordinator.now_us = wall_us
         for replica in self.replicas.values():
             replica.wall_us = wall_us
@@ -178,6 +186,12 @@ class Shards:
                 participant.now_us = wall_us
                 # Whoever waits there for something may run at any time; whoever asks anew has this looked at.
                 participant.has_lease = participant.owes_answers() and replica.has_lease()
+
+    def _look_at_quiesced(self) -> None:
+        for shard in tuple(self._quiesced):
+            self._quiesced_at[shard] = self._now
+            if self.replicas[shard].core.quiesced() is None:
+                self._quiesced.discard(shard)
 
     def _refresh(self, replica: ShardReplica) -> None:
         replica.serving = None
@@ -195,10 +209,15 @@ class Shards:
     def tick(self) -> None:
         """One heartbeat has passed."""
         for replica in self.replicas.values():
-            if replica.participant is not None:
-                self._refresh(replica)
-                replica.participant.tick(self.wall_us)
-            if replica.is_leader:
+            participant = replica.participant
+            if participant is not None:
+                # Its lease is not looked at for this: that would count as use, and no group would ever fall silent.
+                participant.resolve_after_us = self.resolve_after_us
+                participant.first_table = self.slots.first_table
+                participant.tick(self.wall_us)
+            if replica.core.quiesced() is not None:
+                self._quiesced.add(replica.shard)
+            elif replica.is_leader:
                 # Nobody announces to itself, and an idle shard has nothing new to say.
                 self.heard_at[replica.shard] = self._now
         self.coordinator.suspect(frozenset(shard for shard in self.replicas if not self._hears(shard)))
@@ -210,7 +229,8 @@ class Shards:
         if self.snapshot.ts >= self._final[0]:
             self.fresh_at = self._final[1]
             self._final = (self.knowledge.global_ts, self._now)
-        if self._now - self._announced_at >= ANNOUNCE_SECONDS:
+        are_quiesced = len(self._quiesced) == len(self.replicas)
+        if self._now - self._announced_at >= (QUIESCED_ANNOUNCE_SECONDS if are_quiesced else ANNOUNCE_SECONDS):
             self._announced_at = self._now
             for shard, watermark in list(self._watermarks.items()):
                 if self.replicas[ShardId(shard)].is_leader:
@@ -223,7 +243,9 @@ class Shards:
         leader, _ = self.leader_of(shard)
         if leader in (0, self.node):
             return leader != 0
-        return self.is_connected(NodeId(leader)) and self._now - self.heard_at.get(shard, 0.0) < self.silent_seconds
+        # Who was quiesced until now had no reason to be heard.
+        heard_at = max(self.heard_at.get(shard, 0.0), self._quiesced_at.get(shard, 0.0))
+        return self.is_connected(NodeId(leader)) and self._now - heard_at < self.silent_seconds
 
     # -- requests of clients
 
@@ -313,6 +335,7 @@ class Shards:
             if leader == self.node:
                 self._on_advance(Advance(shard, ts))
             elif leader:
+                self.replicas[shard].core.wake()
                 self.send(NodeId(leader), Advance(shard, ts))
 
     def _on_advance(self, message: Advance) -> None:
@@ -365,10 +388,22 @@ class Shards:
     def _hear(self, sender: NodeId, watermark: Watermark) -> None:
         if watermark.shard not in self.replicas:
             return  # of a shard that the configuration of this node does not have yet
-        self.knowledge.hear(watermark)
+        if self.knowledge.hear(watermark) and self._quiesced:
+            self._wake_behind(watermark.ts)
         if watermark.epoch > self._announcers.get(watermark.shard, (0, 0))[1]:
             self._announcers[watermark.shard] = (int(sender), watermark.epoch)
-        self.heard_at[watermark.shard] = self._now
+        if self.replicas[ShardId(watermark.shard)].core.quiesced() is None:
+            self.heard_at[watermark.shard] = self._now  # else statements say it (`quiescence`)
+
+    def led_at(self, shard: ShardId, at: float) -> None:
+        """A quiesced shard was known to be led at a time, monotonic seconds."""
+        self.heard_at[shard] = max(at, self.heard_at.get(shard, 0.0))
+
+    def _wake_behind(self, ts: int) -> None:
+        """The leaders of shards whose watermark is below another's have to follow it, and show that they are there."""
+        for shard in self._quiesced:
+            if self.knowledge.watermarks.get(shard, (0, 0))[1] < ts:
+                self.replicas[shard].core.wake()
 
     def _on_submit(self, sender: NodeId, message: Submit) -> None:
         ticket = Ticket(sender, message.incarnation, message.session, message.sequence)
@@ -483,6 +518,7 @@ class Shards:
         if leader == self.node:
             self._for_shard(shard, message)
         elif leader:
+            self.replicas[shard].core.wake()  # it may be gone, and nobody have noticed
             self.send(NodeId(leader), ToShard(shard, wire_encode(message)))
 
     def _for_shard(self, shard: ShardId, message: Any) -> None:
@@ -503,6 +539,24 @@ class Shards:
     def version(self) -> int:
         """Counts transactions that changed something here, in all shards."""
         return sum(local.version for local in self.snapshot.local.values())
+
+    def is_idle(self) -> bool:
+        """Whether all shards are quiesced, and nothing here waits for time to pass."""
+        if len(self._quiesced) < len(self.replicas) or len(self.coordinator) or self.sessions.untold_count():
+            return False
+        for replica in self.replicas.values():
+            participant = replica.participant
+            if replica.core.quiesced() is None:
+                return False
+            if participant is not None and (
+                participant.owes_answers()
+                or participant.is_busy()
+                or participant.two_phase.prepared
+                or participant.has_entry()
+                or participant.waiting_count()
+            ):
+                return False
+        return self.snapshot.ts >= self.knowledge.global_ts
 
     def is_settled(self) -> bool:
         """Whether every shard is known to have a leader."""

@@ -22,6 +22,7 @@ from makoredis.cluster.messages import (
     Clock,
     Hello,
     PeerMessage,
+    QuiescedGroup,
     decode_peer_message,
     encode_peer_message,
 )
@@ -70,6 +71,10 @@ class Receiver(Protocol):
         ...
 
     def peer_lost(self, node: NodeId) -> None: ...
+
+    def peer_stated(self, node: NodeId, quiesced: list[QuiescedGroup]) -> None:
+        """A node has said which groups are quiesced there."""
+        ...
 
     def log(self, level: str, text: str) -> None: ...
 
@@ -293,13 +298,22 @@ class Transport:
     def tick(self) -> None:
         """Dials who is down and due, and now and then says what time it is."""
         if self.now() >= self._clock_due:
-            self._clock_due = self.now() + CLOCK_SECONDS
-            for node, link in self.links.items():
-                if link.state == "up":
-                    self.send(node, Clock(self.clocks.wall_us()))
+            self.state([])
         for link in self.links.values():
             if link.state == "down" and link.retry_at <= self.now():
                 self._dial(link)
+
+    def state(self, quiesced: list[QuiescedGroup]) -> None:
+        """Tells everybody the time, and which groups are quiesced here."""
+        self._clock_due = self.now() + CLOCK_SECONDS
+        message = Clock(self.clocks.wall_us(), quiesced)
+        for node, link in self.links.items():
+            if link.state == "up":
+                self.send(node, message)
+
+    def is_complete(self) -> bool:
+        """Whether everybody is connected, and nothing waits to be sent."""
+        return all(link.state == "up" and not link.queue and not link.out for link in self.links.values())
 
     def _dial(self, link: _Link) -> None:
         host, _ = link.address
@@ -434,6 +448,7 @@ class Transport:
             raise _BadPeer("no hello")
         elif type(message) is Clock:
             self._check_clock(inbound.node, message.clock_us)
+            self.receiver.peer_stated(inbound.node, message.quiesced)
         else:
             self.receiver.peer_message(inbound.node, message)
 

@@ -176,6 +176,15 @@ class Ready:
 
 
 @record
+class Quiesced:
+    """How a group fell silent. Who says the same of it has everything, and knows of nothing newer."""
+
+    leader: NodeId
+    term: Term
+    last_index: Index
+
+
+@record
 class PeerStatus:
     """What a leader knows of one other replica."""
 
@@ -263,10 +272,11 @@ class Core(Protocol):
         """
         ...
 
-    def lease_valid(self) -> bool:
+    def lease_valid(self, is_use: bool = True) -> bool:
         """Whether this replica leads and nobody else can have been elected: its state may be read as it is.
 
-        Right only if `tick` was called for all time that passed. Asking counts as use: it keeps the group awake.
+        Right only if `tick` was called for all time that passed. Asking counts as use, unless somebody only wants to
+        know: it keeps the group awake.
         """
         ...
 
@@ -302,8 +312,12 @@ class Core(Protocol):
         """Somebody wants this group: ends a quiesced state, here and on the peers."""
         ...
 
+    def quiesced(self) -> Quiesced | None:
+        """In what state the group is quiesced, as far as this replica knows; None: it is awake."""
+        ...
+
     def unreachable(self, node: NodeId) -> None:
-        """The connection to this node broke: what was in flight is probably lost."""
+        """The connection to this node broke: what was in flight is probably lost. Wakes the group that needs it."""
         ...
 
     def has_ready(self) -> bool:

@@ -4,8 +4,11 @@ When everybody has everything and nobody has used the group for `quiesce_ticks`,
 heartbeats; followers that have everything stop their election timers. Any use, or any message other than a late answer,
 wakes a replica, and a woken one gives the leader a full election timeout to show itself before it campaigns.
 
-While quiesced nobody notices that the leader died. The next use does: whoever wants the group calls `wake`.
-There is no lease meanwhile.
+While quiesced nobody here notices that a member died; the driver has to: a broken connection is said by `unreachable`,
+and whoever wants the group calls `wake`. Until then the leader counts everybody as it was: alive, and caught up.
+
+The lease and what it rests on, the followers' promises, go by the time since the last heartbeats as ever. So there is
+soon none; a leader that is asked for one wakes, and has it again after a round.
 """
 
 from makoredis.base.ids import NodeId
@@ -47,7 +50,8 @@ def rouse(state: RaftState) -> None:
     state.election_elapsed = 0
     if state.role is Role.LEADER:
         for progress in state.peers.values():
-            progress.heard_at = state.now
+            # They had everything when the silence began, and nothing has come since.
+            progress.heard_at = progress.moved_at = progress.caught_up_at = state.now
         heartbeat.broadcast(state)
     elif state.heard_at != LONG_AGO:
         state.heard_at = state.now
@@ -70,7 +74,7 @@ def on_wake(state: RaftState, sender: NodeId, message: Wake) -> None:
 
 def _is_idle(state: RaftState) -> bool:
     log = state.log
-    if state.transfer_to is not None or state.waiting_reads or state.change_pending:
+    if state.transfer_to is not None or state.waiting_reads or state.change_pending or _is_to_hand_over(state):
         return False
     if not log.last_index == log.commit_index == state.own_match == log.applied_index:
         return False
@@ -79,4 +83,15 @@ def _is_idle(state: RaftState) -> bool:
         and progress.commit_sent == log.last_index
         and progress.is_live(state.now, state.config.election_ticks)
         for progress in state.peers.values()
+    )
+
+
+def _is_to_hand_over(state: RaftState) -> bool:
+    """Whether somebody else shall lead and may: it is tried again and again."""
+    preferred = state.preferred
+    return (
+        preferred is not None
+        and preferred != state.node
+        and preferred in state.peers
+        and state.configuration.may_lead(preferred)
     )

@@ -25,7 +25,7 @@ from makoredis.consensus import (
     snapshot,
     transfer,
 )
-from makoredis.consensus.core import CoreConfig, Outgoing, PeerStatus, ReadState, Ready, RoleChange, Status
+from makoredis.consensus.core import CoreConfig, Outgoing, PeerStatus, Quiesced, ReadState, Ready, RoleChange, Status
 from makoredis.consensus.messages import AppendResponse, Message
 from makoredis.consensus.state import RaftState
 from makoredis.consensus.types import (
@@ -119,11 +119,12 @@ class Raft:
         quiesce.wake(self.state)
         reads.begin(self.state, context)
 
-    def lease_valid(self) -> bool:
+    def lease_valid(self, is_use: bool = True) -> bool:
         state = self.state
-        state.active_at = state.now
-        if state.is_quiesced:
-            quiesce.wake(state)
+        if is_use:
+            state.active_at = state.now
+            if state.is_quiesced:
+                quiesce.wake(state)
         return reads.is_lease_valid(state)
 
     def transfer_leadership(self, node: NodeId) -> None:
@@ -149,10 +150,19 @@ class Raft:
         return self.state.transfer_to is not None
 
     def wake(self) -> None:
-        quiesce.wake(self.state)
+        if self.state.is_quiesced:
+            quiesce.wake(self.state)
+
+    def quiesced(self) -> Quiesced | None:
+        state = self.state
+        if not state.is_quiesced or state.leader is None:
+            return None
+        return Quiesced(state.leader, state.term, state.log.last_index)
 
     def unreachable(self, node: NodeId) -> None:
         if self.state.role is Role.LEADER:
+            if node in self.state.peers:
+                quiesce.wake(self.state)
             replication.unreachable(self.state, node)
         elif node == self.state.leader:
             quiesce.wake(self.state)
@@ -273,8 +283,8 @@ class Raft:
                     match_index=progress.match_index,
                     next_index=progress.next_index,
                     state=progress.state.name.lower(),
-                    is_live=progress.is_live(state.now, ticks),
-                    is_caught_up=progress.is_caught_up(state.now, ticks),
+                    is_live=state.is_quiesced or progress.is_live(state.now, ticks),
+                    is_caught_up=state.is_quiesced or progress.is_caught_up(state.now, ticks),
                 )
                 for node, progress in state.peers.items()
             },

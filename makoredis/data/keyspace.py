@@ -183,6 +183,13 @@ class Database:
         """No key expires before this; None when nothing is scheduled."""
         return self._deadlines[0][0] if self._deadlines else None
 
+    def next_due(self) -> int | None:
+        """Neither a key nor a field of a hash expires before this; None when nothing is scheduled."""
+        deadlines = [self.next_deadline() if self.expires else None]
+        if self.hash_deadlines.by_name:
+            deadlines.append(self.hash_deadlines.next())
+        return min((each for each in deadlines if each is not None), default=None)
+
     def put_back_due(self, key: bytes) -> None:
         """Schedules a key again that `take_due` handed out and that was not deleted after all."""
         deadline = self.expires.get(key)
@@ -375,6 +382,10 @@ class Keyspace:
         for number, database in enumerate(self.databases):
             numbers[database.id] = number
         return numbers
+
+    def next_due(self) -> int | None:
+        """Nothing expires before this, in any database; None when nothing is scheduled."""
+        return min((due for each in self.by_id if (due := each.next_due()) is not None), default=None)
 
     def take(self, other: "Keyspace") -> None:
         """Takes another keyspace's content in place of its own."""

@@ -82,7 +82,7 @@ class Dispatcher:
                     if session.blocked is not None or session.close_after_reply:
                         session.backlog.extend(remaining)
                         break
-                    is_plain = self._prepare(session)
+                    is_plain = self._prepare(session, is_use=False)
                     encoders = encoder_table(session.protocol)
                     started = perf_counter()
                     continue
@@ -157,7 +157,7 @@ class Dispatcher:
             or session.is_special
             or (node.is_replicated and (session.remote_count or node.now() >= node.host.serves_until))
         ):
-            is_plain = self._prepare(session)
+            is_plain = self._prepare(session, is_use=requests[0][0] in self.routes.direct)
             self._begun = session if is_plain else None
             return is_plain
         # As `begin`; the rest is as the session before has left it.
@@ -170,12 +170,16 @@ class Dispatcher:
         self.session = self._begun = session
         return True
 
-    def _prepare(self, session: Session) -> bool:
-        """Readies the access for this session's next requests. Returns whether they may take the fast path."""
+    def _prepare(self, session: Session, is_use: bool) -> bool:
+        """Readies the access for this session's next requests. Returns whether they may take the fast path.
+
+        Args:
+            is_use: whether they are about data, so that the shard must not fall silent.
+        """
         self.begin(session)
         if session.is_special or self.server.is_special:
             return False
-        return not self.server.node.is_replicated or self.server.forwarding.may_run_here(session)
+        return not self.server.node.is_replicated or self.server.forwarding.may_run_here(session, is_use)
 
     def record(self, session: Session, reply: bytes, sequence: int = 0) -> RequestRecord:
         """What the log says of a session's present request, so that it is executed only once.

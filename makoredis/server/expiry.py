@@ -21,6 +21,17 @@ class ActiveExpiry:
         """While nothing can or may be written, a key past its deadline is hidden instead of deleted."""
         return self.server.node.write_refusal is None and not self.server.pause.is_on()
 
+    def next_due_ms(self) -> int | None:
+        """When there may be something to be deleted next by this node; None: nothing is scheduled."""
+        node = self.server.node
+        if not self.is_on:
+            return None
+        spaces = [node.host.space] if node.shards is None and node.host.is_leader else []
+        if node.shards is not None:
+            led = [replica.participant for replica in node.shards.replicas.values()]
+            spaces += [participant.space for participant in led if participant is not None]
+        return min((due for space in spaces if (due := space.next_due()) is not None), default=None)
+
     def run(self) -> None:
         """Deletes what is due, a bounded number of keys at a time."""
         server = self.server

@@ -69,9 +69,9 @@ class Forwarding:
             return leader, term
         return host.leader or 0, host.term
 
-    def may_run_here(self, session: Session) -> bool:
+    def may_run_here(self, session: Session, is_use: bool = True) -> bool:
         """Whether this node executes the session's next request itself."""
-        return session.proxy is not None or (not session.remote_count and self.server.node.serves())
+        return session.proxy is not None or (not session.remote_count and self.server.node.serves(is_use))
 
     def may_read_here(self, session: Session) -> bool:
         """Whether a READONLY session's read may be answered from this follower's state, which is always final.
@@ -134,6 +134,7 @@ class Forwarding:
             b"" if session.user is None or session.user.is_unrestricted else session.user.permissions(),
             self._waited_ms(session, request),
         )
+        node.host.core.wake()  # the leader may be gone, and nobody have noticed
         self.send(NodeId(leader), message)
 
     def _waited_ms(self, session: Session, request: Request) -> int:

@@ -119,7 +119,9 @@ def mako(server: "Server") -> Lines:
         "consensus_role": "leader" if node.host.is_leader else "follower",
         "node_id": node.settings.id,
         "leader_id": node.host.leader or 0,
-        "serves": int(node.host.serves()),
+        "serves": int(_serves(server)),
+        "quiesced_groups": sum(core.quiesced() is not None for core in node.cores().values()),
+        "quiesced_groups_woken": node.quiescence.woken,
         "executed_transactions": executor.version,
         "pending_transactions": executor.pending_count,
         "released_transactions": executor.version - executor.pending_count - executor.undone_count,
@@ -148,6 +150,12 @@ def mako(server: "Server") -> Lines:
         "store_disk_bytes": store_bytes,
         **shards(server),
     }
+
+
+def _serves(server: "Server") -> bool:
+    """Whether transactions may run here; in a quiesced group after a round. To ask does not keep it awake."""
+    core = server.node.host.core
+    return server.node.host.is_complete() and (core.quiesced() is not None or core.lease_valid(is_use=False))
 
 
 def _watermark_lag_us(server: "Server") -> int:

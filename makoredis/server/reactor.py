@@ -11,7 +11,7 @@ import select
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 import trio
@@ -155,9 +155,11 @@ class Reactor:
                 go_on()
         server.end_turn()
         self.flush()
+        if server.timer.is_idle:
+            server.timer.look_again()
         return True
 
-    def _execute(self, work: Iterable[Work]) -> None:
+    def _execute(self, work: Collection[Work]) -> None:
         """Runs requests. A session whose request goes wrong ends: what it ran into must not end the others'."""
         outer, self._work = self._work, iter(self.server.series.run(work))
         dispatcher = self.server.dispatcher

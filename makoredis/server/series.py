@@ -23,7 +23,7 @@ Whatever is not so, and every series that a handler declines, is left to `Dispat
 must not differ from.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter
 from time import perf_counter
@@ -55,14 +55,19 @@ class SeriesRunner:
         self.server = server
         self.routes = {word: route for word, route in server.routes.direct.items() if route.is_in_series}
 
-    def run(self, work: Iterable[Item]) -> Iterable[Item]:
+    def _are_about_data(self, work: Collection[Item]) -> bool:
+        """Whether any is to run; PING or INFO alone must not keep the shard from falling silent."""
+        direct = self.server.routes.direct
+        return any(requests[0][0] in direct for _, requests in work)
+
+    def run(self, work: Collection[Item]) -> Iterable[Item]:
         """Executes the series in `work`. Returns what is left to be run."""
         node = self.server.node
         if not self.is_calm():
             return work
         if self.server.router is not None:
             return self.server.router.direct.series.run(work)
-        if node.is_replicated and not node.serves():
+        if node.is_replicated and not node.serves(self._are_about_data(work)):
             return work if node.settings.redirects else self._forward(work)
         items: list[Item] = []
         left: list[Item] = []

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from makoredis.server.server import Server
 
 TICK_SECONDS = 0.1
+IDLE_TICK_SECONDS = 1.0
+"""The same while the groups of this node are quiesced and nothing waits here."""
 
 
 class Timer:
@@ -24,6 +26,8 @@ class Timer:
         self._scope: trio.CancelScope | None = None
         self._next_tick = 0.0
         self._last_second = 0.0
+        self.is_idle = False
+        """Whether the next tick is far away; whoever has a turn meanwhile looks again."""
 
     def wake_at(self, when_ms: int) -> None:
         """Makes sure that deadlines are looked at at a moment, Unix milliseconds."""
@@ -33,7 +37,7 @@ class Timer:
             scope.deadline = min(scope.deadline, at)
 
     async def run(self) -> None:
-        """Looks at deadlines when they are due, and ticks ten times a second."""
+        """Looks at deadlines when they are due, and ticks."""
         self._next_tick = trio.current_time()
         while True:
             with trio.CancelScope(deadline=self._next_wakeup()) as self._scope:
@@ -59,8 +63,10 @@ class Timer:
     def _turn(self) -> None:
         server = self.server
         server.begin_turn()
-        if trio.current_time() >= self._next_tick:
-            self._next_tick = trio.current_time() + min(TICK_SECONDS, server.node.settings.tick_seconds)
+        now = trio.current_time()
+        is_tick = now >= self._next_tick
+        if is_tick:
+            self._next_tick = now + min(TICK_SECONDS, server.node.settings.tick_seconds)
             self.tick()
         if server.node.transport is not None:
             server.node.transport.send_due()
@@ -71,6 +77,30 @@ class Timer:
         server.reactor.run_resumed()
         server.end_turn()
         server.reactor.flush()
+        if is_tick and self._is_idle():
+            self.is_idle = True
+            self._next_tick = now + IDLE_TICK_SECONDS
+        elif self.is_idle:
+            self.look_again()
+
+    def _is_idle(self) -> bool:
+        """Whether nothing here waits for time to pass, but deadlines."""
+        server = self.server
+        if not server.node.is_quiesced() or server.forwarding.waiting or server.checkpoint_waiters:
+            return False
+        if server.router is not None and server.router.requests.waiting:
+            return False
+        due_ms = server.expiry.next_due_ms()
+        return not server.pause.is_on() and (due_ms is None or due_ms > server.now_ms + 1000 * IDLE_TICK_SECONDS)
+
+    def look_again(self) -> None:
+        """After a turn while `is_idle`: something may have come that must not wait."""
+        self.is_idle = self._is_idle()
+        if not self.is_idle:
+            tick_seconds = min(TICK_SECONDS, self.server.node.settings.tick_seconds)
+            self._next_tick = min(self._next_tick, trio.current_time() + tick_seconds)
+        if self._scope is not None:
+            self._scope.deadline = min(self._scope.deadline, self._next_wakeup())
 
     def _next_wakeup(self) -> float:
         """The earliest of what is due, in trio's time."""
@@ -90,7 +120,7 @@ class Timer:
         return at if deadline is None else min(at, now + max(0, deadline - time.time() * 1000) / 1000)
 
     def tick(self) -> None:
-        """Ten times a second: expiry, the node's own timers, idle clients."""
+        """Ten times a second, less often where nothing happens: expiry, the node's own timers, idle clients."""
         server = self.server
         server.node.tick()
         if server.node.is_replicated:

@@ -222,6 +222,7 @@ class Requests:
                 outstanding.asked = (leader, term)
         elif leader and self.server.node.is_connected(NodeId(leader)):
             message = Submit(shard, term, shards.incarnation, outstanding.session.id, outstanding.sequence, part)
+            shards.replicas[shard].core.wake()  # it may be gone, and nobody have noticed
             shards.send(NodeId(leader), message)
             self.server.forwarding.forwarded_count += 1
             outstanding.asked = (leader, term)

@@ -465,6 +465,9 @@ class Router:
             participant = replica.participant
             if participant is None or not replica.is_serving():
                 continue
+            due_at = participant.space.next_due()
+            if due_at is None or due_at > self.server.now_ms:
+                continue  # the lease is not looked at for nothing: that would count as use
             if not (replica.has_lease() or replica.reads_by_quorum):
                 continue
             for database in participant.space.by_id:

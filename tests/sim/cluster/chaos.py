@@ -87,6 +87,9 @@ class Client:
     def _speak(self, connection: int) -> None:
         if connection != self.connections or not self.process.is_up or self.world.is_over:
             return
+        if self.world.clock.now < self.world.lull_until:
+            self.world.clock.after(self.world.lull_until - self.world.clock.now, lambda: self._speak(connection))
+            return
         if self.rng.random() < 0.01:
             self.disconnect()
             return
@@ -184,6 +187,13 @@ class World:
         self.slow: dict[tuple[NodeId, NodeId], int] = {}
         self.operations: list[Operation] = []
         self.is_over = False
+        self.lulls = Random(f"lulls {seed}")
+        self.quiesce_ticks = self.lulls.choice((0, 6, 12))
+        """After how many ticks without use the group falls silent; 0: never."""
+        self.lull_until = 0
+        """Clients rest for so long."""
+        self.quiesced = 0
+        """How often a node has said that it is silent."""
         self._values = 0
         members = tuple(NodeId(number) for number in range(1, size + 1))
         self.processes = {node: Process(self, node, members) for node in members}
@@ -218,6 +228,8 @@ class World:
             end = self.clock.now + milliseconds * MS
             while self.clock.now < end:
                 self._run_until(self.clock.now + self.rng.randint(5, 400) * MS)
+                if self.quiesce_ticks and self.lulls.random() < 0.1:
+                    self.lull_until = self.clock.now + self.lulls.randint(300, 3_000) * MS
                 self.rng.choice(self._faults())()
             self._make_peace()
             check(self.operations, self._final())

@@ -6,8 +6,9 @@ from typing import Any
 
 from makoredis.base.ids import Index, NodeId, ShardId
 from makoredis.cluster.host import ShardHost, Token
-from makoredis.cluster.messages import PeerMessage, decode_peer_message, encode_peer_message
+from makoredis.cluster.messages import Clock, PeerMessage, QuiescedGroup, decode_peer_message, encode_peer_message
 from makoredis.cluster.node import Node
+from makoredis.cluster.quiescence import Quiescence
 from makoredis.cluster.settings import NodeSettings
 from makoredis.consensus.core import CoreConfig
 from makoredis.consensus.raft import Raft
@@ -153,7 +154,16 @@ class SimulatedTransport:
 
     def _receive(self, target: "Process", frame: list[bytes]) -> None:
         for encoded in frame:
-            target.node.peer_message(self.process.id, decode_peer_message(encoded))
+            message = decode_peer_message(encoded)
+            if isinstance(message, Clock):
+                target.node.peer_stated(self.process.id, message.quiesced)
+            else:
+                target.node.peer_message(self.process.id, message)
+
+    def state(self, quiesced: list[QuiescedGroup]) -> None:
+        self.process.world.quiesced += len(quiesced)
+        for peer in self.links:
+            self.send(peer, Clock(0, quiesced))
 
     def dial(self, peer: NodeId) -> None:
         """Connects, if the peer can be reached."""
@@ -191,6 +201,7 @@ class SimulatedNode(Node):
         self.is_replicated = True
         self.incarnation = process.rng.getrandbits(62)
         self.transport: Any = process.transport
+        self.quiescence = Quiescence(settings.id, settings.max_staleness_seconds)
         self.forwarding = None
         self.shards = None
         self.now = lambda: process.world.clock.now / 1e6
@@ -204,7 +215,12 @@ class SimulatedNode(Node):
         space = Keyspace()
         executor = Executor(space, is_replicated=True)
         loaded = load_log(process.rows, SHARD)
-        config = CoreConfig(settings.id, Configuration(voters=settings.members), election_ticks=settings.election_ticks)
+        config = CoreConfig(
+            settings.id,
+            Configuration(voters=settings.members),
+            election_ticks=settings.election_ticks,
+            quiesce_ticks=process.world.quiesce_ticks,
+        )
         hard_state = load_hard_states(process.rows).get(SHARD, HardState())
         core = Raft(config, Random(process.rng.random()), hard_state, loaded.entries, None)
         rng = Random(process.rng.random())
@@ -261,7 +277,12 @@ class Process:
         self.disk = SimulatedDisk(self)
         self.transport = SimulatedTransport(self, [node for node in self.members if node != self.id])
         settings = NodeSettings(
-            self.id, members=self.members, listen=("sim", 1), tick_seconds=self.TICK_US / 1e6, election_ticks=10
+            self.id,
+            members=self.members,
+            listen=("sim", 1),
+            tick_seconds=self.TICK_US / 1e6,
+            election_ticks=10,
+            max_staleness_seconds=2.0,
         )
         self.node = SimulatedNode(self, settings)
         self.server = SimulatedServer(self, self.node)
@@ -297,6 +318,7 @@ class Process:
     def _on_tick(self) -> None:
         for peer in self.transport.links:
             self.transport.dial(peer)
+        self.node._state()
         self.server.forwarding.tick()
         self.server.expiry.run()
         self.server.blocking.expire(self.server.now_ms)

@@ -11,13 +11,14 @@ from typing import Any
 
 from makoredis.base.errors import ClientError, Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
-from makoredis.cluster.messages import Consensus, PeerMessage, Submit, decode_peer_message, encode_peer_message
+from makoredis.cluster.messages import Clock, Consensus, PeerMessage, Submit, decode_peer_message, encode_peer_message
+from makoredis.cluster.quiescence import Quiescence
 from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
 from makoredis.cluster.shard_loading import load_replica
 from makoredis.cluster.shards import Shards, Ticket
 from makoredis.cluster.slots import SlotMap
-from makoredis.consensus.core import CoreConfig, Limits, Outgoing
+from makoredis.consensus.core import Core, CoreConfig, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
 from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, HardState, SnapshotMetadata
@@ -39,6 +40,8 @@ ELECTION_TICKS = 10
 LIMITS = Limits(log_bytes_keep=2_000, log_bytes_max=100_000_000, snapshot_chunk_bytes=500)
 """Where there are checkpoints, little of the log stays in memory, so that those who were away need snapshots, and those
 are in many pieces."""
+STALENESS_SECONDS = 0.25
+"""What statements on quiesced groups have to keep up with: one each 50 ms."""
 
 
 class _Clock:
@@ -99,6 +102,7 @@ class Process:
         if not world.options.moves_slots:
             slots.first_table = None  # type: ignore[assignment]  # names of keys say their shard, whatever their slot
         incarnation = self.incarnation * 100 + self.id
+        self.quiescence = Quiescence(NodeId(self.id), STALENESS_SECONDS)
         self.shards = Shards(NodeId(self.id), incarnation, slots, Keyspace, self._send, Random(0))
         self._use(world.machines)
         self.shards.resolve_after_us = world.options.resolve_after_us
@@ -125,8 +129,14 @@ class Process:
         sweep(self.rows, table)
         loaded = load_log(self.rows, shard)
         self.rows.write(loaded.sweep_ops)
-        limits = LIMITS if self.world.options.checkpoints else Limits()
-        config = CoreConfig(NodeId(self.id), members, election_ticks=ELECTION_TICKS, limits=limits)
+        options = self.world.options
+        config = CoreConfig(
+            NodeId(self.id),
+            members,
+            election_ticks=ELECTION_TICKS,
+            quiesce_ticks=options.quiesce_ticks,
+            limits=LIMITS if options.checkpoints else Limits(),
+        )
         hard_state = load_hard_states(self.rows).get(shard, HardState())
         core = Raft(config, Random(self.rng.random()), hard_state, loaded.entries, table.checkpoint.metadata)
         offset_us = 2 * self.world.options.skew_us
@@ -192,7 +202,34 @@ class Process:
         for keeper in self.keepers:
             for event in keeper.tick(self.world.options.checkpoints):
                 self.world.count(event)
+        self._state()
         self.flush()
+
+    # -- quiesced groups
+
+    @property
+    def cores(self) -> dict[ShardId, Core]:
+        return {shard: replica.core for shard, replica in self.shards.replicas.items()}
+
+    def _state(self) -> None:
+        now = self.world.now_us / 1e6
+        if self.quiescence.is_due(now):
+            quiesced = self.quiescence.state(self.cores, now)
+            self.world.count_many("quiesced", len(quiesced))
+            for peer in self.shards.peers() if quiesced else []:
+                self._send(peer, Clock(self.wall_us(), quiesced))
+
+    def stated(self, sender: NodeId, message: Clock) -> None:
+        """A node says which groups are quiesced there."""
+        for shard, at in self.quiescence.hear(sender, message.quiesced, self.cores, self.world.now_us / 1e6).items():
+            self.shards.led_at(shard, at)
+            self.world.check_stated(self.shards.replicas[shard], at)
+
+    def lost(self, node: "Process") -> None:
+        """The connection to a node broke."""
+        for core in self.cores.values():
+            core.unreachable(NodeId(node.id))
+            core.wake()
 
     def deliver(self, action: Callable[[], object]) -> None:
         """Has something done now, as a turn of its own, or when the process goes on."""
@@ -250,8 +287,10 @@ class Process:
         if isinstance(message, Consensus):
             replica = receiver.shards.replicas[ShardId(message.shard)]
             replica.step(NodeId(self.id), decode_message(message.encoded))
+        elif isinstance(message, Clock):
+            receiver.stated(NodeId(self.id), message)
         else:
-            receiver.shards.peer_message(NodeId(self.id), message)
+            receiver.shards.peer_message(NodeId(self.id), message)  # type: ignore[arg-type]
 
 
 class ClusterWorld(World):
@@ -269,6 +308,11 @@ class ClusterWorld(World):
         """Who led, by shard and term."""
         self.chosen: dict[tuple[int, int], int] = {}
         """The term of what was chosen, by shard and index."""
+        self.led_us: dict[int, dict[int, int]] = {}
+        """By shard and term, when it was seen to be led first."""
+        self.chosen_us: dict[int, dict[int, int]] = {}
+        """By shard and index, when it was seen to be chosen first."""
+        self.breaks = Random(f"breaks {seed}")
         super().__init__(seed, options, machines)
         self.groups = {}
         if options.reconfigure_every_us:
@@ -318,6 +362,7 @@ class ClusterWorld(World):
             else:
                 process.shards.submit(ShardId(shard), own, part)
         elif leader:
+            process.shards.replicas[ShardId(shard)].core.wake()
             message = Submit(shard, term, request.incarnation, request.session, request.sequence, part)
             process._send(NodeId(leader), message)
 
@@ -356,6 +401,9 @@ class ClusterWorld(World):
             return
         self.count("crash")
         node.crash()
+        for other in self.nodes:
+            if other is not node and self.breaks.random() < 0.5:  # else nobody notices but by its silence
+                self.at(self.breaks.randint(0, 5_000), other.deliver, lambda other=other: other.lost(node))
         self.at(self.rng.randint(10_000, 400_000), self._restart, node)
 
     def _stop(self) -> None:
@@ -466,13 +514,27 @@ class ClusterWorld(World):
 
     def check_replica(self, process: Process, replica: ShardReplica) -> None:
         """One leader per term; everybody applies the same."""
+        if replica.is_leader:
+            self.led_us.setdefault(replica.shard, {}).setdefault(replica.term, self.now_us)
         if replica.is_leader and self.terms.setdefault((replica.shard, replica.term), process.id) != process.id:
             raise Violation(f"shard {replica.shard}: two leaders in term {replica.term}")
         index = replica.applied_index
         if index >= max(1, replica.log.base_index):  # below it while a snapshot is being installed
+            self.chosen_us.setdefault(replica.shard, {}).setdefault(index, self.now_us)
             term = replica.log.terms.term_at(index)
             if self.chosen.setdefault((replica.shard, index), term) != term:
                 raise Violation(f"shard {replica.shard}: two entries are chosen at {index}")
+
+    def check_stated(self, replica: ShardReplica, at: float) -> None:
+        """A quiesced follower has what was chosen when its leader is said to have led, and nobody else led then."""
+        state = replica.core.quiesced()
+        if state is None:
+            return
+        self.count("stated")
+        later = [at_us for term, at_us in self.led_us.get(replica.shard, {}).items() if term > state.term]
+        missed = [at_us for index, at_us in self.chosen_us[replica.shard].items() if index > state.last_index]
+        if min([*later, *missed], default=self.now_us) < 1e6 * at - 1:
+            raise Violation(f"shard {replica.shard}: node {replica.core.status().node} believes in a former leader")
 
     def leader_of(self, shard: int) -> Participant:
         leaders = [node for node in self.nodes if shard in node.participants]

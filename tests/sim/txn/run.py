@@ -57,6 +57,9 @@ class Client:
         if not self.node.is_up:
             self.world.at(20_000, self.next)
             return
+        if self.world.now_us < self.simulation.lull_until_us:
+            self.world.at(self.simulation.lull_until_us - self.world.now_us + 1000 * self.number, self.next)
+            return
         draw = self.rng.random()
         if draw < 0.05:
             self.home = self.rng.randrange(len(self.world.nodes))
@@ -246,18 +249,31 @@ class Simulation:
             self.options.hand_over_every_us = members.choice([0, 0, 200_000])
             self.options.stop_every_us = members.choice([0, 0, 150_000])
             self.options.calm_us += 2_000_000 * bool(self.options.reconfigure_every_us)
+            self.lulls = Random(f"lulls {seed}")
+            self.options.quiesce_ticks = self.lulls.choice([0, 3, 8, 15])
+            self.options.lull_every_us = self.lulls.choice([200_000, 600_000]) * bool(self.options.quiesce_ticks)
         self.options.hang_up = Random(f"sessions {seed}").choice([0.0, 0.02, 0.2])
         for name, value in (focus or {}).items():
             setattr(self.options, name, value)
         self.world: World = (ClusterWorld if is_cluster else World)(seed, self.options, machines or Machines())
         self.history = History()
         self.is_over = False
+        self.lull_until_us = 0
+        if self.options.lull_every_us:
+            self.world.at(self.options.lull_every_us, self._begin_lull)
         self._values: dict[str, int] = {}
         self._generation = 0
         for number in range(CLIENTS):
             self.world.at(100_000, Client(self, number).next)
         for node in self.world.nodes:
             self.world.at(150_000, self._read_snapshot, node)
+
+    def _begin_lull(self) -> None:
+        if not self.is_over:
+            self.world.count("lull")
+            self.lull_until_us = self.world.now_us + self.lulls.randint(50_000, 700_000)
+            pause_us = self.lulls.randint(0, 2 * self.options.lull_every_us)
+            self.world.at(self.lull_until_us - self.world.now_us + pause_us, self._begin_lull)
 
     def key_names(self) -> list[str]:
         return lists(self.options.shards, self._generation)

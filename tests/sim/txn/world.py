@@ -69,6 +69,10 @@ class Options:
     """How often a process is stopped for a while, and then finds everything that has arrived meanwhile (the same)."""
     hand_over_every_us: int = 0
     """How often a leadership is handed over in order (the same)."""
+    quiesce_ticks: int = 0
+    """After how many ticks without use a group falls silent; 0: never (the same)."""
+    lull_every_us: int = 0
+    """How often all clients rest for a while."""
     chosen_us: int = 4000
     checkpoints: float = 0.0
     """How likely a node begins one of a shard at a tick."""
@@ -310,6 +314,9 @@ class World:
 
     def count(self, name: str) -> None:
         self.statistics[name] = self.statistics.get(name, 0) + 1
+
+    def count_many(self, name: str, many: int) -> None:
+        self.statistics[name] = self.statistics.get(name, 0) + many
 
     def _tick(self, node: Node) -> None:
         if node.is_up:

@@ -115,3 +115,60 @@ def test_late_answers_wake_nobody() -> None:
             bench.settle()
     bench.settle()
     assert bench[1].status().is_quiesced and bench[2].status().is_quiesced
+
+
+def test_a_broken_connection_to_a_follower_wakes_too_and_no_silence_follows() -> None:
+    bench = quiet()
+    bench.crash(3)
+    bench[1].unreachable(NodeId(3))
+    bench.perform(1)
+    bench.tick_all(60)
+    assert not bench[1].status().is_quiesced and bench.role(1) is Role.LEADER
+    assert not bench.sent_by(1, Quiesce)
+
+
+def test_members_count_as_alive_and_caught_up_meanwhile_and_when_woken() -> None:
+    bench = quiet()
+    bench.tick_all(500)
+    for _ in range(2):
+        assert all(peer.is_live and peer.is_caught_up for peer in bench[1].status().peers.values())
+        bench[1].wake()
+    assert not bench[1].status().is_quiesced
+
+
+def test_to_be_asked_about_the_lease_out_of_curiosity_is_no_use() -> None:
+    bench = quiet()
+    assert not bench[1].lease_valid(is_use=False)
+    assert bench[1].status().is_quiesced
+    bench = Bench(configuration(1, 2, 3), quiesce_ticks=20)
+    bench.lead(1)
+    for _ in range(60):
+        bench[1].lease_valid(is_use=False)
+        bench.tick_all(1)
+    assert bench[1].status().is_quiesced
+
+
+def test_everybody_says_the_same_of_a_group() -> None:
+    bench = quiet()
+    states = [bench[node].quiesced() for node in (1, 2, 3, 4)]
+    assert states == [states[0]] * 4 and states[0] is not None
+    assert (states[0].leader, states[0].term, states[0].last_index) == (1, 1, bench[1].status().last_index)
+    bench[2].wake()
+    assert bench[2].quiesced() is None
+
+
+def test_no_silence_before_the_preferred_leader_leads() -> None:
+    bench = Bench(configuration(1, 2, 3), quiesce_ticks=5, preferred_stable_ticks=10)
+    bench.lead(1)
+    for node in (1, 2, 3):
+        bench[node].prefer(NodeId(2))
+    bench.tick_all(60)
+    assert bench.role(2) is Role.LEADER and bench[2].status().is_quiesced
+
+
+def test_silence_though_the_preferred_leader_is_no_member() -> None:
+    bench = Bench(configuration(1, 2, 3), quiesce_ticks=5)
+    bench.lead(1)
+    bench[1].prefer(NodeId(4))
+    bench.tick_all(60)
+    assert bench[1].status().is_quiesced
