@@ -4,6 +4,8 @@
     python -m tools.chaos shards [--seconds N] [--seed S] [--history F]  the same with three shards (conf/3shard.yml)
     python -m tools.chaos failover [--count N]                           from kill -9 of the leader to the next write
 
+With `--quiesce-ms N` clients rest now and then, until the cluster is silent, and faults happen then too.
+
 The history goes to FILE as JSON lines, for checkers other than ours.
 """
 
@@ -16,7 +18,7 @@ from pathlib import Path
 from random import Random
 
 from tests.cluster import shards_chaos
-from tests.cluster.cluster_process import ClusterProcess
+from tests.cluster.cluster_process import ClusterProcess, wait_until
 from tests.cluster.workload import Appender, Banker, Client, check_appends, open_accounts, write_history
 
 SECONDS = 600
@@ -88,13 +90,17 @@ class Faults:
         return f"restarted {name}"
 
 
-def run(seconds: float, seed: int, history: Path | None, *, is_quiet: bool = False) -> str:
+def run(seconds: float, seed: int, history: Path | None, *, is_quiet: bool = False, quiesce_ms: int = 0) -> str:
     """One run. Returns: what there is to say about it.
+
+    Args:
+        quiesce_ms: if not 0, clients rest for so long, and a moment more, before every other fault.
 
     Raises: AssertionError when anything was lost, done twice, or seen that could not be.
     """
     rng = Random(seed)
-    with tempfile.TemporaryDirectory() as folder, ClusterProcess(Path(folder), proxied=True) as cluster:
+    settings: dict[str, object] = {"quiesce_ms": quiesce_ms} if quiesce_ms else {}
+    with tempfile.TemporaryDirectory() as folder, ClusterProcess(Path(folder), proxied=True, **settings) as cluster:
         open_accounts(cluster)
         appenders = [Appender(cluster, name, rng.getrandbits(32)) for name in cluster.names for _ in range(2)]
         bankers = [Banker(cluster, name, rng.getrandbits(32)) for name in cluster.names]
@@ -104,6 +110,10 @@ def run(seconds: float, seed: int, history: Path | None, *, is_quiet: bool = Fal
         faults, count, end = Faults(cluster, rng), 0, time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(rng.uniform(0.2, 2))
+            if quiesce_ms and rng.random() < 0.5:
+                for client in clients:
+                    client.rests_until = time.monotonic() + quiesce_ms / 1000 + rng.uniform(0, 4)
+                time.sleep(quiesce_ms / 1000 + rng.uniform(0, 1))
             what = faults.one()
             count += 1
             if not is_quiet:
@@ -118,15 +128,22 @@ def run(seconds: float, seed: int, history: Path | None, *, is_quiet: bool = Fal
         return f"{count} faults, {operations} transactions, {answers} answers: all is well"
 
 
-def failover(count: int) -> list[float]:
-    """Kills the leader again and again. Returns the seconds until the next acknowledged write through a survivor."""
+def failover(count: int, quiesce_ms: int = 0) -> list[float]:
+    """Kills the leader again and again. Returns the seconds until the next acknowledged write through a survivor.
+
+    Args:
+        quiesce_ms: if not 0, the cluster is silent by then.
+    """
     times: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, ClusterProcess(Path(folder)) as cluster:
+    settings: dict[str, object] = {"quiesce_ms": quiesce_ms} if quiesce_ms else {}
+    with tempfile.TemporaryDirectory() as folder, ClusterProcess(Path(folder), **settings) as cluster:
         for number in range(count):
             leader = cluster.wait_for_leader()
             survivor = next(name for name in cluster.names if name != leader)
             client = cluster.client(survivor)
             client.set("before", number)
+            if quiesce_ms:
+                wait_until(lambda client=client: client.info("mako")["quiesced_groups"], "the cluster is silent")
             cluster.kill(leader)
             started = time.monotonic()
             client.set("after", number)
@@ -144,22 +161,31 @@ def main() -> int:
     parser.add_argument("--history", type=Path)
     parser.add_argument("--execution", choices=("speculative", "synchronous"), help="with shards")
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--quiesce-ms", type=int, default=0, help="clients rest for so long, now and then")
     options = parser.parse_args()
     if options.what == "failover":
-        times = failover(options.count)
+        times = failover(options.count, options.quiesce_ms)
         print(f"{len(times)} kills: median {statistics.median(times):.2f} s, worst {max(times):.2f} s")
         return 0
     print(f"seed {options.seed}")
     if options.what == "shards":
-        settings = {} if options.execution is None else {"execution": options.execution}
+        settings: dict[str, object] = {} if options.execution is None else {"execution": options.execution}
+        if options.quiesce_ms:
+            settings |= {"quiesce_ms": options.quiesce_ms, "lull_seconds": options.quiesce_ms / 1000}
         with tempfile.TemporaryDirectory() as folder:
             print(
                 shards_chaos.run(
-                    Path(folder), options.seconds, options.seed, (), options.history, is_quiet=False, **settings
+                    Path(folder),
+                    options.seconds,
+                    options.seed,
+                    (),
+                    options.history,
+                    is_quiet=False,
+                    **settings,  # type: ignore[arg-type]
                 )
             )
         return 0
-    print(run(options.seconds, options.seed, options.history))
+    print(run(options.seconds, options.seed, options.history, quiesce_ms=options.quiesce_ms))
     return 0
 
 

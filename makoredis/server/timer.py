@@ -79,7 +79,7 @@ class Timer:
         server.reactor.flush()
         if is_tick and self._is_idle():
             self.is_idle = True
-            self._next_tick = now + IDLE_TICK_SECONDS
+            self._next_tick = now + min(IDLE_TICK_SECONDS, server.node.quiescence.state_seconds)
         elif self.is_idle:
             self.look_again()
 

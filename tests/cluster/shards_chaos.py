@@ -149,6 +149,7 @@ def run(
     history: Path | None = None,
     *,
     is_quiet: bool = True,
+    lull_seconds: float = 0.0,
     **settings: object,
 ) -> str:
     """One run. Returns: what there is to say about it.
@@ -156,6 +157,8 @@ def run(
     Args:
         kinds: of faults; all if there are none.
         history: where to write what clients did and saw.
+        lull_seconds: clients rest for so long, and a moment more, before every other fault; it happens in silence if
+            `quiesce_ms` is less.
 
     Raises: AssertionError when anything was lost, done twice, or seen that could not be.
     """
@@ -167,6 +170,9 @@ def run(
         faults, end = Faults(cluster, rng), time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(rng.uniform(0.2, 2))
+            if lull_seconds and rng.random() < 0.5:
+                work.rests_until = time.monotonic() + lull_seconds + rng.uniform(0, 4)
+                time.sleep(lull_seconds + rng.uniform(0, 1))
             what = faults.one(kinds)
             if not is_quiet:
                 print(f"{time.strftime('%H:%M:%S')} {what}; {work.done}", flush=True)

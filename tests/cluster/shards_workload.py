@@ -50,6 +50,8 @@ class Workload:
         self.done: dict[str, int] = {}
         self.errors: dict[str, int] = {}
         self.longest_seconds = 0.0
+        self.rests_until = 0.0
+        """All clients do nothing until then, monotonic seconds."""
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -94,6 +96,13 @@ class Workload:
         with self._lock:
             return self.history.invoke(process, operations, now_us())
 
+    def _rests(self) -> bool:
+        """Whether it is to be asked again whether there is anything to do."""
+        seconds = self.rests_until - time.monotonic()
+        if seconds > 0:
+            self._stop.wait(seconds)
+        return seconds > 0
+
     def _process(self) -> int:
         with self._lock:
             self._processes += 1
@@ -108,6 +117,8 @@ class Workload:
                 if is_readonly:
                     client.execute_command("READONLY")
                 while not self._stop.is_set():
+                    if self._rests():
+                        continue
                     started = time.monotonic()
                     step(self, client, rng, process)
                     self.longest_seconds = max(self.longest_seconds, time.monotonic() - started)

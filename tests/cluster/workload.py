@@ -32,6 +32,8 @@ class Client:
         self.done = 0
         """Commands that were answered."""
         self.longest_seconds = 0.0
+        self.rests_until = 0.0
+        """It does nothing until then, monotonic seconds."""
         self.wrong: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -54,6 +56,10 @@ class Client:
                     self.name, single_connection_client=True, socket_timeout=ANSWER_SECONDS, retry=None
                 )
                 while not self._stop.is_set():
+                    rest_seconds = self.rests_until - time.monotonic()
+                    if rest_seconds > 0:
+                        self._stop.wait(rest_seconds)
+                        continue
                     started = time.monotonic()
                     self._step(client, session)
                     self.done += 1

@@ -188,15 +188,13 @@ class World:
         self.operations: list[Operation] = []
         self.is_over = False
         self.lulls = Random(f"lulls {seed}")
-        self.quiesce_ticks = self.lulls.choice((0, 6, 12))
-        """After how many ticks without use the group falls silent; 0: never."""
+        quiesce_ticks = self.lulls.choice((0, 6, 12))
+        self.has_lulls = quiesce_ticks > 0
+        """Whether clients rest now and then, so that the group falls silent."""
         self.lull_until = 0
-        """Clients rest for so long."""
-        self.quiesced = 0
-        """How often a node has said that it is silent."""
         self._values = 0
         members = tuple(NodeId(number) for number in range(1, size + 1))
-        self.processes = {node: Process(self, node, members) for node in members}
+        self.processes = {node: Process(self, node, members, quiesce_ticks) for node in members}
         self.clients: list[Client] = []
         for process in self.processes.values():
             process.start()
@@ -228,7 +226,7 @@ class World:
             end = self.clock.now + milliseconds * MS
             while self.clock.now < end:
                 self._run_until(self.clock.now + self.rng.randint(5, 400) * MS)
-                if self.quiesce_ticks and self.lulls.random() < 0.1:
+                if self.has_lulls and self.lulls.random() < 0.1:
                     self.lull_until = self.clock.now + self.lulls.randint(300, 3_000) * MS
                 self.rng.choice(self._faults())()
             self._make_peace()

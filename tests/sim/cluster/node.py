@@ -161,7 +161,6 @@ class SimulatedTransport:
                 target.node.peer_message(self.process.id, message)
 
     def state(self, quiesced: list[QuiescedGroup]) -> None:
-        self.process.world.quiesced += len(quiesced)
         for peer in self.links:
             self.send(peer, Clock(0, quiesced))
 
@@ -219,7 +218,7 @@ class SimulatedNode(Node):
             settings.id,
             Configuration(voters=settings.members),
             election_ticks=settings.election_ticks,
-            quiesce_ticks=process.world.quiesce_ticks,
+            quiesce_ticks=process.quiesce_ticks,
         )
         hard_state = load_hard_states(process.rows).get(SHARD, HardState())
         core = Raft(config, Random(process.rng.random()), hard_state, loaded.entries, None)
@@ -261,9 +260,14 @@ class Process:
 
     TICK_US = 50_000
 
-    def __init__(self, world: Any, id: NodeId, members: tuple[NodeId, ...]) -> None:
+    def __init__(self, world: Any, id: NodeId, members: tuple[NodeId, ...], quiesce_ticks: int = 0) -> None:
+        """
+        Args:
+            quiesce_ticks: after how many ticks without use its group falls silent; 0: never.
+        """
         self.world = world
         self.id = id
+        self.quiesce_ticks = quiesce_ticks
         self.members = members
         self.rng: Random = Random(world.rng.random())
         self.rows = Rows(f"node {id}")

@@ -50,6 +50,9 @@ class Client:
         if not self.node.is_up:
             self.world.at(20_000, self.next)
             return
+        if self.world.now_us < self.simulation.lull_until_us:
+            self.world.at(self.simulation.lull_until_us - self.world.now_us + 1000 * self.number, self.next)
+            return
         self.simulation.last_value += 1
         self._append(self.rng.choice(KEYS), self.simulation.last_value)
 
@@ -108,6 +111,11 @@ class Moves:
             moves_slots=True,
             checkpoints=Random(f"checkpoints {seed}").choice([0.0, 0.02, 0.2]),
         )
+        self.lulls = Random(f"lulls {seed}")
+        options.quiesce_ticks = self.lulls.choice([0, 3, 8])
+        options.skipped_ticks = self.lulls.choice([0, 4, 8])
+        self.lull_until_us = 0
+        """Clients rest for so long."""
         self.world = ClusterWorld(seed, options, Machines())
         self.acknowledged: list[tuple[bytes, int]] = []
         self.last_value = 0
@@ -115,6 +123,14 @@ class Moves:
         for number in range(CLIENTS):
             self.world.at(100_000, Client(self, number).next)
         self.world.at(400_000, self._move)
+        if options.quiesce_ticks:
+            self.world.at(300_000, self._begin_lull)
+
+    def _begin_lull(self) -> None:
+        if not self.is_over:
+            self.world.count("lull")
+            self.lull_until_us = self.world.now_us + self.lulls.randint(50_000, 400_000)
+            self.world.at(self.lulls.randint(400_000, 1_000_000), self._begin_lull)
 
     def _move(self) -> None:
         if self.is_over:

@@ -252,6 +252,7 @@ class Simulation:
             self.lulls = Random(f"lulls {seed}")
             self.options.quiesce_ticks = self.lulls.choice([0, 3, 8, 15])
             self.options.lull_every_us = self.lulls.choice([200_000, 600_000]) * bool(self.options.quiesce_ticks)
+            self.options.skipped_ticks = self.lulls.choice([0, 4, 8])
         self.options.hang_up = Random(f"sessions {seed}").choice([0.0, 0.02, 0.2])
         for name, value in (focus or {}).items():
             setattr(self.options, name, value)

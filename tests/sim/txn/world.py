@@ -12,6 +12,8 @@ from random import Random
 from typing import Any
 
 from makoredis.base.record import wire_decoder, wire_encode
+from makoredis.cluster.quiescence import Quiescence
+from makoredis.consensus.raft import Raft
 from makoredis.txn.coordinator import Coordinator, Finished
 from makoredis.txn.entries import decode_payload
 from makoredis.txn.follower import Snapshot
@@ -73,6 +75,8 @@ class Options:
     """After how many ticks without use a group falls silent; 0: never (the same)."""
     lull_every_us: int = 0
     """How often all clients rest for a while."""
+    skipped_ticks: int = 0
+    """How many ticks a node leaves out that has nothing to do (the same)."""
     chosen_us: int = 4000
     checkpoints: float = 0.0
     """How likely a node begins one of a shard at a tick."""
@@ -105,6 +109,8 @@ class Machines:
     coordinator: type[Coordinator] = Coordinator
     snapshot: type[Snapshot] = Snapshot
     recover: Callable[..., Participant] = recover
+    core: type[Raft] = Raft
+    quiescence: type[Quiescence] = Quiescence
     is_checkpoint_early: bool = False
     """Whether rows are written that may still be void."""
 
