@@ -133,6 +133,8 @@ class Shards:
         """Who else is connected."""
         self.is_connected: Callable[[NodeId], bool] = lambda node: True
         """Whether a message to another node would leave."""
+        self.time_us = 0
+        """The wall clock as it would be had nobody set it since the start."""
         self.wall_us = 0
         self.heard_at: dict[int, float] = {}
         """When the leader of a shard was last heard of, monotonic seconds."""
@@ -146,6 +148,8 @@ class Shards:
         self._announcers: dict[int, tuple[int, int]] = {}
         """By shard, who has announced the watermark of its latest leadership, as (leader, term)."""
         self._now = 0.0
+        self._started_us = 0
+        """What the wall clock showed when the monotonic one showed 0."""
         self._announced_at = 0.0
         self._quiesced: set[ShardId] = set()
         """Shards that were quiesced when they were looked at last."""
@@ -173,17 +177,20 @@ class Shards:
 
     def set_time(self, wall_us: int, now: float) -> None:
         """A turn begins."""
+        if not self.time_us:
+            self._started_us = wall_us - int(now * 1e6)
         self.wall_us = wall_us
         self._now = now
         if self._quiesced:
             self._look_at_quiesced()
-        self.coordinator.now_us = wall_us
+        self.time_us = self.coordinator.now_us = time_us = self._started_us + int(now * 1e6)
+        ahead_us = wall_us - time_us
         for replica in self.replicas.values():
             replica.wall_us = wall_us
             replica.serving = None
             participant = replica.participant
             if participant is not None:
-                participant.now_us = wall_us
+                participant.now_us, participant.wall_ahead_us = time_us, ahead_us
                 # Whoever waits there for something may run at any time; whoever asks anew has this looked at.
                 participant.has_lease = participant.owes_answers() and replica.has_lease()
 
@@ -197,7 +204,7 @@ class Shards:
         replica.serving = None
         participant = replica.participant
         if participant is not None:
-            participant.now_us = self.wall_us
+            participant.now_us, participant.wall_ahead_us = self.time_us, self.wall_us - self.time_us
             participant.has_lease = replica.has_lease()
             participant.resolve_after_us = self.resolve_after_us
             participant.first_table = self.slots.first_table
@@ -214,14 +221,14 @@ class Shards:
                 # Its lease is not looked at for this: that would count as use, and no group would ever fall silent.
                 participant.resolve_after_us = self.resolve_after_us
                 participant.first_table = self.slots.first_table
-                participant.tick(self.wall_us)
+                participant.tick(self.time_us)
             if replica.core.quiesced() is not None:
                 self._quiesced.add(replica.shard)
             elif replica.is_leader:
                 # Nobody announces to itself, and an idle shard has nothing new to say.
                 self.heard_at[replica.shard] = self._now
         self.coordinator.suspect(frozenset(shard for shard in self.replicas if not self._hears(shard)))
-        self.coordinator.tick(self.wall_us)
+        self.coordinator.tick(self.time_us)
         self.mover.tick()
         self.replicated.tick()
         self.sessions.tick(self._now)

@@ -112,7 +112,7 @@ class Forwarding:
         held = session.hold_place(gate, request)
         session.remote_count += request.reply_count
         self.waiting[session.id, request.sequence] = (request, held)
-        request.asked_at = self.server.now
+        request.asked_at = self.server.node.now()
 
     def _ask(self, session: Session, request: Request) -> None:
         node = self.server.node
@@ -141,7 +141,7 @@ class Forwarding:
         """How much of a blocking request's time is over. It runs from when all before it is answered."""
         if not request.may_block or session.held[0].requests[0] is not request:
             return 0
-        return max(0, int((self.server.now - request.asked_at) * 1000))
+        return max(0, int((self.server.node.now() - request.asked_at) * 1000))
 
     def send(self, node_id: NodeId, message: PeerMessage) -> None:
         """Says something to a node, or to this one itself."""
@@ -185,7 +185,7 @@ class Forwarding:
                 self._ask(session, request)
 
     def _give_up(self) -> None:
-        latest = self.server.now - ANSWER_SECONDS_MAX
+        latest = self.server.node.now() - ANSWER_SECONDS_MAX
         for (session_id, sequence), (request, _) in list(self.waiting.items()):
             if request.asked_at <= latest and not request.may_block:
                 self._answered(session_id, sequence, request.failed(NO_LEADER), 0)
@@ -206,7 +206,7 @@ class Forwarding:
         session.release()
         following = session.held[0].requests[0] if was_first and session.held else None
         if following is not None and following.may_block:
-            following.asked_at = self.server.now
+            following.asked_at = self.server.node.now()
         if session.backlog and session.blocked is None:
             self.server.reactor.resume(session)
 
@@ -248,7 +248,7 @@ class Forwarding:
         session.sequence += 1
         request = Request(session.sequence, 0, parked.database, session.protocol, [parked.argv], may_block=True)
         self._wait(session, request, Gate(0))
-        request.asked_at = parked.since_ms / 1000
+        request.asked_at = self.server.node.now() - (self.server.now_ms - parked.since_ms) / 1000
 
     def session_closed(self, session: Session) -> None:
         """A local client is gone."""

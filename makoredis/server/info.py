@@ -198,7 +198,6 @@ def _persistence(server: "Server") -> Lines:
         "disk_writes": node.disk.write_count,
         "disk_last_write_usec": int(node.disk.last_write_seconds * 1_000_000),
         "disk_free_bytes": node.store.space.free_bytes(),
-        "log_bytes_since_checkpoint": node.log_bytes_since_checkpoint(),
     }
 
 

@@ -326,8 +326,8 @@ class Server:
             self.reactor.close(session, "output buffer limit")
         elif soft and size > soft:
             if not session.soft_limit_since:
-                session.soft_limit_since = self.now
-            elif self.now - session.soft_limit_since > soft_seconds:
+                session.soft_limit_since = self.node.now()
+            elif self.node.now() - session.soft_limit_since > soft_seconds:
                 self.reactor.close(session, "output buffer limit")
         else:
             session.soft_limit_since = 0.0

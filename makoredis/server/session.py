@@ -54,6 +54,7 @@ class Request(Wire, frozen=False):
     protocol: int
     commands: list[list[bytes]]
     asked_at: float = 0.0
+    """Monotonic seconds, as everything that is waited for: clocks are set."""
     may_block: bool = False
     guard_term: int = 0
     """The leadership whose watch table guards a transaction; 0 if nothing is watched."""

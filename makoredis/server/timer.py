@@ -130,10 +130,10 @@ class Timer:
         server.expiry.run()
         server.answer_saves()
         server.rates.sample(
-            server.now, server.commands_processed(), server.stats.input_bytes, server.stats.output_bytes
+            trio.current_time(), server.commands_processed(), server.stats.input_bytes, server.stats.output_bytes
         )
-        if server.now - self._last_second >= 1.0:
-            self._last_second = server.now
+        if trio.current_time() - self._last_second >= 1.0:
+            self._last_second = trio.current_time()
             self._close_idle()
             for session in list(server.by_id.values()):
                 if session.unsent_bytes:

@@ -83,6 +83,9 @@ class Participant:
         self.rng = rng
         self.clock = HybridClock()
         self.now_us = 0
+        """Kept by the driver: a clock that nobody sets, for who waits so long for something."""
+        self.wall_ahead_us = 0
+        """Kept by the driver: by how much the wall clock is ahead of that one (or behind, if negative)."""
         self.has_lease = True
         """Kept by the driver: whether nobody else can have been elected."""
         self.is_serving = False
@@ -372,7 +375,8 @@ class Participant:
         self.is_serving = True
         if self.space.slot_table is None and self.first_table is not None:
             effect = PutSlotTable(self.first_table.encode())
-            self.append(PendingTransaction(TransactionRecord(self.clock.tick(self.now_us), [effect]), {}))
+            ts = self.clock.tick(self.now_us + self.wall_ahead_us)
+            self.append(PendingTransaction(TransactionRecord(ts, [effect]), {}))
 
     def _closable_ts(self) -> int:
         return max(self.closed_ts, self.two_phase.closable_ts(self.clock.last))
@@ -431,7 +435,7 @@ class Participant:
         """Makes a transaction of what was done on the keyspace, on top of what was seen there."""
         vector = vector_of(seen, self.knowledge) if self.pending.has_bound else {}
         cross = CrossShard(None, to_wire(vector)) if vector else None
-        ts = self.clock.tick(self.now_us)
+        ts = self.clock.tick(self.now_us + self.wall_ahead_us)
         record_ = TransactionRecord(ts, access.effects, request, access.notices, access.messages, cross)
         item = PendingTransaction(record_, vector, origin=access.origin)
         undo = access.undo
@@ -489,7 +493,7 @@ class Participant:
 
     def new_access(self) -> Access:
         """To run something on the keyspace now."""
-        return Access(self.space, self.rng, now_ms=self.now_us // 1000)
+        return Access(self.space, self.rng, now_ms=(self.now_us + self.wall_ahead_us) // 1000)
 
     # -- voiding
 
@@ -500,7 +504,7 @@ class Participant:
         if not voided:
             return False
         self.voided_count += len(voided)
-        ts = self.clock.tick(self.now_us)
+        ts = self.clock.tick(self.now_us + self.wall_ahead_us)
         for item in voided:
             self.written.note(item.record.effects, ts)
             self._unlock_item(item)

@@ -103,7 +103,7 @@ class Requests:
         request = held.requests[0]
         assert request is not None
         part, _ = self._part_of(request, request.commands)
-        outstanding = Outstanding(session, request.sequence, False, self.server.now, shard, part, held=held)
+        outstanding = Outstanding(session, request.sequence, False, self.server.node.now(), shard, part, held=held)
         outstanding.again = partial(self._begin_anew, session, held)
         self.waiting[session.id, request.sequence] = outstanding
         self._send(outstanding)
@@ -120,7 +120,7 @@ class Requests:
         for argv, shard in zip(request.commands, shards):
             commands.setdefault(shard, []).append(argv)
         parts = {shard: self._part_of(request, each) for shard, each in commands.items()}
-        outstanding = Outstanding(session, request.sequence, False, self.server.now, held=held)
+        outstanding = Outstanding(session, request.sequence, False, self.server.node.now(), held=held)
 
         def finished(result: Finished) -> None:
             ran = {shard: decode_ran(each) for shard, each in result.results.items()}
@@ -192,14 +192,14 @@ class Requests:
     def _hold(self, session: "Session", held: Held | None) -> Outstanding:
         session.sequence += 1
         if held is not None:
-            outstanding = Outstanding(session, session.sequence, False, self.server.now, held=held)
+            outstanding = Outstanding(session, session.sequence, False, self.server.node.now(), held=held)
             self.waiting[session.id, session.sequence] = outstanding
             return outstanding
         is_silent = session.reply_mode in ("off", "skip")
         earlier = session.blocked
         if isinstance(earlier, Outstanding):
             is_silent = earlier.is_silent
-        outstanding = Outstanding(session, session.sequence, is_silent, self.server.now)
+        outstanding = Outstanding(session, session.sequence, is_silent, self.server.node.now())
         session.blocked = outstanding
         session.refresh_special()
         if session.tracking is not None and session.late_pushes is None:
@@ -347,7 +347,7 @@ class Requests:
         for session, again in later:
             if session.closed_reason is None:
                 again()
-        latest = self.server.now - ANSWER_SECONDS_MAX
+        latest = self.server.node.now() - ANSWER_SECONDS_MAX
         for key, outstanding in list(self.waiting.items()):
             if outstanding.part is None:
                 continue
