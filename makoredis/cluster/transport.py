@@ -35,7 +35,9 @@ READ_BYTES = 256 * 1024
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
 REFUSAL_SECONDS = 10.0
-"""Between two lines on a peer that is refused for the same reason."""
+"""Between two lines on a peer that is refused for the same reason, or refuses this node."""
+SHORT_SECONDS = 1.0
+"""A connection that ends sooner was in vain: the next pause is longer."""
 CLOCK_SECONDS = 5.0
 """Between two words on this node's clock to its peers."""
 
@@ -95,6 +97,7 @@ class _Link:
         "retry_at",
         "sock",
         "state",
+        "up_at",
     )
 
     def __init__(self, node: NodeId, address: tuple[str, int]) -> None:
@@ -110,6 +113,7 @@ class _Link:
         """Frames with the time before which they may not leave."""
         self.queued_bytes = 0
         self.retry_at = 0.0
+        self.up_at = 0.0
         self.backoff = BACKOFF_SECONDS_MIN
         self.is_blocked = False
         """Whether the socket takes no more for now, and is watched for when it does."""
@@ -155,7 +159,7 @@ class Transport:
         """Nodes that called and are no members: they are dialled as long as their call lasts."""
         self.clients: dict[NodeId, tuple[str, int]] = {}
         """Where nodes that called listen for clients."""
-        self._refusals: dict[str, float] = {}
+        self._said: dict[str, float] = {}
         """What was said of peers that were refused, and when."""
         self.addresses: dict[NodeId, tuple[str, int]] = {}
         """Where nodes that called say that they listen for their peers."""
@@ -357,7 +361,7 @@ class Transport:
 
     def _up(self, link: _Link) -> None:
         link.state = "up"
-        link.backoff = BACKOFF_SECONDS_MIN
+        link.up_at = self.now()
         link.queue.clear()
         link.queued_bytes = 0
         link.out = []
@@ -369,6 +373,9 @@ class Transport:
 
     def _down(self, link: _Link, reason: str) -> None:
         was_up = link.state == "up"
+        was_short = self.now() - link.up_at < SHORT_SECONDS
+        if was_up and not was_short:
+            link.backoff = BACKOFF_SECONDS_MIN
         if link.sock is not None:
             self.poller.unwatch(link.sock.fileno())
             link.sock.close()
@@ -380,7 +387,10 @@ class Transport:
         link.queued_bytes = 0
         link.out.clear()
         if was_up:
-            self.receiver.log("warning", f"connection to node {link.node} lost: {reason}")
+            if was_short:
+                self._say(f"connection to node {link.node} ended at once: {reason} (if it runs, its log says why)")
+            else:
+                self.receiver.log("warning", f"connection to node {link.node} lost: {reason}")
             self.receiver.peer_lost(link.node)
 
     # -- receiving
@@ -414,7 +424,7 @@ class Transport:
                 for encoded in frame:
                     self._handle(inbound, decode_peer_message(encoded))
         except (msgspec.DecodeError, _BadPeer) as error:
-            self._refuse(str(error))
+            self._say(f"a peer is refused: {error}")
             self._hang_up(inbound)
             return
         except _BadClock as error:
@@ -423,16 +433,16 @@ class Transport:
             self._hang_up(inbound)
             return
         if inbound.parser.broken:
-            self._refuse("it does not speak the nodes' protocol")
+            self._say("a peer is refused: it does not speak the nodes' protocol")
             self._hang_up(inbound)
 
-    def _refuse(self, why: str) -> None:
-        """Says why a peer is not listened to; it will call again, and hear the same, several times a second."""
+    def _say(self, what: str) -> None:
+        """Logs why a call was in vain, now and then: the next one comes soon, and is in vain too."""
         now = self.now()
-        self._refusals = {text: at for text, at in self._refusals.items() if now - at < REFUSAL_SECONDS}
-        if why not in self._refusals:
-            self._refusals[why] = now
-            self.receiver.log("warning", f"a peer is refused: {why}")
+        self._said = {text: at for text, at in self._said.items() if now - at < REFUSAL_SECONDS}
+        if what not in self._said:
+            self._said[what] = now
+            self.receiver.log("warning", what)
 
     def _handle(self, inbound: _Inbound, message: PeerMessage) -> None:
         if isinstance(message, Hello):

@@ -34,7 +34,7 @@ def begin(world: ClusterWorld, node: Process, *shards: int) -> list[Any]:
     return answers
 
 
-def without_a_lead(world: ClusterWorld, shard: int) -> tuple[Process, Process]:
+def leader_and_other(world: ClusterWorld, shard: int) -> tuple[Process, Process]:
     """The leader of a shard, and another node."""
     leader = next(node for node in world.nodes if node.shards.replicas[ShardId(shard)].is_serving())
     return leader, next(node for node in world.nodes if node is not leader)
@@ -43,7 +43,7 @@ def without_a_lead(world: ClusterWorld, shard: int) -> tuple[Process, Process]:
 @pytest.mark.parametrize("by_us", [-MINUTES_US, MINUTES_US])
 @pytest.mark.parametrize("what", ["questions", "answers"])
 def test_what_is_lost_on_the_network_is_sent_again(world: ClusterWorld, by_us: int, what: str) -> None:
-    leader, node = without_a_lead(world, 1)
+    leader, node = leader_and_other(world, 1)
     way = (node.id, leader.id) if what == "questions" else (leader.id, node.id)
     world.deaf.add(way)
     answers = begin(world, node, 1, 2)
@@ -55,7 +55,7 @@ def test_what_is_lost_on_the_network_is_sent_again(world: ClusterWorld, by_us: i
 
 
 def test_no_lock_stays_of_a_coordinator_that_is_gone(world: ClusterWorld) -> None:
-    leader, node = without_a_lead(world, 1)
+    leader, node = leader_and_other(world, 1)
     world.deaf.add((leader.id, node.id))
     begin(world, node, 1, 2)
     world.run_until(world.now_us + 20_000)

@@ -135,3 +135,29 @@ def test_a_peer_of_another_version_is_refused_and_not_spoken_of_each_time_it_cal
     call(PROTOCOL_VERSION + 1, 2)
     assert len(peers.said) == 3
     transport.close()
+
+
+def test_a_peer_that_hangs_up_at_once_is_called_less_often_and_spoken_of_now_and_then() -> None:
+    peers: Any = Peers()
+    now = [100.0]
+    hello = Hello(PROTOCOL_VERSION, "test", 1, 7, 0)
+    transport = Transport(hello, peers, peers, lambda: now[0], PeerClocks(250, lambda: 0, lambda: now[0]))
+    calls = 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        transport.set_peers({NodeId(2): listener.getsockname()})
+        [link] = transport.links.values()
+        while now[0] < 100 + REFUSAL_SECONDS:
+            if link.state == "dialling":
+                other, _ = listener.accept()
+                other.close()
+                calls += 1
+                link.on_event(WRITABLE)
+                assert link.sock is not None
+                link.sock.setblocking(True)  # the hanging up is on its way
+                link.on_event(READABLE)
+            assert link.state == "down"
+            now[0] += 0.05
+            transport.tick()
+    assert 10 < calls < 20
+    assert [text.partition(":")[0] for text in peers.said] == ["connection to node 2 ended at once"]
+    transport.close()
