@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
+from tests.cluster.processes import Cluster
 from tests.server_process import ServerProcess
 from tools.ports import free_ports
 
@@ -21,9 +22,18 @@ ServerFactory = Callable[..., ServerProcess]
 def makoredis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server that the tests of a session share: leave its configuration as it was.
 
-    DIFFERENTIAL_SHARDS=3 in the environment gives it so many shards.
+    DIFFERENTIAL_SHARDS=3 in the environment gives it so many shards; with DIFFERENTIAL_NODES=3 it is a follower of so
+    many nodes.
     """
     shards = int(os.environ.get("DIFFERENTIAL_SHARDS", "1"))
+    nodes = int(os.environ.get("DIFFERENTIAL_NODES", "1"))
+    if nodes > 1:
+        folder = tmp_path_factory.mktemp("makoredis")
+        with Cluster(folder, nodes, settings={"shards": shards}) as cluster:
+            server = ServerProcess(folder)
+            server.port = cluster.start().followers()[-1].port
+            yield server
+        return
     node = {"id": 1, "peer_port": free_ports(1)[0]}
     options = {"shards": shards, "nodes": {"n1": node}} if shards > 1 else {}
     with ServerProcess(tmp_path_factory.mktemp("makoredis"), settings=options) as server:

@@ -352,7 +352,7 @@ class Dispatcher:
                 session.send_reply(server.error_reply(redirection))
                 return
         if session.tracking is not None:
-            server.tracking.remember(session, route, argv)
+            server.tracking.remember(session, route, argv, runs_elsewhere=True)
         server.forwarding.submit(
             session,
             ForwardKind.SINGLE,

@@ -11,7 +11,7 @@ announcement doesn't invalidate it.
 A client hears of its own changes right behind the reply of the request that made them.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,9 @@ from resp.replies import Push
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
+_TOLD_ALL_MAX = 64
+"""Remembered so that the parts of one transaction in several shards are told once."""
+
 CHANNEL = b"__redis__:invalidate"
 """Where a client of RESP2 hears of another client's keys."""
 
@@ -37,6 +40,7 @@ class Tracking:
         "is_broadcast",
         "is_broken",
         "is_caching",
+        "may_change",
         "no_loop",
         "opts_in",
         "opts_out",
@@ -45,7 +49,10 @@ class Tracking:
         "provisional",
         "reading",
         "redirect",
+        "reread",
+        "reread_ts",
         "script_reads",
+        "stale",
     )
 
     def __init__(self) -> None:
@@ -59,14 +66,32 @@ class Tracking:
         self.is_broken = False
         """The client to be told instead is gone."""
         self.prefixes: dict[bytes, None] = {}
-        self.reading: list[bytes] = []
+        self.reading: dict[bytes, None] = {}
         """Keys of the request that is being asked, where there are several shards."""
+        self.may_change = False
+        """Whether that request may change something, and the client wants to hear of that."""
+        self.stale: set[bytes] = set()
+        """Those of its keys that the client may hold from before, or that are read ahead of being changed."""
+        self.reread: set[bytes] = set()
+        """Those that are read behind all changes of the same request: they stay remembered."""
+        self.reread_ts = 0
+        """Of which request `reread` are; 0 while it is being asked."""
         self.provisional: list[bytes] = []
         """Those of the script that is being run there, as far as they were not remembered before."""
         self.script_reads = True
         """Whether that script has called a command that reads."""
         self.own: list[bytes | None] = []
         """Keys that the request being executed has invalidated for its own client; None = all."""
+
+    def caches(self) -> bool:
+        """Whether the client may keep what the present request reads."""
+        if self.is_broadcast or (self.opts_in and not self.is_caching):
+            return False
+        return not (self.opts_out and self.is_caching)
+
+    def rereads(self, key: bytes, ts: int) -> bool:
+        """Whether the request with this timestamp has read a key behind all its changes of that."""
+        return ts == self.reread_ts and key in self.reread
 
 
 class Prefix:
@@ -89,6 +114,8 @@ class TrackingTable:
         self.item_count = 0
         self.prefixes: dict[bytes, Prefix] = {}
         self.sessions: dict[int, Session] = {}
+        self._told_all: deque[int] = deque(maxlen=_TOLD_ALL_MAX)
+        """The last transactions by which everything was to be forgotten, by their versions."""
 
     # -- who tracks
 
@@ -128,13 +155,14 @@ class TrackingTable:
 
     # -- what is read
 
-    def remember(self, session: Session, route: Route, argv: Sequence[bytes]) -> None:
+    def remember(self, session: Session, route: Route, argv: Sequence[bytes], *, runs_elsewhere: bool = False) -> None:
         """Notes that a client was answered with what is in the keys of a reading command.
 
-        A script that has read anything counts as having read all keys that it declares.
+        A script that has read anything counts as having read all keys that it declares; so does one of which that is
+        not known.
         """
         if route.row.group == "scripting":
-            reads = self.server.router is not None or self.server.node.host.access.script_reads
+            reads = runs_elsewhere or self.server.node.host.access.script_reads
         else:
             reads = "readonly" in route.row.flags
         if reads:
@@ -143,38 +171,68 @@ class TrackingTable:
     def remember_keys(self, session: Session, keys: Iterable[bytes]) -> None:
         """Notes that a client may cache these keys."""
         tracking: Tracking = session.tracking
-        tracking.provisional = []
-        if tracking.is_broadcast or (tracking.opts_in and not tracking.is_caching):
-            return
-        if tracking.opts_out and tracking.is_caching:
+        if not tracking.caches():
             return
         version = self.server.node.host.executor.version
-        if self.server.router is not None:
-            version = 0  # until the answer says as of when it is; a change that is announced before goes behind it
-            tracking.reading += keys
-            keys = tracking.reading
-            tracking.provisional = [key for key in keys if session.id not in self.keys.get(key, ())]
         for key in keys:
-            readers = self.keys.get(key)
-            if readers is None:
-                readers = self.keys[key] = {}
-            self.item_count += session.id not in readers
-            readers[session.id] = version
+            self._note_reader(key, session.id, version)
+
+    def _note_reader(self, key: bytes, id: int, version: int) -> None:
+        readers = self.keys.get(key)
+        if readers is None:
+            readers = self.keys[key] = {}
+        self.item_count += id not in readers
+        readers[id] = version
+
+    # -- the same where there are several shards: what was read is known when the answer has come
+
+    def asks(self, session: Session, commands: Iterable[tuple[Route, Sequence[bytes]]]) -> None:
+        """Notes what a client is about to be answered. The commands take effect together, so the change of a key that
+        they also read has the timestamp of that read."""
+        tracking: Tracking = session.tracking
+        tracking.reading, tracking.stale, tracking.reread, tracking.reread_ts = {}, set(), set(), 0
+        tracking.may_change = False
+        if not tracking.caches():
+            return
+        for route, argv in commands:
+            may_change = route.is_write or (route.runs_scripts and "readonly" not in route.row.flags)
+            tracking.may_change |= may_change and not tracking.no_loop
+            if route.row.group == "scripting" or "readonly" in route.row.flags:
+                for key in route.row.keys(argv):
+                    self._note_asked(session, key)
+            elif route.is_write and tracking.reading:
+                written = tracking.reading.keys() & set(route.row.keys(argv))
+                tracking.stale |= written
+                tracking.reread -= written
+        tracking.provisional = [key for key in tracking.reading if key not in tracking.stale]
+
+    def _note_asked(self, session: Session, key: bytes) -> None:
+        tracking: Tracking = session.tracking
+        tracking.reread.add(key)
+        if key not in tracking.reading:
+            tracking.reading[key] = None
+            if session.id in self.keys.get(key, ()):
+                tracking.stale.add(key)
+            # Until it is known as of when the answer is; a change that is announced before goes behind it.
+            self._note_reader(key, session.id, 0)
 
     def answered(self, session: Session, ts: int) -> None:
-        """Where there are several shards: what the session asked for is as of this timestamp."""
+        """What the session asked for is as of this timestamp."""
         tracking: Tracking = session.tracking
         for key in tracking.reading:
             readers = self.keys.get(key)
             if readers is not None and session.id in readers:
-                readers[session.id] = ts
-        tracking.reading.clear()
+                readers[session.id] = ts - (tracking.may_change and key in tracking.stale)
+        if tracking.reading:
+            tracking.reread_ts = ts if tracking.may_change else 0
+            tracking.reading = {}
 
     def script_ended(self, session: Session) -> None:
-        """Where there are several shards: if the script has not called any command that reads, its keys are not its
-        client's to keep."""
+        """If the script has not called any command that reads, its keys are not its client's to keep."""
         tracking: Tracking = session.tracking
         keys, tracking.provisional = tracking.provisional, []
+        if not tracking.script_reads:
+            tracking.reread.clear()
         for key in () if tracking.script_reads else keys:
             readers = self.keys.get(key)
             if readers is not None and session.id in readers:
@@ -236,8 +294,14 @@ class TrackingTable:
             if seen >= version:
                 continue
             session = self.sessions.get(id)
-            if session is not None and session.tracking.no_loop and id == author and key in session.tracking.reading:
-                continue  # it reads the key again, behind its own change, and would not be told to forget that
+            if session is not None and id == author:
+                tracking: Tracking = session.tracking
+                if tracking.rereads(key, version):
+                    readers[id] = version
+                    self._send(session, [key])
+                    continue
+                if tracking.no_loop and key in tracking.reading:
+                    continue  # it reads the key again, behind its own change, and would not be told to forget that
             self._forget(key, readers, id)
             if session is None or session.tracking.is_broadcast or (session.tracking.no_loop and id == author):
                 continue
@@ -263,14 +327,28 @@ class TrackingTable:
         return session.id == author and not session.tracking.redirect and not self.server.node.is_replicated
 
     def _invalidate_all(self, author: int, version: int) -> None:
-        """A whole database has changed. Keys are remembered without theirs."""
-        for session in list(self.sessions.values()):
-            if not self._hears_with_reply(session, author):
-                self._send(session, None)
+        """A whole database has changed. Keys are remembered without theirs.
+
+        Where there are several shards, each of them says so. A client is told once, and again if it has read meanwhile
+        what another shard showed before.
+        """
+        is_told = version in self._told_all
+        forgotten: set[int] = set()
         for key, readers in list(self.keys.items()):
             for id, seen in list(readers.items()):
                 if seen < version:
                     self._forget(key, readers, id)
+                    forgotten.add(id)
+        if not is_told:
+            self._told_all.append(version)
+        for session in list(self.sessions.values()):
+            if (not is_told or session.id in forgotten) and not self._hears_with_reply(session, author):
+                self._send(session, None)
+
+    def emptied(self, author: int, ts: int) -> None:
+        """Where there are several shards: databases were emptied that may have been empty, which no shard logs."""
+        if self.sessions and ts not in self._told_all:
+            self._invalidate_all(author, ts)
 
     def end_turn(self) -> None:
         """Tells the broadcasting clients of this turn's changes, and keeps the table within its limit."""

@@ -371,6 +371,15 @@ def test_who_touches_many_keys_that_it_has_not_named(clients: list[Any]) -> None
     assert three.eval(endless, 0) == 0
 
 
+def test_a_script_that_reads_the_name_of_the_next_key_from_the_one_before(clients: list[Any]) -> None:
+    """Each run finds one key more; so there are more runs than one that finds others every time would be given."""
+    one, two, three = clients
+    one.mset({f"link:{number}": f"link:{number + 1}" for number in range(50)})
+    follow = "local key = 'link:0' for _ = 1, 50 do key = redis.call('GET', key) end"
+    assert two.eval(f"{follow} return key", 0) == "link:50"
+    assert three.eval(f"{follow} return redis.call('APPEND', key, 'end')", 0) == 3 and one.get("link:50") == "end"
+
+
 @pytest.mark.long
 def test_who_touches_thousands_of_keys_that_it_has_not_named(clients: list[Any]) -> None:
     one, two, three = clients

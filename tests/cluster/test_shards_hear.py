@@ -34,6 +34,8 @@ class Caching:
         self.waiting: list[Any] = []
         self.cache: dict[bytes, Any] = {}
         self.told: list[bytes] = []
+        self.emptied = 0
+        """How often it was told to forget everything."""
         self.call("HELLO", "3")
 
     def _receive(self) -> None:
@@ -53,6 +55,7 @@ class Caching:
     def _forget(self, push: Any) -> None:
         kind, keys = push.items
         assert kind == b"invalidate"
+        self.emptied += keys is None
         for key in list(self.cache) if keys is None else keys:
             self.told.append(key)
             self.cache.pop(key, None)
@@ -98,6 +101,36 @@ def test_who_has_read_a_key_is_told_when_it_changes(cluster: ClusterProcess, cac
                     "the key is forgotten",
                 )
                 assert client.get(key) == b"new %d" % number
+
+
+def test_a_transaction_that_changes_what_it_reads(cluster: ClusterProcess, caching: list[Caching]) -> None:
+    """Its client is told to forget what it had read before, and of the next change again."""
+    for client, name in zip(caching, cluster.names):
+        client.call("CLIENT", "TRACKING", "ON")
+        for between in (("GET", "a"), ("EVAL", "return redis.call('GET', KEYS[1])", "1", "a")):
+            assert client.get("a") is not None
+            client.call("MULTI")
+            client.call("SET", "a", "own")
+            client.call(*between)
+            assert client.call("EXEC")[1] == b"own"
+            wait_until(lambda client=client: client.listen() or not client.cache, "the old value is forgotten")
+            client.cache[b"a"] = b"own"
+            cluster.client(name).set("a", "another's")
+            wait_until(lambda client=client: client.listen() or not client.cache, "the own value is forgotten")
+
+
+def test_all_are_told_once_that_everything_is_gone(cluster: ClusterProcess, caching: list[Caching]) -> None:
+    """Though each shard says so."""
+    for client in caching:
+        client.call("CLIENT", "TRACKING", "ON", "BCAST")
+    writer = cluster.client("n2")
+    for count, flush in enumerate((writer.flushall, writer.flushdb), 1):
+        flush()
+        writer.mset(dict.fromkeys(KEYS, count))
+        for client in caching:
+            wait_until(lambda client=client: client.listen() or b"a" in client.told, "what came behind it is told")
+            client.told.clear()
+            assert client.emptied == count
 
 
 def test_who_does_not_want_to_hear_of_its_own_changes_does_not(cluster: ClusterProcess, caching: list[Caching]) -> None:

@@ -1,7 +1,7 @@
 """Starts one real redis-server for all differential tests.
 
 DIFFERENTIAL_EXAMPLES=2000 in the environment makes the random ones longer. DIFFERENTIAL_SHARDS=3 has all of them talk
-to a server with so many shards, through the network.
+to a server with so many shards, through the network; DIFFERENTIAL_NODES=3 to a follower of so many nodes.
 """
 
 import os
@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.cluster.processes import Cluster
 from tests.compat.harness import Differential, InProcessSide, NetworkSide
 from tools.ports import free_ports
 
@@ -34,6 +35,7 @@ settings.load_profile("differential")
 
 _START_TIMEOUT_S = 20
 _SHARDS = int(os.environ.get("DIFFERENTIAL_SHARDS", "1"))
+_NODES = int(os.environ.get("DIFFERENTIAL_NODES", "1"))
 _CLUSTER = """
 cluster: differential
 nodes: {{n1: {{id: 1, host: 127.0.0.1, port: {port}, peer_port: {peer_port}, dir: {folder}}}}}
@@ -93,6 +95,10 @@ _READY = re.compile(rb"ready on 127\.0\.0\.1:([0-9]+)")
 @contextmanager
 def _makoredis(folder: Path) -> Iterator[RunningServer]:
     """Starts makoredis on a free port with an empty data folder, and ends it."""
+    if _NODES > 1:
+        with Cluster(folder, _NODES, settings={"shards": _SHARDS, "durability": "interval"}) as cluster:
+            yield RunningServer(cluster.start().followers()[-1].port)
+        return
     options = ["--port", "0", "--dir", str(folder), "--durability", "memory"]
     if _SHARDS > 1:
         file = folder / "cluster.yml"
@@ -131,7 +137,7 @@ def network_differential(redis_server: Path, makoredis_process: RunningServer) -
 @pytest.fixture
 def differential(request: pytest.FixtureRequest, redis_server: Path) -> Iterator[Differential]:
     """Our commands in process against the real server."""
-    if _SHARDS > 1:
+    if _SHARDS > 1 or _NODES > 1:
         yield request.getfixturevalue("network_differential")
         return
     theirs = NetworkSide(lambda: connect(redis_server))

@@ -278,3 +278,15 @@ def test_requests_behind_auth_in_one_packet_are_answered(new_server: ServerFacto
         while len(received) < len(expected):
             received += connection.recv(100)
         assert received == expected
+
+
+def test_connections_of_a_certain_age_are_killed(makoredis_server: ServerProcess) -> None:
+    with makoredis_server.client() as old, makoredis_server.client() as other:
+        kill = ("CLIENT", "KILL", "ID", old.client_id(), "MAXAGE")
+        for wrong, error in (("0", "should be greater than 0"), ("x", "is not an integer or out of range")):
+            with pytest.raises(redis.ResponseError, match=f"maxage {error}"):
+                other.execute_command(*kill, wrong)
+        assert other.execute_command(*kill, 1000) == 0 and old.ping()
+        wait_for(lambda: other.execute_command(*kill, 1) == 1, "the connection is a second old")
+        with pytest.raises(redis.ConnectionError):
+            old.ping()

@@ -101,6 +101,10 @@ def client_kill(server: "Server", session: Session, *options: bytes) -> Any:
             if not server.has_user(value):
                 raise ClientError(f"ERR No such user '{printable(value)}'")
             wanted["user"] = value
+        elif name == b"MAXAGE":
+            wanted["age"] = int64(value, ClientError("ERR maxage is not an integer or out of range"))
+            if wanted["age"] <= 0:
+                raise ClientError("ERR maxage should be greater than 0")
         elif name == b"SKIPME" and value.lower() in (b"yes", b"no"):
             skip_me = value.lower() == b"yes"
         else:
@@ -114,6 +118,8 @@ def client_kill(server: "Server", session: Session, *options: bytes) -> Any:
 
 
 def _is_wanted(server: "Server", each: Session, wanted: dict[str, Any]) -> bool:
+    if int(server.now - each.connected_at) < wanted.get("age", 0):
+        return False
     facts = {
         "id": each.id,
         "type": client_type(each),
@@ -121,7 +127,7 @@ def _is_wanted(server: "Server", each: Session, wanted: dict[str, Any]) -> bool:
         "laddr": each.laddress,
         "user": server.user_name(each),
     }
-    return all(facts[name] == value for name, value in wanted.items())
+    return all(value == wanted.get(name, value) for name, value in facts.items())
 
 
 def _kill(server: "Server", session: Session, victim: Session) -> None:

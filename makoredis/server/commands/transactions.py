@@ -87,7 +87,7 @@ def _forward(server: "Server", session: Session, queued: list[tuple[Route, list[
         commands = [argv for _, argv in queued]
         if session.tracking is not None:
             for route, argv in queued:
-                server.tracking.remember(session, route, argv)
+                server.tracking.remember(session, route, argv, runs_elsewhere=True)
         server.forwarding.submit(session, ForwardKind.TRANSACTION, commands, guard_term=guard_term)
 
 

@@ -12,7 +12,7 @@ from makoredis.base.record import wire_encode
 from makoredis.commands.scan import SCAN_TAKES
 from makoredis.commands.scan_options import parse_scan_options
 from makoredis.data.slot_table import POSITION_MAX, position_of
-from makoredis.server.routes import Route
+from makoredis.server.routes import FLUSHES, Route
 from makoredis.server.shards.keys import lock_on_all
 from makoredis.server.shards.operations import Look, Looked, Run, decode_looked, decode_ran
 from makoredis.txn.coordinator import Finished
@@ -51,6 +51,8 @@ def _change(router: "Router", session: "Session", route: Route, argv: list[bytes
         ran = [decode_ran(each) for each in result.results.values()]
         micros = max(sum(each.micros) for each in ran)
         _answer(router, session, route, argv, ran[0].replies[0], micros)
+        if route.name in FLUSHES:
+            router.server.tracking.emptied(session.id, result.ts)
 
     again = partial(_change, router, session, route, argv)
     router.requests.coordinate(session, parts, finished, again, is_read_only=False)

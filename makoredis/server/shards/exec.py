@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from makoredis.base.errors import ClientError
 from makoredis.cluster.node import DISK_FULL_TEXT
 from makoredis.commands.arguments import database_number
-from makoredis.server.routes import NO_REPLY, Route
+from makoredis.server.routes import FLUSHES, NO_REPLY, Route
 from makoredis.server.shards.keys import NAMES_WANTED, Name, Reach, names_of
 from makoredis.server.shards.operations import Ran
 from resp.encode import encode
@@ -104,3 +104,5 @@ class QueuedCommands:
         session.in_exec = False
         router.publish(session, ran)
         router.requests.reply(session, b"*%d\r\n" % len(replies) + b"".join(replies))
+        if any(route.name in FLUSHES for route, _ in self._queued):
+            router.server.tracking.emptied(session.id, session.seen_ts)

@@ -72,13 +72,17 @@ if TYPE_CHECKING:
     from makoredis.server.session import Session
 
 RUNS_MAX = 32
-"""How often a command is repeated because it touched keys that it had not named."""
+"""How often a command is repeated because it touched keys that it had not named, however long that takes."""
+RUNS_SECONDS_MAX = 10.0
+"""So long it is repeated beyond that: each run finds at least one more key, as one that reads the name of the next key
+from the one before."""
 _NAMES_PER_TURN = 500
 """With more keys than this the next run waits for the next turn."""
 EXPIRE_KEYS_PER_TICK = 500
 """Per shard and database."""
 TOO_MANY_RUNS = ClientError(
-    "ERR the command touched keys that it had not named, others in each of its runs; name them as KEYS"
+    f"ERR the command touched keys that it had not named, others in each of its runs, for {RUNS_SECONDS_MAX:.0f} "
+    "seconds; name them as KEYS"
 )
 TOO_MANY_KEYS = ClientError(
     f"ERR the command touched more than {NAMES_MAX} keys that it had not named; name them as KEYS"
@@ -102,6 +106,8 @@ class Job:
     seed: int = 0
     """Of chance, for commands on all keys: what they pick in one run has been fetched in the next."""
     runs: int = 0
+    began: float = 0.0
+    """When the first run did, monotonic seconds."""
     ran: Ran | None = None
     missing: Missing = field(default_factory=Missing)
     refusal: str | None = None
@@ -144,7 +150,7 @@ class Router:
                 session.send_reply(self.server.error_reply(stale))
                 return
         if session.tracking is not None:
-            self.server.tracking.remember(session, route, argv)
+            self.server.tracking.asks(session, [(route, argv)])
         if self.reaches[route.name] is Reach.EVERYTHING:
             everything.start(self, session, route, argv)
             return
@@ -197,8 +203,9 @@ class Router:
     def begin(self, job: Job) -> None:
         """Starts a job, or starts it again with more keys."""
         job.runs += 1
+        job.began = job.began or self.server.now
         divided = divide(self.slots, [*job.names, *job.watches])
-        if job.runs > RUNS_MAX:
+        if job.runs > RUNS_MAX and self.server.now - job.began > RUNS_SECONDS_MAX:
             self._fail(job, TOO_MANY_RUNS)
         elif not divided and job.walks is None:
             self._run_here(job)
@@ -406,8 +413,8 @@ class Router:
         for route, argv in queued:
             if self.server.monitors.sessions:
                 self.server.monitors.feed(session, route.row, argv)
-            if session.tracking is not None and self.takes(route):
-                self.server.tracking.remember(session, route, argv)
+        if session.tracking is not None:
+            self.server.tracking.asks(session, [each for each in queued if self.takes(each[0])])
         commands = transaction.commands
         run = Run(session.protocol, commands, transaction.is_read_only, no_touch=session.no_touch)
         job = Job(session, run, transaction.names, transaction.finish, transaction.is_open, watches)
