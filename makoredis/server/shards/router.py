@@ -298,7 +298,7 @@ class Router:
     ) -> Scratch | None:
         """Runs a job's commands on these values. None: it has failed, or is void."""
         seed = None if job.walks is None else job.seed
-        scratch = Scratch(self.server, [*job.names, *job.watches], rows, surveys, seed)
+        scratch = Scratch(self.server, [*job.names, *job.watches], rows, surveys, seed, self.snapshot.guess)
         self.server.dispatcher.session = job.session
         is_sure = not job.is_open and job.walks is None
         try:

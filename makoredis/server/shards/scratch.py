@@ -2,9 +2,9 @@
 
 What it changes comes out as effects, to be applied by the shards that the keys belong to; those on whole databases by
 all shards. A key that was not fetched is not a missing key: touching one makes the run void, and it has to be repeated
-with that key (`Scratch.missing`). It goes on as if there were no such key, so that one run finds many of them. The same
-goes for commands on all keys: they have to know how many keys there are in all shards, or all their names
-(`makoredis.server.shards.parts`).
+with that key (`Scratch.missing`). It goes on with a guess, what the node's snapshot has there or else no such key, so
+that one run finds many of them, even those whose names are read from others. The same goes for commands on all keys:
+they have to know how many keys there are in all shards, or all their names (`makoredis.server.shards.parts`).
 """
 
 from collections.abc import Callable, Iterable
@@ -30,20 +30,26 @@ LOOKS_MIN = 12_000
 only, so a loop may have no end that has one in truth."""
 LOOKS_PER_KEY = 3
 """Or so often for every key that was fetched: what lacks many keys finds them in few runs."""
+GUESS_LENGTH_MAX = 1_000_000
+"""Bytes or elements of the values that a run may guess: copying them takes time."""
+Guess = Callable[[Name], tuple[Value, int] | None]
+"""A value of its own, and its deadline, for a key that was not fetched; None: nothing is known of it."""
 
 
 class _ScratchAccess(Access):
     """Notes what is touched without having been fetched."""
 
-    __slots__ = ("_applied", "_fetched", "_looks_max", "_missing", "_walked")
+    __slots__ = ("_applied", "_fetched", "_guess", "_guess_length_left", "_looks_max", "_missing", "_walked")
 
-    def __init__(self, space: Keyspace, rng: Random, fetched: set[Name], missing: Missing) -> None:
+    def __init__(self, space: Keyspace, rng: Random, fetched: set[Name], missing: Missing, guess: Guess) -> None:
         super().__init__(space, rng)
         self.notes_new = True
         """Has commands go through `apply` that would put a value into the keyspace without having looked there."""
         self._applied: list[Effect] = []
         """Effects on keys that were looked for: all there are."""
         self._fetched = fetched
+        self._guess = guess
+        self._guess_length_left = GUESS_LENGTH_MAX
         self._missing = missing
         self._looks_max = max(LOOKS_MIN, LOOKS_PER_KEY * len(fetched))
         self._walked: list[tuple[int, bytes | None]] = []
@@ -62,10 +68,23 @@ class _ScratchAccess(Access):
                 return
             self._miss_walked(part)
             part.remove(key)  # what stands for its value is for nobody to see
-        self._missing.names[part.origin, key] = None
+        name = part.origin, key
+        if name not in self._missing.names:
+            self._missing.names[name] = None
+            if isinstance(part, Part):
+                self._put_guess(part, name)
         self._missing.looks += 1
         if self._missing.looks > self._looks_max or len(self._missing.names) + len(self._fetched) > NAMES_MAX:
             raise Undeclared
+
+    def _put_guess(self, part: Part, name: Name) -> None:
+        guess = self._guess(name) if self._guess_length_left > 0 else None
+        if guess is not None:
+            value, deadline_ms = guess
+            self._guess_length_left -= len(value)
+            part.put(name[1], value)
+            if deadline_ms:
+                part.set_deadline(name[1], deadline_ms)
 
     def _miss_walked(self, part: Whole) -> None:
         """Whoever uses one of the keys that it was told will use the others, too."""
@@ -135,7 +154,7 @@ class _ScratchAccess(Access):
         self.apply(ExchangeDatabases(first, second))
 
     def in_database(self, number: int) -> Access:
-        other = _ScratchAccess(self.space, self.rng, self._fetched, self._missing)
+        other = _ScratchAccess(self.space, self.rng, self._fetched, self._missing, self._guess)
         other.select(number)
         other.now_ms, other.protocol, other.is_replica, other.origin = (
             self.now_ms,
@@ -158,6 +177,7 @@ class Scratch:
         values: Iterable[tuple[int, bytes, Value, int]],
         surveys: Iterable[Surveyed] = (),
         seed: int | None = None,
+        guess: Guess = lambda name: None,
     ) -> None:
         """
         Args:
@@ -165,6 +185,7 @@ class Scratch:
             values: database, key, value and deadline (0: none) of those that exist.
             surveys: what is known of all keys: every shard's, or nothing.
             seed: of chance, where one run has to be like the other; None: the node's.
+            guess: what a run goes on with that is void already.
         """
         self.server = server
         config = server.node.host.space
@@ -176,7 +197,7 @@ class Scratch:
         self.space.libraries = config.libraries
         self.space.scripting = config.scripting
         rng = server.node.host.access.rng if seed is None else Random(seed)
-        self.access = _ScratchAccess(self.space, rng, set(names), self.missing)
+        self.access = _ScratchAccess(self.space, rng, set(names), self.missing, guess)
         self.access.now_ms = server.now_ms
         self.access.count_receivers = server.pubsub.count_receivers
         for database, key, value, deadline_ms in values:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from makoredis.base.errors import ClientError
 from makoredis.cluster.shards import Shards
 from makoredis.data.access import Access
+from makoredis.data.copying import copy_value
 from makoredis.data.values import Value
 from makoredis.server.shards.keys import Name
 from makoredis.server.shards.operations import Look, Looked, Surveyed, look, survey
@@ -18,6 +19,9 @@ from makoredis.server.shards.operations import Look, Looked, Surveyed, look, sur
 if TYPE_CHECKING:
     from makoredis.server.server import Server
     from makoredis.server.session import Session
+
+GUESS_LENGTH_MAX = 4096
+"""Longer values are not copied for a guess: elements, or bytes."""
 
 
 class SnapshotReads:
@@ -80,6 +84,15 @@ class SnapshotReads:
             if value is not None:
                 found.append((number, key, value, database.expires.get(key, 0)))
         return found
+
+    def guess(self, name: Name) -> tuple[Value, int] | None:
+        """A copy of the value that a key had here of late, and its deadline, unless copying it takes long."""
+        number, key = name
+        database = self.shards.snapshot.local[self.shards.slots.shard_of(key)].space.databases[number]
+        value = database.get(key)
+        if value is None or len(value) > GUESS_LENGTH_MAX:
+            return None
+        return copy_value(value), database.expires.get(key, 0)
 
     def survey(self, walks: Collection[int]) -> list[Surveyed]:
         """What commands on all keys need to know of each shard."""
