@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Final, TypeAlias
 
 from resp.numbers import format_double, format_human_double
@@ -74,8 +74,28 @@ def encode_all(replies: Sequence[Any], protocol: int) -> list[bytes]:
         return [headers[len(reply)] + reply + b"\r\n" for reply in replies]
     if kinds == {Simple} and replies.count(replies[0]) == len(replies):
         return [replies[0].encoded] * len(replies)
+    if kinds == {int} and min(replies) >= 0 and max(replies) < len(_INTEGERS):
+        return [_INTEGERS[reply] for reply in replies]
     encoders = encoder_table(protocol)
     return [encoders[type(reply)](reply) for reply in replies]
+
+
+def encode_runs(replies: Sequence[Any], counts: Sequence[int], protocol: int) -> list[bytes]:
+    """Encodes several replies, as many at a time in one piece as `counts` says."""
+    if len(counts) == len(replies):
+        return encode_all(replies, protocol)
+    ends = list(accumulate(counts))
+    kinds = set(map(type, replies))
+    if kinds == {bytes}:
+        lengths = set(map(len, replies))
+        if len(lengths) == 1 and (length := lengths.pop()) < len(_BULK_HEADERS):
+            separator = _BULK_HEADERS_INNER[length]
+            first = _BULK_HEADERS[length]
+            return [
+                first + separator.join(replies[end - count : end]) + b"\r\n" for count, end in zip(counts, ends)
+            ]
+    pieces = encode_all(replies, protocol)
+    return [b"".join(pieces[end - count : end]) for count, end in zip(counts, ends)]
 
 
 def encode_command(arguments: Sequence[bytes]) -> bytes:

@@ -61,9 +61,9 @@ _STAR: Final = ord("*")
 _DOLLAR: Final = ord("$")
 _NEED_MORE: Final = -1
 
-_COUNTS: Final = {b"*%d" % count: count for count in range(1, 1024)}
+COUNTS: Final = {b"*%d" % count: count for count in range(1, 1024)}
 _PLAIN_LENGTHS: Final = {b"$%d" % length: length for length in range(16384)}
-_LENGTHS: Final = tuple(b"$%d" % length for length in range(1024))
+LENGTHS: Final = tuple(b"$%d" % length for length in range(1024))
 
 
 @dataclass(slots=True)
@@ -85,19 +85,24 @@ class ProtocolError(Exception):
         self.text = text
 
 
+def holds_long_values(data: bytes) -> bool:
+    """Whether it is not worth splitting, judged by its start."""
+    return len(data) > _SAMPLE_BYTES and data.count(b"\r", 0, _SAMPLE_BYTES) < _SAMPLE_LINES_MIN
+
+
 def split_requests(data: bytes, requests: list[Request]) -> int:
     """Appends the whole and plain requests at the start of `data`.
 
     Returns:
         How many bytes of `data` they take. What follows is for the strict parser: unfinished, odd or wrong.
     """
-    if len(data) > _SAMPLE_BYTES and data.count(b"\r", 0, _SAMPLE_BYTES) < _SAMPLE_LINES_MIN:
+    if holds_long_values(data):
         return 0
     parts = data.split(b"\r\n")
     tail = parts.pop()
     count = len(parts)
     append = requests.append
-    lengths = _LENGTHS
+    lengths = LENGTHS
     i = 0
     try:
         while i < count:
@@ -119,7 +124,7 @@ def split_requests(data: bytes, requests: list[Request]) -> int:
                 append([argument1, argument2])
                 i += 5
             else:
-                end = i + 1 + 2 * _COUNTS[head]
+                end = i + 1 + 2 * COUNTS[head]
                 arguments = parts[i + 2 : end : 2]
                 if end > count or parts[i + 1 : end : 2] != [lengths[len(argument)] for argument in arguments]:
                     break
@@ -148,13 +153,13 @@ class RequestParser:
     __slots__ = (
         "_argument_bytes",
         "_arguments",
-        "_at_boundary",
         "_authenticated",
         "_buffer",
         "_bulk",
         "_bulk_length",
         "_limits",
         "_missing",
+        "at_boundary",
         "broken",
         "error",
     )
@@ -172,8 +177,8 @@ class RequestParser:
         # has been announced and did not arrive whole.
         self._bulk_length = -1
         self._bulk: bytearray | None = None
-        # Nothing is kept and nothing is special, so the next chunk may be split.
-        self._at_boundary = authenticated
+        self.at_boundary = authenticated
+        """Nothing is kept and nothing is special, so the next chunk may be split, here or by `split_columns`."""
         self.broken = False
         self.error: Error | None = None
 
@@ -196,7 +201,7 @@ class RequestParser:
     def parse(self, data: bytes = b"") -> list[Request]:
         """Takes the next chunk; returns the requests that are complete now, in order."""
         requests: list[Request] = []
-        if self._at_boundary:
+        if self.at_boundary:
             consumed = split_requests(data, requests)
             if consumed != len(data):
                 self._parse_strictly(data, consumed, requests)
@@ -245,7 +250,7 @@ class RequestParser:
             if data[pos] != _STAR:
                 return self._parse_inline(data, pos)
             end = data.find(b"\r\n", pos, pos + 8)
-            count = _COUNTS.get(data[pos:end]) if end > 0 and self._authenticated else None
+            count = COUNTS.get(data[pos:end]) if end > 0 and self._authenticated else None
             if count is None:
                 end = self._find_line_end(data, pos, b"too big mbulk count string")
                 if end == _NEED_MORE:
@@ -358,4 +363,4 @@ class RequestParser:
         self._bulk = None
 
     def _update_boundary(self) -> None:
-        self._at_boundary = self._authenticated and not (self._buffer or self._missing or self.broken)
+        self.at_boundary = self._authenticated and not (self._buffer or self._missing or self.broken)

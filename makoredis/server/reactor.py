@@ -20,6 +20,7 @@ from makoredis.base.errors import Fatal
 from makoredis.server.admission import refuse_connection
 from makoredis.server.dispatch import Work
 from makoredis.server.scripting import ServerStops
+from makoredis.server.series import Chunk
 from makoredis.server.session import INTERNAL, Session
 from resp.replies import Error
 
@@ -48,6 +49,8 @@ all of a long pipeline before they read; a limit in `client-output-buffer-limit`
 REMOTE_BYTES_MAX = 8 * 1024 * 1024
 """While a client waits for more than this from other nodes, as far as can be judged, its next requests wait too. All
 answers of a turn travel together, and a connection between nodes on which too much waits is given up."""
+CHUNK_BYTES_MAX = 16 * 1024
+"""Larger pieces of what clients send are parsed at once, so that a turn does not hold many of them."""
 ACCEPTS_PER_TURN = 64
 
 
@@ -69,6 +72,9 @@ class Reactor:
         """What is still to be run of what this turn has read."""
         self._gathered: list[Work] = []
         """What it has read and not begun to run."""
+        self._chunks: list[Chunk] = []
+        """What it has read and not even parsed, because equal requests can be parsed together."""
+        self._takes_chunks = server.series.takes_chunks
 
     def add_listener(self, listener: socket.socket) -> None:
         listener.setblocking(False)
@@ -145,6 +151,8 @@ class Reactor:
                 self._readable(session, work)
             if event & select.EPOLLOUT:
                 session.want_flush()
+        if self._chunks:
+            self._run_chunks(work)
         if work:
             self._gathered = []
             self._execute(work)
@@ -181,6 +189,7 @@ class Reactor:
 
         Nothing that they may do now changes the state, so there is nothing to propose.
         """
+        self._run_chunks(self._gathered)
         work = [*self._work, *self._gathered]  # of this turn; `running` is not in it
         self._gathered.clear()
         for fd, event in self.epoll.poll(0):
@@ -194,6 +203,7 @@ class Reactor:
                     self._readable(session, work)
                 if event & select.EPOLLOUT:
                     session.want_flush()
+        self._run_chunks(work)
         caller = self.server.dispatcher.running
         self._execute(work)
         self.server.dispatcher.running = caller
@@ -247,9 +257,27 @@ class Reactor:
                 if session.backlog_bytes > self.server.config.request_limits.query_buffer_bytes_max:
                     self.close(session, "query buffer limit")
                     return
-            if not session.authenticated:
-                self._login(session, data)
-                return
+        elif session.parser.at_boundary and self._takes_chunks and not session.backlog and len(data) <= CHUNK_BYTES_MAX:
+            self._chunks.append((session, data))
+            session.want_flush()
+            return
+        self._parse(session, data, work)
+
+    def _run_chunks(self, work: list[Work]) -> None:
+        """Runs what can be run together of what was read and not parsed; all else is parsed, to be run by itself."""
+        chunks, self._chunks = self._chunks, []
+        for session, data in self.server.series.run_chunks(chunks):
+            try:
+                self._parse(session, data, work)
+            except Fatal:
+                raise
+            except Exception:  # noqa: BLE001 - as in `_execute`
+                self._broken(session)
+
+    def _parse(self, session: Session, data: bytes, work: list[Work]) -> None:
+        if not session.authenticated:
+            self._login(session, data)
+            return
         parser = session.parser
         requests = parser.parse(data)
         if requests:

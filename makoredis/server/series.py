@@ -23,7 +23,7 @@ Whatever is not so, and every series that a handler declines, is left to `Dispat
 must not differ from.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
 from time import perf_counter
@@ -34,18 +34,78 @@ from makoredis.data.access import Access
 from makoredis.server.routes import Route
 from makoredis.server.session import ForwardKind, Request, Session
 from makoredis.txn.gate import Gate
-from resp.encode import encode_all
+from resp.columns import split_columns
+from resp.encode import encode_runs
 
 if TYPE_CHECKING:
     from makoredis.server.server import Server
 
 SERIES_MIN = 3
 """Fewer requests are as cheap one by one."""
+NAME_BYTES = 13
+"""At the start of a request, up to the end of a name of three letters: those of one series begin alike."""
+CHUNK_REQUESTS_MAX = 64
+"""Of one session's, more run in portions: its replies are measured in between (`Reactor`)."""
+CHUNK_BYTES_MIN = 64
+"""A shorter chunk is no series by itself."""
 SLOW_US_MIN = 1000
 """A series is measured as a whole. With a lower threshold in `slowlog-log-slower-than` every request is looked at."""
 
 Item = tuple[Session, Sequence[list[bytes]]]
+Chunk = tuple[Session, bytes]
+"""What a session has sent, from the start of a request on."""
 _NAME = itemgetter(0)
+
+
+class Series:
+    """Requests of one command, and whose they are."""
+
+    __slots__ = ("_requests", "columns", "counts", "name", "sessions", "total")
+
+    def __init__(
+        self,
+        name: bytes,
+        sessions: list[Session],
+        counts: list[int],
+        columns: Sequence[Sequence[bytes]] | None,
+        requests: list[list[bytes]] | None = None,
+    ) -> None:
+        """
+        Args:
+            counts: how many requests each session has sent.
+            columns: the arguments, if there is the same number of them in each; else `requests` is given.
+        """
+        self.name = name
+        self.sessions = sessions
+        self.counts = counts
+        self.columns = columns
+        self._requests = requests
+        self.total = sum(counts)
+
+    @property
+    def requests(self) -> list[list[bytes]]:
+        """All of them, one behind the other."""
+        if self._requests is None:
+            assert self.columns is not None
+            self._requests = [[self.name, *arguments] for arguments in zip(*self.columns)]
+        return self._requests
+
+    def sizes(self) -> set[int]:
+        """How many words requests have, their name included."""
+        return set(map(len, self.requests)) if self.columns is None else {len(self.columns) + 1}
+
+    def by_session(self) -> Iterator[tuple[Session, list[list[bytes]]]]:
+        """Each session with its requests."""
+        end = 0
+        for session, count in zip(self.sessions, self.counts):
+            end += count
+            yield session, self.requests[end - count : end]
+
+
+def _of_items(name: bytes, items: list[Item]) -> Series:
+    requests = list(chain.from_iterable([item[1] for item in items]))
+    columns = list(zip(*requests))[1:] if len(set(map(len, requests))) == 1 else None
+    return Series(name, [item[0] for item in items], [len(item[1]) for item in items], columns, requests)
 
 
 class SeriesRunner:
@@ -53,6 +113,8 @@ class SeriesRunner:
 
     def __init__(self, server: "Server") -> None:
         self.server = server
+        self.takes_chunks = server.node.shards is None and not server.node.is_replicated
+        """Whether what sessions have sent may come unparsed. With other nodes, each request is to be kept."""
         self.routes = {word: route for word, route in server.routes.direct.items() if route.is_in_series}
 
     def _are_about_data(self, work: Collection[Item]) -> bool:
@@ -94,9 +156,41 @@ class SeriesRunner:
             else:
                 items.append(item)
         for name, items in by_name.items():
-            if not items or not self._try(routes[name], items):
+            if not items or not self._try(routes[name], _of_items(name, items)):
                 left += items
         return left
+
+    def run_chunks(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Executes the series among what plain sessions have sent, without a parser's work for each of them.
+
+        Returns: the chunks that are left to be parsed.
+        """
+        is_single = len(chunks) == 1 and len(chunks[0][1]) < CHUNK_BYTES_MIN
+        if is_single or not self.is_calm():
+            return chunks
+        left: list[Chunk] = []
+        groups: dict[tuple[bytes, int, int], list[Chunk]] = {}
+        for chunk in chunks:
+            session, data = chunk
+            if session.is_special or session.closed_reason is not None:
+                left.append(chunk)  # it has become so since
+                continue
+            groups.setdefault((data[:NAME_BYTES], session.database, session.protocol), []).append(chunk)
+        for group in groups.values():
+            if not self._run_chunks(group):
+                left += group
+        return left
+
+    def _run_chunks(self, chunks: list[Chunk]) -> bool:
+        """Runs what may be a series. False: nothing has happened."""
+        data = [chunk[1] for chunk in chunks]
+        if len(chunks) < SERIES_MIN and sum(each.count(b"\r\n*") + 1 for each in data) < SERIES_MIN:
+            return False
+        split = split_columns(data)
+        route = None if split is None else self.routes.get(split.name)
+        if split is None or route is None or max(split.counts) > CHUNK_REQUESTS_MAX:
+            return False
+        return self._try(route, Series(split.name, [chunk[0] for chunk in chunks], split.counts, split.columns))
 
     def is_calm(self) -> bool:
         """Whether nothing looks at single requests or effects."""
@@ -130,17 +224,13 @@ class SeriesRunner:
             self.server.forwarding.submit(session, ForwardKind.SERIES, list(requests))
         return left
 
-    def _try(self, route: Route, items: list[Item]) -> bool:
+    def _try(self, route: Route, series: Series) -> bool:
         """Runs a series. False: nothing has happened, and each request is to be run by itself."""
-        requests = items[0][1] if len(items) == 1 else list(chain.from_iterable([item[1] for item in items]))
-        if len(requests) < SERIES_MIN:
+        if series.total < SERIES_MIN or not all(map(route.row.accepts, series.sizes())):
             return False
-        sizes = set(map(len, requests))
-        if not all(map(route.row.accepts, sizes)):
-            return False
-        access = self.server.dispatcher.begin(items[0][0])
+        access = self.server.dispatcher.begin(series.sessions[0])
         try:
-            return self._run(access, route, items, requests, len(sizes) == 1)
+            return self._run(access, route, series)
         except Fatal:
             raise
         except Exception:  # noqa: BLE001 - by itself it ends the session that it concerns, as in `Reactor._execute`
@@ -149,39 +239,37 @@ class SeriesRunner:
         finally:
             access.unlogged = None
 
-    def _run(
-        self, access: Access, route: Route, items: list[Item], requests: Sequence[list[bytes]], are_alike: bool
-    ) -> bool:
+    def _run(self, access: Access, route: Route, series: Series) -> bool:
         server = self.server
         executor = server.node.host.executor
         started = perf_counter()
         replies: Sequence[Any] | None = None
-        if are_alike and route.series is not None:
+        if series.columns is not None and route.series is not None:
             access.unlogged = None if executor.is_durable else []
             try:
-                replies = route.series(access, *list(zip(*requests))[1:])
+                replies = route.series(access, *series.columns)
             except ClientError:
                 replies = None
         if replies is None:
-            replies = self._each(access, route, items)
+            replies = self._each(access, route, series)
         if access.effects and not route.is_write and server.node.is_replicated:
             access.rollback()  # deletions of what has expired: the log would keep what all were answered
-        chunks = encode_all(replies, access.protocol)
+        answers = encode_runs(replies, series.counts, access.protocol)
         gate: Gate | None = None
         if access.effects or access.unlogged:
-            gate = executor.commit(access, server.wall_us, count=len(requests))
-        self._answer(access, route, items, chunks, gate)
+            gate = executor.commit(access, server.wall_us, count=series.total)
+        self._answer(access, route, series, answers, gate)
         route.missed += replies.count(None)
-        route.ran(perf_counter() - started, len(requests))
+        route.ran(perf_counter() - started, series.total)
         return True
 
-    def _each(self, access: Access, route: Route, items: list[Item]) -> list[Any]:
+    def _each(self, access: Access, route: Route, series: Series) -> list[Any]:
         """The replies of requests that are run one after the other."""
         server, handler = self.server, route.handler
         slow_seconds = server.slow_threshold_us / 1e6 if server.slow_threshold_us >= 0 else float("inf")
         replies = []
         started = perf_counter()
-        for session, requests in items:
+        for session, requests in series.by_session():
             for argv in requests:
                 try:
                     replies.append(handler(access, *argv[1:]))
@@ -195,37 +283,46 @@ class SeriesRunner:
         return replies
 
     def _answer(
-        self, access: Access, route: Route, items: list[Item], chunks: Sequence[bytes], gate: Gate | None
+        self, access: Access, route: Route, series: Series, answers: Sequence[bytes], gate: Gate | None
     ) -> None:
         """Sends replies, behind the gate of what the series has changed, or else of what each session has read."""
-        executor = self.server.node.host.executor
-        is_replicated = self.server.node.is_replicated
-        is_write = gate is not None
-        are_reads = not is_write and executor.pending_count > 0
-        at = 0
-        for session, requests in items:
-            count = len(requests)
-            data = chunks[at] if count == 1 else b"".join(chunks[at : at + count])
-            at += count
-            if are_reads:
+        node = self.server.node
+        if node.is_replicated or (gate is None and node.host.executor.pending_count):
+            self._answer_each(access, route, series, answers, gate)
+        else:
+            for session, data in zip(series.sessions, answers):
+                if gate is None and not session.held:
+                    session.out.append(data)
+                else:
+                    session.send_bytes(data, gate)
+        words = [series.name]
+        for session, count in zip(series.sessions, series.counts):
+            session.commands_count += count
+            session.last_command = words
+
+    def _answer_each(
+        self, access: Access, route: Route, series: Series, answers: Sequence[bytes], gate: Gate | None
+    ) -> None:
+        """The same where it matters what each session has asked."""
+        executor, is_write = self.server.node.host.executor, gate is not None
+        for (session, requests), data in zip(series.by_session(), answers):
+            if not is_write and executor.pending_count:
                 keys = chain.from_iterable([route.row.keys(argv) for argv in requests])
                 gate = executor.gate_of_reads(access.database.id, keys)
             if gate is None and not session.held:
                 session.out.append(data)
-            elif is_replicated:
+            elif self.server.node.is_replicated:
                 self._hold(session, requests, data, gate, is_recorded=is_write)
             else:
                 session.send_bytes(data, gate)
-            session.commands_count += count
-            session.last_command = requests[-1]
 
     def _hold(
-        self, session: Session, requests: Sequence[list[bytes]], data: bytes, gate: Gate | None, *, is_recorded: bool
+        self, session: Session, requests: list[list[bytes]], data: bytes, gate: Gate | None, *, is_recorded: bool
     ) -> None:
         """Sends replies that wait, so that the requests can be asked again should the leadership be lost."""
         session.sequence += 1
         kind = ForwardKind.SINGLE if len(requests) == 1 else ForwardKind.SERIES
-        request = Request(session.sequence, kind, session.database, session.protocol, list(requests))
+        request = Request(session.sequence, kind, session.database, session.protocol, requests)
         session.send_bytes(data, gate, request)
         if is_recorded:
             record = self.server.dispatcher.record(session, data, session.sequence)

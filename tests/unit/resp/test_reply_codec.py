@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resp.decode import ReplyError, ReplyParser, decode
-from resp.encode import encode, encode_command
+from resp.encode import encode, encode_command, encode_runs
 from resp.replies import (
     EMPTY_ARRAY,
     NULL_ARRAY,
@@ -199,3 +199,27 @@ def test_a_large_string_may_arrive_in_pieces() -> None:
 def test_bytes_that_are_no_reply_are_refused(data: bytes) -> None:
     with pytest.raises(ReplyError):
         decode(data)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [b"abc"] * 7,
+        [b"abc", b"", b"x" * 1023, b"a", b"b", b"c", b"d"],
+        [b"x" * 1024] * 7,
+        [b"abc", None, b"abc", b"abc", b"abc", b"abc", b"abc"],
+        [OK] * 7,
+        [OK, Simple(b"QUEUED")] + [OK] * 5,
+        list(range(7)),
+        range(9_996, 10_003),
+        [-1, 0, 1, 0, 1, 0, 1],
+        [[b"a", 1], 2, None, Error(b"ERR x"), OK, Double(0.5), b"z"],
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_runs_of_replies_are_the_replies_in_a_row(replies: list[Reply], protocol: int) -> None:
+    one_by_one = [encode(reply, protocol) for reply in replies]
+    assert encode_runs(replies, [1] * 7, protocol) == one_by_one
+    joined = [b"".join(one_by_one[start:end]) for start, end in ((0, 3), (3, 4), (4, 7))]
+    assert encode_runs(replies, [3, 1, 3], protocol) == joined
+    assert encode_runs(replies, [7], protocol) == [b"".join(one_by_one)]
