@@ -245,7 +245,7 @@ def serve(
         f"makoredis {VERSION}: ready on {addresses}; data in {config.directory}; durability {config.durability}; "
         f"{keys:,} keys recovered in {time.monotonic() - started:.2f} s"
     )
-    log_bytes = node.log_bytes_since_checkpoint()
+    log_bytes = node.keepers.log_bytes()
     if node.is_replicated and log_bytes >= LOG_BYTES_SAID:
         banner += f"; {log_bytes / 1e6:.1f} MB of log wait for a leader to confirm them"
     _tame_collector()

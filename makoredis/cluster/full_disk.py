@@ -4,10 +4,20 @@ Whether the others' disks are full too nobody tells it. So it asks those first w
 rarely: while a leadership is being handed over nobody is served, and with all disks full that must not be all the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from makoredis.base.ids import NodeId
+from makoredis.base.ids import NodeId, ShardId
+from makoredis.cluster.membership import Group
+from makoredis.cluster.reports import group_name
+from makoredis.consensus.types import Role
+from makoredis.storage.disk import DiskState, DiskThread, Durability
+from makoredis.storage.space import DiskSpace, SpaceState
 
+DISK_FULL_TEXT = (
+    "MISCONF Errors writing to the log: no space left on the disk. Commands that may modify the data set are refused "
+    "until there is space again; reads go on."
+)
 REPORT_SECONDS = 10.0
 """No more than one line in this time, however often space comes and goes."""
 ASK_SECONDS_MAX = 16.0
@@ -60,3 +70,51 @@ class SpaceReports:
         if shortage is None:
             return "info", "there is space on the disk again: writes are taken"
         return "warning", f"the disk is full: {shortage}; this node takes no writes until there are"
+
+
+class FullDisk:
+    """Whether a node's disk takes writes, and what follows."""
+
+    def __init__(
+        self, disk: DiskThread[Any], space: DiskSpace, durability: Durability, log: Callable[[str, str], None]
+    ) -> None:
+        """
+        Args:
+            log: is given level and text.
+        """
+        self.refusal: str | None = None
+        """The error for every write while the disk cannot take one."""
+        self._disk = disk
+        self._space = space
+        self._durability = durability
+        self._log = log
+        self._reports = SpaceReports()
+        self._successors: dict[ShardId, Successors] = {}
+        """Of groups that were led here when the disk was full."""
+
+    def look(self, now: float) -> None:
+        """Refuses writes while the disk is full or nearly so, and tries to go on when there is space again."""
+        is_low = self._space.state() is SpaceState.LOW
+        if self._disk.state is DiskState.FULL and not is_low:
+            self._disk.recover()
+        refuses = (is_low or self._disk.state is DiskState.FULL) and self._durability is not Durability.MEMORY
+        self.refusal = DISK_FULL_TEXT if refuses else None
+        if not refuses:
+            self._successors.clear()
+        report = self._reports.look(self._space.shortage() if refuses else None, now)
+        if report is not None:
+            self._log(*report)
+
+    def hand_over(self, groups: Mapping[ShardId, Group], now: float) -> None:
+        """A leader that cannot write has its groups led by replicas that can."""
+        for shard, group in groups.items():
+            status = group.core.status()
+            if status.role is not Role.LEADER or status.transferring_to is not None:
+                continue
+            may_lead = status.configuration.may_lead
+            peers = status.peers.items()
+            able = [node for node, peer in peers if peer.is_live and peer.is_caught_up and may_lead(node)]
+            node = self._successors.setdefault(shard, Successors()).next(able, now)
+            if node is not None:
+                self._log("warning", f"the disk is full: node {node} is asked to lead {group_name(shard)}")
+                group.transfer_leadership(node)

@@ -7,11 +7,11 @@ from typing import Protocol, get_args
 
 from makoredis.base import console
 from makoredis.base.ids import NodeId, ShardId
-from makoredis.cluster.checkpointer import Checkpointer
 from makoredis.cluster.clocks import PeerClocks
-from makoredis.cluster.full_disk import SpaceReports, Successors
+from makoredis.cluster.full_disk import FullDisk
 from makoredis.cluster.groups import SOLE_SHARD, GroupLoader
 from makoredis.cluster.host import ShardHost, Token
+from makoredis.cluster.keepers import Keepers
 from makoredis.cluster.loading import PROGRESS_SECONDS, Progress, load_table
 from makoredis.cluster.membership import Group, Membership, ShardMembership
 from makoredis.cluster.messages import (
@@ -26,22 +26,18 @@ from makoredis.cluster.messages import (
 )
 from makoredis.cluster.quiescence import Quiescence
 from makoredis.cluster.replica import ShardReplica
-from makoredis.cluster.reports import CatchingUp, GroupReports, group_name
+from makoredis.cluster.reports import CatchingUp, GroupReports
 from makoredis.cluster.settings import NodeSettings
-from makoredis.cluster.shard_checkpointer import ShardCheckpointer
 from makoredis.cluster.shards import Shards
 from makoredis.cluster.slots import SlotMap
-from makoredis.cluster.snapshots import SnapshotReceiver, Snapshots, SnapshotSender
 from makoredis.cluster.start_checks import check_members, check_shards, moved_address
 from makoredis.cluster.transport import Poller, Transport
 from makoredis.consensus.core import Core, Outgoing
 from makoredis.consensus.messages import AppendRequest, Message, TimeoutNow, decode_message, encode_message
-from makoredis.consensus.types import Role
 from makoredis.data.access import Access
 from makoredis.data.config import DataConfig
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.disk import DiskState, DiskThread, Durability
-from makoredis.storage.space import SpaceState
 from makoredis.storage.state import StateTable
 from makoredis.storage.store import Store, open_store
 from makoredis.txn.executor import Announcement, Executor
@@ -59,10 +55,6 @@ SLOW_SECONDS = 0.003
 CONGESTED_BYTES = 64 * 1024 * 1024
 """While so much waits for the disk, clients' requests are left in their sockets. A turn may still add what it has read
 and what commands make of that; the disk thread refuses more than 256 MiB."""
-DISK_FULL_TEXT = (
-    "MISCONF Errors writing to the log: no space left on the disk. Commands that may modify the data set are refused "
-    "until there is space again; reads go on."
-)
 
 
 class Forwarding(Protocol):
@@ -94,9 +86,6 @@ class Node:
         self.incarnation = SystemRandom().getrandbits(62)
         self.transport: Transport | None = None
         self.reports = GroupReports()
-        self._space_reports = SpaceReports()
-        self._successors: dict[ShardId, Successors] = {}
-        """Of groups that were led here when the disk was full."""
         self.catching_up = CatchingUp(time.monotonic())
         self.quiescence = Quiescence(settings.id, settings.max_staleness_seconds)
         self.clocks = PeerClocks(settings.max_clock_offset_ms, _wall_us, time.monotonic)
@@ -110,18 +99,14 @@ class Node:
         writes_log = durability is not Durability.MEMORY
         self.disk: DiskThread[Token] = DiskThread(store, durability if writes_log else Durability.SYNC)
         self.disk_fd: int = self.disk.wakeup_fd
-        self.write_refusal: str | None = None
-        """The error for every write while the disk cannot take one."""
+        self.full_disk = FullDisk(self.disk, store.space, durability, self.log)
         self.log_bytes_per_checkpoint = settings.log_bytes_per_checkpoint
         self._table = StateTable(store.engine, SOLE_SHARD)
         self._space = Keyspace(databases, config)
         self._executor = Executor(self._space, is_durable=writes_log, is_replicated=self.is_replicated)
         self.host: ShardHost
-        self.checkpointer: Checkpointer
-        self.snapshots: Snapshots
+        self.keepers: Keepers
         self.membership: Membership
-        self._checkpointed_at = 0.0
-        self._shard_keepers: list[tuple[ShardCheckpointer, Snapshots]] = []
         self.shards: Shards | None = None
         """Where there are several; then the `host` keeps no keys."""
 
@@ -142,12 +127,8 @@ class Node:
         stored, settings = self.host.core.status().configuration, self.settings
         first = {*settings.members, *settings.witnesses}
         check_members(stored, settings.id, first, is_alone=not self.is_replicated)
-        self.checkpointer = Checkpointer(self.host, self.store, self._table)
-        self.snapshots = Snapshots(
-            SnapshotSender(self.host, self.store, self.checkpointer),
-            SnapshotReceiver(self.host, self.store, self._table, self.checkpointer),
-        )
-        self.host.snapshots = self.snapshots
+        self.keepers = Keepers(self.host, self.store, self._table, self.durability)
+        self.host.snapshots = self.keepers.snapshots
         self.membership = Membership(settings.id, self.host, settings.addresses, self._dial, self._report_followed)
         self.host.applied_index = self._table.checkpoint.index
         if self.settings.shards > 1:
@@ -156,7 +137,7 @@ class Node:
             self._replay(progress)
         if stored_databases != len(self._space.by_id):
             # What the log says from now on is about databases that only the configuration knows of so far.
-            self.checkpointer.request()
+            self.keepers.checkpointer.request()
 
     def _load_shards(self, loader: GroupLoader, progress: Progress) -> None:
         settings = self.settings
@@ -174,7 +155,7 @@ class Node:
             self.membership.shards[shard] = ShardMembership(
                 settings.id, shard, loaded.replica, is_spread=settings.spreads_leaders
             )
-            self._shard_keepers.append((loaded.checkpointer, loaded.snapshots))
+            self.keepers.add(loaded.replica, loaded.checkpointer, loaded.snapshots)
 
     def _make_space(self) -> Keyspace:
         return Keyspace(len(self._space.by_id), self._space.config)
@@ -280,7 +261,7 @@ class Node:
 
     def _declines(self, message: Message) -> bool:
         """Whether it asks a node with a full disk to lead: it could not, and with all disks full nobody would."""
-        return self.write_refusal is not None and type(message) is TimeoutNow
+        return self.full_disk.refusal is not None and type(message) is TimeoutNow
 
     def peer_stated(self, node: NodeId, quiesced: list[QuiescedGroup]) -> None:
         """A peer said which groups are quiesced there."""
@@ -290,9 +271,13 @@ class Node:
             elif self.shards is not None:
                 self.shards.led_at(shard, at)
 
+    def groups(self) -> dict[ShardId, Group]:
+        """What is here of every group."""
+        return {SOLE_SHARD: self.host, **{replica.shard: replica for replica in self.replicas()}}
+
     def cores(self) -> dict[ShardId, Core]:
         """Of all groups."""
-        return {SOLE_SHARD: self.host.core, **{replica.shard: replica.core for replica in self.replicas()}}
+        return {shard: group.core for shard, group in self.groups().items()}
 
     def wake(self) -> None:
         """Something has changed among the nodes: no group sleeps through it."""
@@ -306,8 +291,8 @@ class Node:
             return False
         if self.shards is not None and not (self.shards.is_idle() and self.catching_up.is_over):
             return False
-        is_writing = self.is_checkpointing() or self.host.executor.pending_count or self.host.executor.has_entry()
-        return not is_writing and self.write_refusal is None and self.disk.state is DiskState.RUNNING
+        is_writing = self.keepers.is_busy() or self.host.executor.pending_count or self.host.executor.has_entry()
+        return not is_writing and self.full_disk.refusal is None and self.disk.state is DiskState.RUNNING
 
     def peer_connected(self, node: NodeId) -> None:
         self.wake()
@@ -389,7 +374,7 @@ class Node:
             host.propose()
         announcements = host.perform()
         if host.undone_gates:
-            self.checkpointer.abandon()
+            self.keepers.checkpointer.abandon()
         if self._announcements:
             announcements = self._announcements + announcements
             self._announcements = []
@@ -444,38 +429,8 @@ class Node:
         if self.disk.state is DiskState.FAILED:
             assert self.disk.failure is not None
             raise self.disk.failure
-        if self.disk.state is not DiskState.RUNNING or self.write_refusal is not None:
-            self._look_at_disk()  # otherwise each tick does
-
-    def _look_at_disk(self) -> None:
-        """Refuses writes while the disk is full or nearly so, and tries to go on when there is space again."""
-        is_low = self.store.space.state() is SpaceState.LOW
-        if self.disk.state is DiskState.FULL and not is_low:
-            self.disk.recover()
-        refused = (is_low or self.disk.state is DiskState.FULL) and self.durability is not Durability.MEMORY
-        self.write_refusal = DISK_FULL_TEXT if refused else None
-        if not refused:
-            self._successors.clear()
-        report = self._space_reports.look(self.store.space.shortage() if refused else None, self.now())
-        if report is not None:
-            self.log(*report)
-
-    def _hand_over(self) -> None:
-        """A leader that cannot write has its shards led by replicas that can."""
-        self._hand_over_one(SOLE_SHARD, self.host)
-        for replica in self.replicas():
-            self._hand_over_one(replica.shard, replica)
-
-    def _hand_over_one(self, shard: ShardId, group: Group) -> None:
-        status = group.core.status()
-        if status.role is not Role.LEADER or status.transferring_to is not None:
-            return
-        may_lead = status.configuration.may_lead
-        able = [node for node, peer in status.peers.items() if peer.is_live and peer.is_caught_up and may_lead(node)]
-        node = self._successors.setdefault(shard, Successors()).next(able, self.now())
-        if node is not None:
-            self.log("warning", f"the disk is full: node {node} is asked to lead {group_name(shard)}")
-            group.transfer_leadership(node)
+        if self.disk.state is not DiskState.RUNNING or self.full_disk.refusal is not None:
+            self.full_disk.look(self.now())  # otherwise each tick does
 
     def serves(self, is_use: bool = True) -> bool:
         """Whether transactions may run here now. Asked after a request has come, never before: this process may have
@@ -520,23 +475,11 @@ class Node:
             connected = [node for node in self.transport.links if self.transport.is_up(node)]
             for level, text in self.reports.look(self.membership.statuses, connected, self.now()):
                 self.log(level, text)
-        self.last_checkpoint_at()
-        self._look_at_disk()
-        if self.write_refusal is not None and self.is_replicated:
-            self._hand_over()
-        self.snapshots.tick()
-        self._keep_shards()
-        checkpointer = self.checkpointer
-        if self.snapshots.receiver.is_installing or self.disk.state is DiskState.FULL:
-            return
-        if self.write_refusal is not None and not checkpointer.is_running:
-            return
-        if self.durability is not Durability.MEMORY:
-            checkpointer.tick(self.log_bytes_per_checkpoint)
-        elif checkpointer.is_running:
-            checkpointer.release()
-        elif checkpointer.is_requested:
-            checkpointer.capture_at_once()
+        self.full_disk.look(self.now())
+        is_refusing = self.full_disk.refusal is not None
+        if is_refusing and self.is_replicated:
+            self.full_disk.hand_over(self.groups(), self.now())
+        self.keepers.tick(self.log_bytes_per_checkpoint, self.disk.state, is_refusing=is_refusing)
 
     def _state(self) -> None:
         """Tells the peers now and then which groups are quiesced here."""
@@ -557,50 +500,6 @@ class Node:
         if text is not None:
             self.log("info", text)
 
-    def _keep_shards(self) -> None:
-        """Checkpoints and snapshots of the shards with keys, where there are several."""
-        for checkpointer, snapshots in self._shard_keepers:
-            snapshots.tick()
-            is_full = self.disk.state is DiskState.FULL or self.write_refusal is not None
-            if not snapshots.receiver.is_installing and (not is_full or checkpointer.is_running):
-                checkpointer.tick(self.log_bytes_per_checkpoint)
-
-    def checkpoint_shards(self) -> None:
-        """Asks for a checkpoint of every shard with keys, where there are several (SAVE, BGSAVE)."""
-        for checkpointer, _ in self._shard_keepers:
-            checkpointer.request()
-
-    def all_snapshots(self) -> list[Snapshots]:
-        """Those of every shard, and of the members' group."""
-        return [self.snapshots, *(snapshots for _, snapshots in self._shard_keepers)]
-
-    def log_bytes_since_checkpoint(self) -> int:
-        """How much log a start has to replay, of all shards."""
-        return self.host.log_size.bytes + sum(replica.log_size.bytes for replica in self.replicas())
-
-    def checkpointers(self) -> list[Checkpointer | ShardCheckpointer]:
-        """That of the members' group, and of every shard with keys where there are several."""
-        return [self.checkpointer, *(checkpointer for checkpointer, _ in self._shard_keepers)]
-
-    def checkpoint_count(self) -> int:
-        """Since start, of all shards."""
-        return sum(keeper.count for keeper in self.checkpointers())
-
-    def changes_since_checkpoint(self) -> int:
-        """Transactions that no checkpoint holds yet, of all shards."""
-        return sum(keeper.changes() for keeper in self.checkpointers())
-
-    def last_checkpoint_at(self) -> float:
-        """When the last one was written and no other was under way, so that what was asked for is there; wall clock,
-        0: none since start."""
-        if not self.is_checkpointing():
-            self._checkpointed_at = max(keeper.last_success_at for keeper in self.checkpointers())
-        return self._checkpointed_at
-
-    def is_checkpointing(self) -> bool:
-        """Whether a checkpoint is being written, of whatever is here, or is to be."""
-        return any(keeper.is_running or keeper.is_requested for keeper in self.checkpointers())
-
     def is_congested(self) -> bool:
         """Whether so much waits for the disk that no more requests should be taken."""
         return self.disk.queued_bytes > CONGESTED_BYTES and self.durability is not Durability.MEMORY
@@ -610,7 +509,7 @@ class Node:
 
         Raises: StorageError when the disk has failed.
         """
-        checkpointer = self.checkpointer
+        checkpointer = self.keepers.checkpointer
         checkpointer.request()
         while checkpointer.is_requested or checkpointer.is_running:
             self.tick()
@@ -637,8 +536,7 @@ class Node:
             self.checkpoint_and_wait()
         if self.transport is not None:
             self.transport.close()
-        for snapshots in self.all_snapshots():
-            snapshots.close()
+        self.keepers.close()
         self.disk.close()
         self.store.close()
 

@@ -19,7 +19,7 @@ class ActiveExpiry:
 
     def may_delete(self) -> bool:
         """While nothing can or may be written, a key past its deadline is hidden instead of deleted."""
-        return self.server.node.write_refusal is None and not self.server.pause.is_on()
+        return self.server.node.full_disk.refusal is None and not self.server.pause.is_on()
 
     def next_due_ms(self) -> int | None:
         """When there may be something to be deleted next by this node; None: nothing is scheduled."""

@@ -158,10 +158,10 @@ def _script_memory_as_shown(known: Lines) -> Lines:
 
 def _persistence(server: "Server") -> Lines:
     node = server.node
-    checkpointers = node.checkpointers()
+    checkpointers = node.keepers.checkpointers()
     is_running = int(any(checkpointer.is_running for checkpointer in checkpointers))
     last_seconds = [each.last_duration_seconds for each in checkpointers if each.last_success_at]
-    failed = node.write_refusal is not None
+    failed = node.full_disk.refusal is not None
     return {
         "loading": 0,
         "async_loading": 0,
@@ -173,11 +173,11 @@ def _persistence(server: "Server") -> Lines:
         "current_save_keys_total": 0,
         "rdb_changes_since_last_save": server.changes_since_save(),
         "rdb_bgsave_in_progress": is_running,
-        "rdb_last_save_time": int(node.last_checkpoint_at() or server.started),
+        "rdb_last_save_time": int(node.keepers.finished_at() or server.started),
         "rdb_last_bgsave_status": "ok",
         "rdb_last_bgsave_time_sec": int(max(last_seconds, default=-1)),
         "rdb_current_bgsave_time_sec": -1,
-        "rdb_saves": node.checkpoint_count(),
+        "rdb_saves": node.keepers.count(),
         "rdb_last_cow_size": 0,
         "rdb_last_load_keys_expired": 0,
         "rdb_last_load_keys_loaded": server.keys_loaded,

@@ -62,7 +62,7 @@ def _follower(server: "Server") -> Lines:
         "master_port": port,
         "master_link_status": "up" if is_up else "down",
         "master_last_io_seconds_ago": int(time.monotonic() - node.heard_at) if node.heard_at else -1,
-        "master_sync_in_progress": int(node.snapshots.receiver.is_installing),
+        "master_sync_in_progress": int(node.keepers.snapshots.receiver.is_installing),
         "slave_read_repl_offset": node.host.applied_index,
         "slave_repl_offset": node.host.applied_index,
         "slave_priority": 100,
@@ -111,7 +111,7 @@ def mako(server: "Server") -> Lines:
     """Speculation, snapshots and what goes between nodes."""
     node = server.node
     executor = node.host.executor
-    snapshots = node.all_snapshots()
+    snapshots = node.keepers.all_snapshots()
     receivers, senders = [each.receiver for each in snapshots], [each.sender for each in snapshots]
     transport = node.transport
     store_bytes, journal_bytes = node.store.disk_bytes()
@@ -144,8 +144,8 @@ def mako(server: "Server") -> Lines:
         "snapshots_installed": sum(each.installed_count for each in receivers),
         "snapshot_installing": int(any(each.is_installing for each in receivers)),
         "snapshot_bytes_received": sum(each.received_bytes for each in receivers),
-        "checkpoints": node.checkpoint_count(),
-        "log_bytes_since_checkpoint": node.log_bytes_since_checkpoint(),
+        "checkpoints": node.keepers.count(),
+        "log_bytes_since_checkpoint": node.keepers.log_bytes(),
         "log_disk_bytes": node.store.engine.approximate_size(*table_range(b"l")) + journal_bytes,
         "store_disk_bytes": store_bytes,
         **shards(server),
@@ -171,7 +171,7 @@ def role_reply(server: "Server") -> Any:
     if node.is_replicated and not node.host.is_leader:
         host, port = _address(server, node.host.leader)
         state = b"connect" if not _is_link_up(server) else b"connected"
-        if node.snapshots.receiver.is_installing:
+        if node.keepers.snapshots.receiver.is_installing:
             state = b"sync"
         return [b"slave", host.encode(), port, state, node.host.applied_index]
     slaves = []

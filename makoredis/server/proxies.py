@@ -227,8 +227,8 @@ class Proxies:
 
         Raises: ClientError MISCONF or OOM.
         """
-        if self.server.node.write_refusal is not None and any(route.is_write for route in routes):
-            raise ClientError(self.server.node.write_refusal)
+        if self.server.node.full_disk.refusal is not None and any(route.is_write for route in routes):
+            raise ClientError(self.server.node.full_disk.refusal)
         if self.server.eviction.is_refusing and any("denyoom" in route.row.flags for route in routes):
             raise OUT_OF_MEMORY
 

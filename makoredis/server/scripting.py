@@ -79,7 +79,7 @@ class Scripting:
 
     def refusal_here(self) -> str | None:
         """Why this node's disk takes no writes."""
-        return self.server.node.write_refusal
+        return self.server.node.full_disk.refusal
 
     # -- a run
 

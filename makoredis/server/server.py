@@ -181,7 +181,7 @@ class Server:
             bool(self.monitors.sessions)
             or self.pause.is_on()
             or self.eviction.is_refusing
-            or self.node.write_refusal is not None
+            or self.node.full_disk.refusal is not None
             or self.notes_misses
             or self.scripting.is_busy
             or self.replicas_min > 0
@@ -226,8 +226,8 @@ class Server:
 
     def write_refusal(self, session: Session, route: Route) -> ClientError | None:
         """Why nothing may be written now: the disk, missing replicas, or the memory limit."""
-        if self.node.write_refusal is not None and route.is_write and self._writes_here():
-            return ClientError(self.node.write_refusal)
+        if self.node.full_disk.refusal is not None and route.is_write and self._writes_here():
+            return ClientError(self.node.full_disk.refusal)
         if route.is_write and self.lacks_replicas():
             return NO_REPLICAS
         if self.eviction.is_refusing and "denyoom" in route.row.flags:
@@ -379,7 +379,7 @@ class Server:
 
     def changes_since_save(self) -> int:
         """Transactions that no checkpoint holds yet."""
-        return self.node.changes_since_checkpoint()
+        return self.node.keepers.changes()
 
     def script_memory(self) -> dict[str, object]:
         """INFO's fields on scripts."""
@@ -404,7 +404,7 @@ class Server:
 
     def answer_saves(self) -> None:
         """Lets those go on who wait for a checkpoint that is on the disk now."""
-        if self.checkpoint_waiters and not self.node.is_checkpointing():
+        if self.checkpoint_waiters and not self.node.keepers.is_busy():
             waiters = self.checkpoint_waiters[:]
             self.checkpoint_waiters.clear()
             for session in waiters:

@@ -375,8 +375,13 @@ class Participant:
         self.is_serving = True
         if self.space.slot_table is None and self.first_table is not None:
             effect = PutSlotTable(self.first_table.encode())
-            ts = self.clock.tick(self.now_us + self.wall_ahead_us)
+            ts = self.clock.tick(self.wall_us)
             self.append(PendingTransaction(TransactionRecord(ts, [effect]), {}))
+
+    @property
+    def wall_us(self) -> int:
+        """The wall clock."""
+        return self.now_us + self.wall_ahead_us
 
     def _closable_ts(self) -> int:
         return max(self.closed_ts, self.two_phase.closable_ts(self.clock.last))
@@ -435,7 +440,7 @@ class Participant:
         """Makes a transaction of what was done on the keyspace, on top of what was seen there."""
         vector = vector_of(seen, self.knowledge) if self.pending.has_bound else {}
         cross = CrossShard(None, to_wire(vector)) if vector else None
-        ts = self.clock.tick(self.now_us + self.wall_ahead_us)
+        ts = self.clock.tick(self.wall_us)
         record_ = TransactionRecord(ts, access.effects, request, access.notices, access.messages, cross)
         item = PendingTransaction(record_, vector, origin=access.origin)
         undo = access.undo
@@ -493,7 +498,7 @@ class Participant:
 
     def new_access(self) -> Access:
         """To run something on the keyspace now."""
-        return Access(self.space, self.rng, now_ms=(self.now_us + self.wall_ahead_us) // 1000)
+        return Access(self.space, self.rng, now_ms=self.wall_us // 1000)
 
     # -- voiding
 
@@ -504,7 +509,7 @@ class Participant:
         if not voided:
             return False
         self.voided_count += len(voided)
-        ts = self.clock.tick(self.now_us + self.wall_ahead_us)
+        ts = self.clock.tick(self.wall_us)
         for item in voided:
             self.written.note(item.record.effects, ts)
             self._unlock_item(item)

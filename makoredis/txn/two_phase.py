@@ -148,7 +148,7 @@ class TwoPhaseCommit:
         vector = vector_of(seen, participant.knowledge)
         depend_on(vector, self.shard, self.epoch, latest_ts(seen))
         deadline_us = participant.now_us + participant.resolve_after_us + message.patience_us
-        proposal_ts = participant.clock.tick(participant.now_us + participant.wall_ahead_us)
+        proposal_ts = participant.clock.tick(participant.wall_us)
         transaction = PreparedTransaction(message, proposal_ts, vector, results, effects, notices, deadline_us)
         self.prepared[message.id] = transaction
         if participant.is_synchronous and not message.is_read_only:

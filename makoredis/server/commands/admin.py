@@ -35,7 +35,7 @@ def time_(server: "Server", session: Session) -> Any:
 
 @session_command("LASTSAVE", "Returns the Unix timestamp of the last successful save to disk.")
 def lastsave(server: "Server", session: Session) -> Any:
-    return int(server.node.last_checkpoint_at() or server.started)
+    return int(server.node.keepers.finished_at() or server.started)
 
 
 @session_command("SAVE", "Synchronously saves the database(s) to disk.")
@@ -44,8 +44,7 @@ def save(server: "Server", session: Session) -> Any:
     # One that is under way already may not hold everything, so another follows it. The answer comes when that is on the
     # disk; until then only this client waits.
     server.checkpoint_waiters.append(session)
-    server.node.checkpointer.request()
-    server.node.checkpoint_shards()
+    server.node.keepers.request()
     server.hold_for_checkpoint(session)
     return NO_REPLY
 
@@ -55,20 +54,18 @@ def bgsave(server: "Server", session: Session, *options: bytes) -> Any:
     if options and (len(options) > 1 or options[0].upper() != b"SCHEDULE"):
         raise SYNTAX_ERROR
     _refuse_if_full(server)
-    server.node.checkpointer.request()
-    server.node.checkpoint_shards()
+    server.node.keepers.request()
     return Simple(b"Background saving started")
 
 
 def _refuse_if_full(server: "Server") -> None:
-    if server.node.write_refusal is not None:
-        raise ClientError(server.node.write_refusal)
+    if server.node.full_disk.refusal is not None:
+        raise ClientError(server.node.full_disk.refusal)
 
 
 @session_command("BGREWRITEAOF", "Asynchronously rewrites the append-only file to disk.")
 def bgrewriteaof(server: "Server", session: Session) -> Any:
-    server.node.checkpointer.request()
-    server.node.checkpoint_shards()
+    server.node.keepers.request()
     return Simple(b"Background append only file rewriting started")
 
 

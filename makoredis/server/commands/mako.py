@@ -260,8 +260,7 @@ def mako_undrain(server: "Server", session: Session, *ids: bytes) -> Any:
 @session_command("MAKO|SNAPSHOT", "Writes a checkpoint of this node now, and answers when it is on the disk.")
 def mako_snapshot(server: "Server", session: Session) -> Any:
     server.checkpoint_waiters.append(session)
-    server.node.checkpointer.request()
-    server.node.checkpoint_shards()
+    server.node.keepers.request()
     server.hold_for_checkpoint(session)
     return NO_REPLY
 

@@ -30,7 +30,7 @@ few keys, as clients expect of a small keyspace, and not over each of a thousand
 
 def start(router: "Router", session: "Session", route: Route, argv: list[bytes]) -> None:
     """Runs DBSIZE, KEYS, RANDOMKEY, SCAN, FLUSHALL, FLUSHDB or SWAPDB; the reply follows."""
-    refusal = router.server.node.write_refusal if route.is_write else None
+    refusal = router.server.node.full_disk.refusal if route.is_write else None
     if refusal is not None:
         # The leaders know of their disks; but what all of them do none can refuse alone, and it is little to write.
         session.send_reply(router.server.error_reply(ClientError(refusal)))

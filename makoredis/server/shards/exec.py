@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from makoredis.base.errors import ClientError
-from makoredis.cluster.node import DISK_FULL_TEXT
+from makoredis.cluster.full_disk import DISK_FULL_TEXT
 from makoredis.commands.arguments import database_number
 from makoredis.server.routes import FLUSHES, NO_REPLY, Route
 from makoredis.server.shards.keys import NAMES_WANTED, Name, Reach, names_of

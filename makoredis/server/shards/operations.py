@@ -177,7 +177,7 @@ def perform(server: "Server", access: Access, encoded: bytes) -> bytes:
     operation = _decode(encoded)
     access.notes_misses = False
     if type(operation) is Run:
-        refusal = None if operation.is_on_all_keys else server.node.write_refusal
+        refusal = None if operation.is_on_all_keys else server.node.full_disk.refusal
         return wire_encode(run(server, access, operation, refusal))
     if type(operation) is Fetch:
         if not operation.no_touch:
@@ -215,7 +215,7 @@ def failed(encoded: bytes) -> bytes:
 
 def _refusals(server: "Server", operation: Fetch | Survey) -> list[Fetched]:
     """Beside the values, for whoever runs commands on them: why nothing of it may be written."""
-    text = server.node.write_refusal if operation.to_write else None
+    text = server.node.full_disk.refusal if operation.to_write else None
     return [] if text is None else [Fetched(REFUSAL, text.encode(), b"", 0)]
 
 

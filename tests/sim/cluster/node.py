@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from makoredis.base.ids import Index, NodeId, ShardId
@@ -207,10 +208,10 @@ class SimulatedNode(Node):
         self.heard_at = 0.0
         self._ticked_at = self.now()
         self._announcements = []
-        self.write_refusal = None
+        self.full_disk: Any = SimpleNamespace(refusal=None)
         self.disk_fd: Any = None
         self.disk: Any = process.disk
-        self.checkpointer: Any = NoCheckpoints()
+        self.keepers: Any = SimpleNamespace(checkpointer=NoCheckpoints())
         space = Keyspace()
         executor = Executor(space, is_replicated=True)
         loaded = load_log(process.rows, SHARD)

@@ -111,7 +111,7 @@ def test_it_is_asked_again_when_its_leader_is_lost(world: World, requests: list[
 
 
 def test_each_of_them_is_told_of_a_refusal(world: World) -> None:
-    node(world, leads=True).node.write_refusal = "MISCONF no room"
+    node(world, leads=True).node.full_disk.refusal = "MISCONF no room"
     waiter = Waiter(world, node(world, leads=False), PUSHES)  # type: ignore[arg-type]
     rest(world, 1000)
     assert answers(waiter) == b"-MISCONF no room\r\n" * 5
