@@ -108,6 +108,15 @@ def hget(access: Access, key: bytes, field: bytes) -> Reply:
     return None if value is None else value.fields.get(field)
 
 
+@series("HGET")
+def _hget_series(access: Access, keys: Sequence[bytes], fields: Sequence[bytes]) -> list[bytes | None] | None:
+    key = sole_key(keys)
+    if key is None:
+        return None
+    value = access.hash(key)
+    return [None] * len(fields) if value is None else list(map(value.fields.get, fields))
+
+
 @command("HMGET", "Returns the values of all fields in a hash.")
 def hmget(access: Access, key: bytes, *fields: bytes) -> Reply:
     value = access.hash(key)
