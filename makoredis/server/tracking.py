@@ -41,6 +41,7 @@ class Tracking:
         "is_broken",
         "is_caching",
         "may_change",
+        "meanwhile",
         "no_loop",
         "opts_in",
         "opts_out",
@@ -68,6 +69,9 @@ class Tracking:
         self.prefixes: dict[bytes, None] = {}
         self.reading: dict[bytes, None] = {}
         """Keys of the request that is being asked, where there are several shards."""
+        self.meanwhile: dict[bytes, int] = {}
+        """Those of them of which a change was announced since, with its timestamp: whether the answer shows it is not
+        known yet."""
         self.may_change = False
         """Whether that request may change something, and the client wants to hear of that."""
         self.stale: set[bytes] = set()
@@ -191,7 +195,7 @@ class TrackingTable:
         they also read has the timestamp of that read."""
         tracking: Tracking = session.tracking
         tracking.reading, tracking.stale, tracking.reread, tracking.reread_ts = {}, set(), set(), 0
-        tracking.may_change = False
+        tracking.may_change, tracking.meanwhile = False, {}
         if not tracking.caches():
             return
         for route, argv in commands:
@@ -221,8 +225,12 @@ class TrackingTable:
         tracking: Tracking = session.tracking
         for key in tracking.reading:
             readers = self.keys.get(key)
-            if readers is not None and session.id in readers:
-                readers[session.id] = ts - (tracking.may_change and key in tracking.stale)
+            if readers is None or session.id not in readers:
+                continue
+            readers[session.id] = ts - (tracking.may_change and key in tracking.stale)
+            if tracking.meanwhile.get(key, 0) > ts:
+                self._forget(key, readers, session.id)
+                self._send(session, [key])
         if tracking.reading:
             tracking.reread_ts = ts if tracking.may_change else 0
             tracking.reading = {}
@@ -294,6 +302,8 @@ class TrackingTable:
             if seen >= version:
                 continue
             session = self.sessions.get(id)
+            if session is not None and self._waits_for_answer(session, key, version):
+                continue
             if session is not None and id == author:
                 tracking: Tracking = session.tracking
                 if tracking.rereads(key, version):
@@ -306,6 +316,15 @@ class TrackingTable:
             if session is None or session.tracking.is_broadcast or (session.tracking.no_loop and id == author):
                 continue
             self._send(session, [key])
+
+    def _waits_for_answer(self, session: Session, key: bytes, version: int) -> bool:
+        """Whether a client is reading a key of which it holds nothing. If the answer shows this change already, there
+        is nothing to be forgotten; `answered` will see to it."""
+        tracking: Tracking = session.tracking
+        if key not in tracking.reading or key in tracking.stale:
+            return False
+        tracking.meanwhile[key] = max(version, tracking.meanwhile.get(key, 0))
+        return True
 
     def _forget(self, key: bytes, readers: dict[int, int], id: int) -> None:
         del readers[id]
@@ -336,7 +355,8 @@ class TrackingTable:
         forgotten: set[int] = set()
         for key, readers in list(self.keys.items()):
             for id, seen in list(readers.items()):
-                if seen < version:
+                session = self.sessions.get(id)
+                if seen < version and (session is None or not self._waits_for_answer(session, key, version)):
                     self._forget(key, readers, id)
                     forgotten.add(id)
         if not is_told:
@@ -347,7 +367,7 @@ class TrackingTable:
 
     def emptied(self, author: int, ts: int) -> None:
         """Where there are several shards: databases were emptied that may have been empty, which no shard logs."""
-        if self.sessions and ts not in self._told_all:
+        if ts not in self._told_all:
             self._invalidate_all(author, ts)
 
     def end_turn(self) -> None:

@@ -392,6 +392,9 @@ def test_who_touches_thousands_of_keys_that_it_has_not_named(clients: list[Any])
     one, two, three = clients
     many = "for i = 1, 20000 do redis.call('INCR', 'm' .. i) end return redis.call('GET', 'm20000')"
     assert three.eval(many, 0) == "1" and two.eval(many, 0) == "2" and one.dbsize() == 20_000
+    endless = "local i = tonumber(redis.call('GET', 'at') or 0) while true do redis.call('GET', 'k' .. i) i = i + 1 end"
+    with pytest.raises(redis.ResponseError, match="name them as KEYS"):
+        one.eval(endless, 0)
 
 
 def test_what_is_over_several_shards_counts_once(clients: list[Any]) -> None:
@@ -438,9 +441,6 @@ def test_scripts(clients: list[Any]) -> None:
     undeclared = "redis.call('INCR', 'b') redis.call('INCR', 'c') return redis.call('INCR', 'a')"
     assert one.eval(undeclared, 0) == 1 and two.mget(A, B, C) == ["7", "12", "1"]
     assert one.eval("return pcall(redis.call, 'INCR', KEYS[1] .. 'x') and redis.call('GET', 'bx')", 1, A) == "1"
-    endless = "local i = tonumber(redis.call('GET', 'at') or 0) while true do redis.call('GET', 'k' .. i) i = i + 1 end"
-    with pytest.raises(redis.ResponseError, match="name them as KEYS"):
-        one.eval(endless, 0)
     two.function_load("#!lua name=shards\nredis.register_function('put', function(keys, args) "
                       "return redis.call('MSET', keys[1], args[1], keys[2], args[1]) end)", replace=True)  # fmt: skip
     wait_until(lambda: one.fcall("put", 2, A, C, 8), "the function is known everywhere")
