@@ -1,7 +1,7 @@
 """Requests taken apart by column are those that the parser finds, chunk by chunk, or there are no columns."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resp.columns import WORDS_MAX, split_columns
@@ -89,7 +89,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(REQUESTS, min_size=1, max_size=4), st.integers(0, 30))
 def test_as_the_parser(pipelines: list[list[tuple[bytes, ...]]], missing: int) -> None:
     chunks = [b"".join(map(encode_command, requests)) for requests in pipelines]
