@@ -41,6 +41,8 @@ SHORT_SECONDS = 1.0
 CLOCK_SECONDS = 5.0
 """Between two words on this node's clock to its peers."""
 
+_CLOSED = "closed by the peer"
+
 READABLE, WRITABLE = 1, 4
 """As in epoll."""
 
@@ -355,7 +357,7 @@ class Transport:
             except OSError:
                 data = b""
             if not data:
-                self._down(link, "closed by the peer")
+                self._down(link, _CLOSED)
                 return
         self._write(link)
 
@@ -387,7 +389,7 @@ class Transport:
         link.queued_bytes = 0
         link.out.clear()
         if was_up:
-            if was_short:
+            if was_short and reason == _CLOSED:
                 self._say(f"connection to node {link.node} ended at once: {reason} (if it runs, its log says why)")
             else:
                 self.receiver.log("warning", f"connection to node {link.node} lost: {reason}")
