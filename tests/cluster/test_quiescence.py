@@ -7,16 +7,19 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.cluster.processes import Cluster, Node, wait_for
+from tests.cluster.test_membership import address, mako, status, wait_for_voters
+from tests.cluster.test_witness import WithWitness
 
 pytestmark = pytest.mark.long
 KEYS = [f"k{number}" for number in range(30)]
 
 
-def quiet_cluster(folder: Path, shards: int, **settings: object) -> Cluster:
+def quiet_cluster(folder: Path, shards: int, kind: type[Cluster] = Cluster, **settings: object) -> Cluster:
     """Three nodes that have been used and then left alone, until all of their groups are quiesced."""
-    cluster = Cluster(folder, settings={"shards": shards, "quiesce_ms": 1000, **settings}).start()
+    cluster = kind(folder, settings={"shards": shards, "quiesce_ms": 1000, **settings}).start()
     write(cluster[1])
     sleep_tight(cluster)
     return cluster
@@ -154,3 +157,99 @@ def test_a_blocked_client_gets_its_answer_in_time(tmp_path: Path) -> None:
             begun = time.monotonic()
             assert client.blpop("no list", timeout=4) is None
             assert 4 <= time.monotonic() - begun < 6
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_leader_that_was_stopped_answers_nothing_old(tmp_path: Path, shards: int) -> None:
+    """Its clients have asked it meanwhile, and it hears of that before anything else."""
+    with quiet_cluster(tmp_path, shards) as cluster:
+        for number in range(4):
+            stopped = cluster[led_by(cluster)]
+            sleep_tight(cluster)
+            assert stopped.process is not None
+            clients = [stopped.client(single_connection_client=True) for _ in KEYS]
+            for client in clients:
+                assert client.ping()
+            stopped.process.send_signal(signal.SIGSTOP)
+            for client, key in zip(clients, KEYS):
+                client.connection.send_command("GET", key)
+            with cluster[2 if stopped.id == 1 else 1].client() as other:
+                for key in KEYS:
+                    other.set(key, f"written while it slept, {number}")
+            stopped.process.send_signal(signal.SIGCONT)
+            answers = {client.connection.read_response() for client in clients}
+            assert answers == {b"written while it slept, %d" % number}
+            for client in clients:
+                client.close()
+
+
+def test_one_shard_that_is_used_brings_the_others_along(tmp_path: Path) -> None:
+    """What followers show is of one moment on all shards, and goes on though only one of them has anything new."""
+    with quiet_cluster(tmp_path, 3) as cluster, cluster[1].client() as client:
+        for number in range(3):
+            sleep_tight(cluster)
+            client.set(KEYS[0], f"alone {number}")
+            for node in cluster.nodes.values():
+                begun = time.monotonic()
+                wait_for(lambda node=node: node.contents()[KEYS[0].encode()] == b"alone %d" % number, "it is shown")  # noqa: B023
+                assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_reads_on_followers_are_not_refused_where_they_may_be_a_second_old(tmp_path: Path, shards: int) -> None:
+    with quiet_cluster(tmp_path, shards, max_staleness_ms=1000) as cluster:
+        for node in cluster.nodes.values():
+            with node.client(single_connection_client=True) as client:
+                client.execute_command("READONLY")
+                refused = 0
+                for _ in range(100):
+                    try:
+                        assert client.mget(KEYS) == [b"1"] * len(KEYS)
+                    except redis.ResponseError as error:
+                        assert str(error).startswith("STALE")
+                        refused += 1
+                    time.sleep(0.05)
+                assert refused < 10, "a busy machine apart"
+
+
+def test_slots_move_though_all_shards_were_silent(tmp_path: Path) -> None:
+    with quiet_cluster(tmp_path, 3) as cluster, cluster[2].client() as client:
+        assert client.execute_command("MAKO MOVE SLOTS", 0, 16383, "TO", 2) == b"OK"
+        wait_for(lambda: len(client.execute_command("CLUSTER SLOTS")) == 1, "one shard has all slots")
+        sleep_tight(cluster)
+        for node in cluster.nodes.values():
+            assert node.contents() == {key.encode(): b"1" for key in KEYS}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_silence_with_a_witness(tmp_path: Path, shards: int) -> None:
+    with quiet_cluster(tmp_path, shards, WithWitness) as cluster:
+        gone = cluster[led_by(cluster)]
+        gone.kill()
+        with cluster[3].client() as client:
+            assert client.set("through the witness", 1)
+        gone.start()
+        sleep_tight(cluster)
+        assert len(gone.contents()) == len(KEYS) + 1
+
+
+def test_members_come_and_go_though_the_cluster_was_silent(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, joining=1, settings={"shards": 1, "quiesce_ms": 1000}).start()
+    with cluster:
+        write(cluster[1])
+        sleep_tight(cluster)
+        cluster[4].start()
+        assert mako(cluster[1], "ADD", 4, address(cluster[4])) == b"OK"
+        wait_for_voters(cluster[1], {1, 2, 3, 4})
+        sleep_tight(cluster)
+        leader = cluster.leader()
+        assert mako(leader, "DRAIN") == b"OK"
+        wait_for(lambda: cluster.leader() is not leader, "another node leads")
+        sleep_tight(cluster)
+        assert status(leader)["nodes"][leader.id]["drained"] == 1
+        assert mako(leader, "REMOVE", leader.id) == b"OK"
+        others = [node for node in cluster.nodes.values() if node is not leader]
+        wait_for_voters(others[0], {node.id for node in others})
+        leader.kill()
+        wait_for(lambda: all(node.info("mako")["quiesced_groups"] for node in others), "it is silent again")
+        assert cluster.wait_equal([node.id for node in others]) == {key.encode(): b"1" for key in KEYS}

@@ -13,6 +13,7 @@ from makoredis.consensus import (
     follower,
     log,
     paxos,
+    quiesce,
     quorum,
     reads,
     replication,
@@ -26,6 +27,7 @@ from makoredis.consensus.types import Configuration, EntryKind, Role
 from tests.unit.consensus import test_change as on_change
 from tests.unit.consensus import test_elections as on_elections
 from tests.unit.consensus import test_paxos as on_paxos
+from tests.unit.consensus import test_quiesce as on_silence
 from tests.unit.consensus import test_raft_paper as raft_paper
 from tests.unit.consensus import test_reads as on_reads
 from tests.unit.consensus import test_snapshots as on_snapshots
@@ -204,6 +206,20 @@ def leads_by_a_majority_of_the_past(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(paxos, "_is_still_elected", lambda replica: True)
 
 
+def keeps_its_lease_in_silence(patch: pytest.MonkeyPatch) -> None:
+    original = reads.is_lease_valid
+    patch.setattr(reads, "is_lease_valid", lambda replica: replica.is_quiesced or original(replica))
+    patch.setattr(quiesce, "wake", lambda replica: None)
+
+
+def falls_silent_though_a_member_lacks_something(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(quiesce, "_is_idle", lambda replica: True)
+
+
+def sleeps_through_broken_connections(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Raft, "unreachable", lambda self, node: None)
+
+
 CAUGHT_BY_SIMULATION: list[Patch] = [
     everything_leaves_before_it_is_written,
     votes_twice_in_a_term,
@@ -239,6 +255,9 @@ CAUGHT_BY_SCENARIO: dict[Patch, Callable[[], None]] = {
     installs_a_snapshot_over_newer_entries: (
         on_snapshots.test_entries_that_arrived_meanwhile_are_not_replaced_by_the_snapshot
     ),
+    keeps_its_lease_in_silence: on_silence.test_a_leader_that_was_cut_off_in_silence_has_no_lease,
+    falls_silent_though_a_member_lacks_something: on_silence.test_no_silence_while_somebody_lacks_something,
+    sleeps_through_broken_connections: on_silence.test_a_broken_connection_to_the_leader_wakes,
     learns_the_longest_log: on_paxos.test_the_value_of_the_highest_ballot_is_taken_not_the_longest_log,
     leads_by_a_majority_of_the_past: (
         on_paxos.test_the_quorum_is_counted_by_the_configuration_that_was_learned

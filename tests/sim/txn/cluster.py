@@ -19,6 +19,7 @@ from makoredis.cluster.shards import Shards, Ticket
 from makoredis.cluster.slots import SlotMap
 from makoredis.consensus.core import Core, CoreConfig, Limits, Outgoing
 from makoredis.consensus.messages import decode_message, encode_message
+from makoredis.consensus.raft import Raft
 from makoredis.consensus.types import Configuration, HardState, SnapshotMetadata
 from makoredis.data.keyspace import Keyspace
 from makoredis.storage.log import load_hard_states, load_log
@@ -40,8 +41,6 @@ LIMITS = Limits(log_bytes_keep=2_000, log_bytes_max=100_000_000, snapshot_chunk_
 are in many pieces."""
 STALENESS_SECONDS = 0.25
 """What statements on quiesced groups have to keep up with: one each 50 ms."""
-ASLEEP_US_MAX = 300_000
-"""So long after a leader's death its followers are awake, though nobody has told them."""
 
 
 class _Clock:
@@ -93,8 +92,6 @@ class Process:
         world = self.world
         self.is_up = True
         self.is_stopped = False
-        self.goes_on_us = world.now_us
-        """When it was stopped no more."""
         self.arrived: list[Callable[[], object]] = []
         """What has come while it was stopped."""
         self.incarnation += 1
@@ -142,8 +139,7 @@ class Process:
             limits=LIMITS if options.checkpoints else Limits(),
         )
         hard_state = load_hard_states(self.rows).get(shard, HardState())
-        metadata = table.checkpoint.metadata
-        core = self.world.machines.core(config, Random(self.rng.random()), hard_state, loaded.entries, metadata)
+        core = Raft(config, Random(self.rng.random()), hard_state, loaded.entries, table.checkpoint.metadata)
         offset_us = 2 * self.world.options.skew_us
         replica = Replica(
             self.world.machines,
@@ -165,7 +161,6 @@ class Process:
         return replica
 
     def crash(self) -> None:
-        self.died_us = self.world.now_us
         self.is_up = self.is_stopped = False
         self.arrived.clear()
         self.disk.crash()
@@ -253,7 +248,6 @@ class Process:
     def go_on(self) -> None:
         """The process was stopped, and finds what has come meanwhile, in any order."""
         self.is_stopped = False
-        self.goes_on_us = self.world.now_us
         arrived, self.arrived = self.arrived, []
         self.rng.shuffle(arrived)
         for action in arrived:
@@ -524,8 +518,7 @@ class ClusterWorld(World):
     # -- checks
 
     def check_replica(self, process: Process, replica: ShardReplica) -> None:
-        """One leader per term; everybody applies the same; nobody sleeps for long without a leader."""
-        self._check_asleep(process, replica)
+        """One leader per term; everybody applies the same."""
         if replica.is_leader:
             self.led_us.setdefault(replica.shard, {}).setdefault(replica.term, self.now_us)
         if replica.is_leader and self.terms.setdefault((replica.shard, replica.term), process.id) != process.id:
@@ -547,14 +540,6 @@ class ClusterWorld(World):
         missed = [at_us for index, at_us in self.chosen_us[replica.shard].items() if index > state.last_index]
         if min([*later, *missed], default=self.now_us) < 1e6 * at - 1:
             raise Violation(f"shard {replica.shard}: node {replica.core.status().node} believes in a former leader")
-
-    def _check_asleep(self, process: Process, replica: ShardReplica) -> None:
-        """Who is quiesced notices that its leader is gone."""
-        state = replica.core.quiesced()
-        if state is not None:
-            leader = self.node_of(state.leader)
-            if not leader.is_up and self.now_us - max(leader.died_us, process.goes_on_us) > ASLEEP_US_MAX:
-                raise Violation(f"shard {replica.shard}: node {process.id} sleeps without a leader")
 
     def leader_of(self, shard: int) -> Participant:
         leaders = [node for node in self.nodes if shard in node.participants]

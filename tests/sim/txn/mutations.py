@@ -4,9 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from makoredis.base.errors import Fatal
-from makoredis.cluster.messages import QuiescedGroup
 from makoredis.cluster.quiescence import Quiescence
-from makoredis.consensus.raft import Raft
 from makoredis.txn.coordinator import Coordinator
 from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.gate import Gate
@@ -324,21 +322,6 @@ class SharesGates(Participant):
                 item.gate.open()
 
 
-class ServesInSilence(Raft):
-    """A leader keeps its lease while its group is quiesced."""
-
-    def lease_valid(self, is_use: bool = True) -> bool:
-        is_silent = self.state.is_quiesced and self.state.leader == self.state.node
-        return super().lease_valid(is_use) or is_silent
-
-
-class StatesWithoutQuorum(Quiescence):
-    """A quiesced leader says that it leads, whatever the others say."""
-
-    def state(self, *arguments: Any) -> list[QuiescedGroup]:
-        return [_changed(group, age_ms=0) for group in super().state(*arguments)]
-
-
 class SleepsThroughSilence(Quiescence):
     """A quiesced group is not woken because somebody is not heard."""
 
@@ -384,8 +367,6 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "in-place-shown-at-once": lambda: in_place(ShowsInPlaceAtOnce),
     "in-place-pending-read": lambda: in_place(ReadsPendingInPlace),
     "in-place-shared-gate": lambda: Machines(participant=SharesGates),
-    "serve-in-silence": lambda: Machines(core=ServesInSilence),
-    "state-without-quorum": lambda: Machines(quiescence=StatesWithoutQuorum),
     "sleep-through-silence": lambda: Machines(quiescence=SleepsThroughSilence),
     "checkpoint-too-early": lambda: Machines(is_checkpoint_early=True),
 }

@@ -24,7 +24,7 @@ OF_THE_MODEL = {
     "serve-too-early": "a leader of Raft begins when all before its term is chosen, so it closes that alike",
 }
 """What does not apply to real cores and disks, and why."""
-OF_REAL_CORES = {"serve-in-silence", "sleep-through-silence", "state-without-quorum"}
+OF_REAL_CORES = {"sleep-through-silence"}
 """What the model does not have: groups that are quiesced."""
 RARE_ON_REAL_CORES = {"answer-before-chosen", "in-place-without-vector", "release-pending-read"}
 """Noticed by few seeds in a hundred or none: a leader has to die in the milliseconds between two events."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from makoredis.base.record import wire_decoder, wire_encode
 from makoredis.cluster.quiescence import Quiescence
-from makoredis.consensus.raft import Raft
 from makoredis.txn.coordinator import Coordinator, Finished
 from makoredis.txn.entries import decode_payload
 from makoredis.txn.follower import Snapshot
@@ -109,7 +108,6 @@ class Machines:
     coordinator: type[Coordinator] = Coordinator
     snapshot: type[Snapshot] = Snapshot
     recover: Callable[..., Participant] = recover
-    core: type[Raft] = Raft
     quiescence: type[Quiescence] = Quiescence
     is_checkpoint_early: bool = False
     """Whether rows are written that may still be void."""

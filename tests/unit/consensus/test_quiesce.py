@@ -172,3 +172,16 @@ def test_silence_though_the_preferred_leader_is_no_member() -> None:
     bench[1].prefer(NodeId(4))
     bench.tick_all(60)
     assert bench[1].status().is_quiesced
+
+
+def test_a_leader_that_was_cut_off_in_silence_has_no_lease() -> None:
+    bench = quiet()
+    bench.isolate(1)
+    bench[2].wake()
+    bench.perform(2)
+    bench.tick_all(60)
+    assert [bench.role(node) for node in (2, 3)].count(Role.LEADER) == 1
+    assert bench.role(1) is Role.LEADER and bench[1].status().is_quiesced, "it has not heard of that"
+    assert not bench[1].lease_valid()
+    bench.tick_all(30)
+    assert bench.role(1) is not Role.LEADER, "woken, it asks a quorum in vain"
