@@ -23,14 +23,15 @@ SLEEPS_ON = frozenset((Quiesce, HeartbeatResponse, AppendResponse, SnapshotRespo
 """Messages that don't wake anybody: the announcement itself, and late answers."""
 
 
-def tick(state: RaftState) -> None:
-    """Leader: quiesces the group when it is idle."""
+def tick(state: RaftState) -> bool:
+    """Leader: quiesces the group when it is idle, instead of the next heartbeat. Returns whether it does."""
     if state.now - state.active_at < state.config.quiesce_ticks or not _is_idle(state):
-        return
+        return False
     last = state.log.last_index
     for node in state.peers:
         state.send(node, Quiesce(state.term, last))
     state.is_quiesced = True
+    return True
 
 
 def wake(state: RaftState) -> None:
@@ -81,6 +82,7 @@ def _is_idle(state: RaftState) -> bool:
     return all(
         progress.match_index == log.last_index
         and progress.commit_sent == log.last_index
+        and progress.acknowledged_round == state.round  # a heartbeat that arrives later would wake who hears it
         and progress.is_live(state.now, state.config.election_ticks)
         for progress in state.peers.values()
     )

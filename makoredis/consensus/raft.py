@@ -81,6 +81,8 @@ class Raft:
         if not heartbeat.has_live_quorum(state):
             state.become_follower(state.term, None)
             return
+        if state.config.quiesce_ticks and quiesce.tick(state):
+            return
         state.heartbeat_elapsed += elapsed
         if state.heartbeat_elapsed >= state.config.heartbeat_ticks:
             heartbeat.broadcast(state)
@@ -88,8 +90,6 @@ class Raft:
         transfer.tick(state)
         change.tick(state)
         snapshot.tick(state)
-        if state.config.quiesce_ticks:
-            quiesce.tick(state)
 
     def step(self, sender: NodeId, message: Message) -> None:
         dispatch.step(self.state, sender, message)
