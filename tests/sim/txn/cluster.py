@@ -12,6 +12,7 @@ from typing import Any
 from makoredis.base.errors import ClientError, Retryable
 from makoredis.base.ids import Index, NodeId, ShardId, Term
 from makoredis.cluster.messages import Clock, Consensus, PeerMessage, Submit, decode_peer_message, encode_peer_message
+from makoredis.cluster.quiescence import Quiescence
 from makoredis.cluster.replica import ShardReplica
 from makoredis.cluster.shard_checkpointer import ShardCheckpointer
 from makoredis.cluster.shard_loading import load_replica
@@ -101,7 +102,7 @@ class Process:
         if not world.options.moves_slots:
             slots.first_table = None  # type: ignore[assignment]  # names of keys say their shard, whatever their slot
         incarnation = self.incarnation * 100 + self.id
-        self.quiescence = world.machines.quiescence(NodeId(self.id), STALENESS_SECONDS)
+        self.quiescence = Quiescence(NodeId(self.id), STALENESS_SECONDS)
         self.skipped_ticks = 0
         """In a row, for want of anything to do."""
         self.shards = Shards(NodeId(self.id), incarnation, slots, Keyspace, self._send, Random(0))

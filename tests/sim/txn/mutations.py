@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from makoredis.base.errors import Fatal
-from makoredis.cluster.quiescence import Quiescence
 from makoredis.txn.coordinator import Coordinator
 from makoredis.txn.entries import ClosedEpochs
 from makoredis.txn.gate import Gate
@@ -322,13 +321,6 @@ class SharesGates(Participant):
                 item.gate.open()
 
 
-class SleepsThroughSilence(Quiescence):
-    """A quiesced group is not woken because somebody is not heard."""
-
-    def _wake(self, *arguments: Any) -> None:
-        """Not at all."""
-
-
 def final_too_high(*arguments: Any) -> Participant:
     """Closes earlier epochs at a timestamp above what was promised."""
     participant = recover(*arguments)
@@ -367,7 +359,6 @@ MUTATIONS: dict[str, Callable[[], Machines]] = {
     "in-place-shown-at-once": lambda: in_place(ShowsInPlaceAtOnce),
     "in-place-pending-read": lambda: in_place(ReadsPendingInPlace),
     "in-place-shared-gate": lambda: Machines(participant=SharesGates),
-    "sleep-through-silence": lambda: Machines(quiescence=SleepsThroughSilence),
     "checkpoint-too-early": lambda: Machines(is_checkpoint_early=True),
 }
 

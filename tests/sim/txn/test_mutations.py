@@ -24,8 +24,6 @@ OF_THE_MODEL = {
     "serve-too-early": "a leader of Raft begins when all before its term is chosen, so it closes that alike",
 }
 """What does not apply to real cores and disks, and why."""
-OF_REAL_CORES = {"sleep-through-silence"}
-"""What the model does not have: groups that are quiesced."""
 RARE_ON_REAL_CORES = {"answer-before-chosen", "in-place-without-vector", "release-pending-read"}
 """Noticed by few seeds in a hundred or none: a leader has to die in the milliseconds between two events."""
 AT_ONCE_ON_REAL_CORES = [
@@ -40,7 +38,7 @@ AT_ONCE_ON_REAL_CORES = [
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", sorted(MUTATIONS.keys() - OF_REAL_CORES))
+@pytest.mark.parametrize("name", sorted(MUTATIONS))
 def test_a_broken_rule_is_noticed(name: str) -> None:
     assert any(is_noticed(name, seed) for seed in range(100))
 

@@ -12,7 +12,6 @@ from random import Random
 from typing import Any
 
 from makoredis.base.record import wire_decoder, wire_encode
-from makoredis.cluster.quiescence import Quiescence
 from makoredis.txn.coordinator import Coordinator, Finished
 from makoredis.txn.entries import decode_payload
 from makoredis.txn.follower import Snapshot
@@ -108,7 +107,6 @@ class Machines:
     coordinator: type[Coordinator] = Coordinator
     snapshot: type[Snapshot] = Snapshot
     recover: Callable[..., Participant] = recover
-    quiescence: type[Quiescence] = Quiescence
     is_checkpoint_early: bool = False
     """Whether rows are written that may still be void."""
 
