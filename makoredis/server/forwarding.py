@@ -55,6 +55,8 @@ class Forwarding:
         """Something may have been lost: all is asked again at this turn's end."""
         self._is_refused = False
         """The leader that this node knows does not lead: all is asked again at the next tick."""
+        self._ahead: list[tuple[int, int, bytes, int]] = []
+        """Answers that wait until this node has what they tell of."""
 
     # -- asking
 
@@ -158,6 +160,9 @@ class Forwarding:
             self._asked = leadership
             self._is_asking_anew = self._is_refused = False
             self._ask_all()
+        ahead, self._ahead = self._ahead, []
+        for answer in ahead:
+            self._answered(*answer)
         self.proxies.serve_deferred()
 
     def tick(self) -> None:
@@ -190,7 +195,20 @@ class Forwarding:
             if request.asked_at <= latest and not request.may_block:
                 self._answered(session_id, sequence, request.failed(NO_LEADER), 0)
 
+    def _is_ahead(self, session_id: int, sequence: int, index: int) -> bool:
+        """Whether an answer tells of functions that are not here yet.
+
+        Where there are several shards the client's node runs them itself: what was just loaded must not be missing.
+        """
+        if self.server.router is None or index <= self.server.node.host.applied_index:
+            return False
+        found = self.waiting.get((session_id, sequence))
+        return found is not None and any(words[0].upper() == b"FUNCTION" for words in found[0].commands)
+
     def _answered(self, session_id: int, sequence: int, reply: bytes, index: int) -> None:
+        if self._is_ahead(session_id, sequence, index):
+            self._ahead.append((session_id, sequence, reply, index))
+            return
         found = self.waiting.pop((session_id, sequence), None)
         session = self.server.by_id.get(session_id)
         if found is None or session is None:

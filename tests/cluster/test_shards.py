@@ -447,6 +447,20 @@ def test_scripts(clients: list[Any]) -> None:
     assert two.mget(A, C) == ["8", "8"]
 
 
+def test_functions_can_be_called_as_soon_as_they_are_loaded(clients: list[Any]) -> None:
+    """By the client that has loaded them, on whichever node."""
+    library = "#!lua name=fresh\nredis.register_function('fresh', function() return {} end)"
+    for number, client in enumerate(clients * 5):
+        client.function_load(library.format(number), replace=True)
+        assert client.fcall("fresh", 1, A) == number
+    for client in clients:
+        client.function_delete("fresh")
+        with pytest.raises(redis.ResponseError, match="Function not found"):
+            client.fcall("fresh", 1, A)
+        client.function_load(library.format(0))
+    clients[0].function_delete("fresh")
+
+
 def test_commands_on_all_keys(clients: list[Any]) -> None:
     one, two, three = clients
     one.mset({f"key:{number}": number for number in range(300)})
