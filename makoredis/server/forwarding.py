@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS_MAX = 30.0
 """After this long without a leader a request is answered with an error; whether it took place is not known then."""
+AHEAD_SECONDS_MAX = 5.0
+"""So long after it was asked an answer waits for this node to have what it tells of."""
 NO_LEADER = Error(b"CLUSTERDOWN no leader answered in time; whether the command took place is not known")
 
 
@@ -198,12 +200,20 @@ class Forwarding:
     def _is_ahead(self, session_id: int, sequence: int, index: int) -> bool:
         """Whether an answer tells of functions that are not here yet.
 
-        Where there are several shards the client's node runs them itself: what was just loaded must not be missing.
+        Where there are several shards the client's node runs them itself: what was just loaded must not be missing. A
+        node that is no member, or a witness, never gets them.
         """
-        if self.server.router is None or index <= self.server.node.host.applied_index:
+        node = self.server.node
+        if (
+            self.server.router is None
+            or index <= node.host.applied_index
+            or node.settings.id in node.settings.witnesses
+        ):
             return False
         found = self.waiting.get((session_id, sequence))
-        return found is not None and any(words[0].upper() == b"FUNCTION" for words in found[0].commands)
+        if found is None or node.now() - found[0].asked_at > AHEAD_SECONDS_MAX:
+            return False
+        return any(words[0].upper() == b"FUNCTION" for words in found[0].commands)
 
     def _answered(self, session_id: int, sequence: int, reply: bytes, index: int) -> None:
         if self._is_ahead(session_id, sequence, index):
