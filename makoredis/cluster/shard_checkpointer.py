@@ -174,7 +174,7 @@ class ShardCheckpointer:
         if index <= self.table.checkpoint.index:
             self.is_requested = False  # all that is chosen is in the last one
             return
-        if has_flush or not (replica.snapshot.is_whole or replica.is_witness()):
+        if has_flush or not (local.is_whole or replica.is_witness()):
             return
         self.is_requested, self.is_running = False, True
         self._started, self._versions = time.monotonic(), (self._versions[0], local.version)

@@ -318,6 +318,11 @@ class Participant:
         """See `Replica`: what the keyspace was loaded from."""
         return self.replica.rows_ts
 
+    @property
+    def is_whole(self) -> bool:
+        """See `Replica`: a leader begins with nothing less."""
+        return True
+
     def advance_to(self, ts: int, knowledge: Knowledge) -> None:
         """The node's snapshot shows everything up to `ts`."""
         self.pending.keep(ts)

@@ -176,8 +176,9 @@ class PendingList:
         return done
 
     def keep(self, ts: int) -> None:
-        """The node's snapshot shows everything up to `ts`."""
-        self.kept_ts = ts
+        """The node's snapshot shows everything up to `ts`. After a start it may be behind what the leadership began with:
+        another shard of the node may lack its log up to there."""
+        self.kept_ts = max(self.kept_ts, ts)
         self._trim()
 
     def _trim(self) -> None:

@@ -44,6 +44,9 @@ def one_key_per_tick(monkeypatch: pytest.MonkeyPatch) -> None:
 class World:
     """A node that has a shard, and knows of another."""
 
+    lags = False
+    """Whether it lacks nearly all of the other shard's log."""
+
     def __init__(self) -> None:
         self.engine = MemoryEngine()
         self.log: list[bytes] = []
@@ -131,7 +134,7 @@ class World:
     def release(self) -> None:
         """The other shard's watermark passes all there is."""
         self.knowledge.hear(Watermark(OTHER, 1, self.now_us + 1_000_000_000, []))
-        self.snapshot.local[OTHER].closed_ts = self.now_us + 1_000_000_000  # type: ignore[attr-defined]
+        self.snapshot.local[OTHER].closed_ts = 1 if self.lags else self.now_us + 1_000_000_000  # type: ignore[attr-defined]
         self.snapshot.advance()
 
     def hold(self) -> None:
@@ -429,3 +432,24 @@ def test_what_stays_in_the_log_counts_for_the_next_checkpoint() -> None:
         world.checkpointer.tick(1000)
         world.write_disk()
     assert world.table.checkpoint.index == len(world.log) and size.bytes == 0
+
+
+def test_it_does_not_wait_for_what_the_nodes_other_shards_lack() -> None:
+    """Their leader may wait for a checkpoint of this shard before it can make its own."""
+    world = World()
+    world.do("SET key 1")
+    world.release()
+    world.checkpoint()
+    before = world.saved()
+    world.lags = True
+    world.start()
+    assert 0 < world.snapshot.ts < before.rows_ts and not world.snapshot.is_whole
+    world.do("APPEND key 2")
+    world.checkpointer.request()
+    for _ in range(100):
+        world.checkpointer.tick(1 << 60)
+        world.write_disk()
+    after = world.saved()
+    assert after.index == len(world.log) > before.index
+    assert after.ts >= before.rows_ts, "what rows showed before is shown for good"
+    world.twin()
