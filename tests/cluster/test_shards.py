@@ -306,6 +306,31 @@ def test_a_long_pipeline_over_all_shards(clients: list[Any]) -> None:
         assert answers == [each for number in range(3000) for each in (True, str(number))]
 
 
+@pytest.mark.parametrize("size", [150_000, pytest.param(1_500_000, marks=pytest.mark.long)])
+def test_a_pipeline_of_long_answers(clients: list[Any], size: int) -> None:
+    """They come a few at a time, in order. All at once would be more than what nodes may have to say to each other."""
+    values = {f"long:{number}": str(number) * size for number in range(8)}
+    for key, value in values.items():
+        clients[0].set(key, value)
+    for client in clients:
+        pipe = client.pipeline(transaction=False)
+        for _ in range(4):
+            for key in values:
+                pipe.get(key)
+            pipe.echo("between")
+            for key in list(values)[::-1]:
+                pipe.strlen(key).get(key)
+            pipe.incr("count")
+        answers = pipe.execute()
+        assert [answer[:2] for answer in answers if isinstance(answer, str)] == 4 * [
+            *(each[:2] for each in values.values()),
+            "be",
+            *(each[:2] for each in list(values.values())[::-1]),
+        ]
+        assert answers.count(size) == 32
+    assert clients[0].get("count") == "12"
+
+
 def test_databases_that_there_are_not(clients: list[Any]) -> None:
     for client in clients:
         client.set(A, 1)

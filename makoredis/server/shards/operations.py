@@ -38,6 +38,8 @@ class Run(Wire, tag=1):
     no_touch: bool = False
     is_on_all_keys: bool = False
     """Every shard does this to its part of whole databases, all of them or none."""
+    may_cut: bool = False
+    """The first commands may be answered alone if the answers are long: the others will be asked again."""
 
 
 class Fetch(Wire, tag=2):
@@ -101,6 +103,8 @@ class Ran(Wire):
     blocked: Blocked | None = None
     micros: list[int] = field(default_factory=list)
     """How long each command took."""
+    is_cut: bool = False
+    """The other commands were not run."""
 
 
 class Fetched(Wire):
@@ -142,6 +146,9 @@ class Surveyed(Wire):
     table: bytes = b""
     """Whose slots are whose, as far as the shard itself is concerned."""
 
+
+CUT_BYTES = 1024 * 1024
+"""Of answers between nodes; what reads more at once is asked again for the rest. More would hold up heartbeats."""
 
 REFUSAL = -1
 """In the place of the database: this is no key, but why nothing may be written."""
@@ -237,7 +244,11 @@ def run(server: "Server", access: Access, operation: Run, refusal: str | None) -
     replies: list[bytes] = []
     micros: list[int] = []
     blocked: Blocked | None = None
+    size, is_cut = 0, False
     for number, words in operation.commands:
+        if operation.may_cut and size > CUT_BYTES:
+            is_cut = True
+            break
         started = perf_counter()
         access.select(number)
         route = server.routes.find(words)
@@ -252,11 +263,12 @@ def run(server: "Server", access: Access, operation: Run, refusal: str | None) -
             blocked = Blocked(list(reply.keys), reply.timeout_ms, on_timeout, reply.argv, has_own_type)
             reply = None
         replies.append(encode(reply, operation.protocol))
+        size += len(replies[-1])
         micros.append(_micros_since(started))
     messages = [(channel, message, is_sharded) for channel, message, is_sharded, _ in access.messages]
     if access.notices and not access.effects:
         messages += server.pubsub.messages_of(access.notices)  # nothing is logged that could say it
-    return Ran(replies, messages, blocked, micros)
+    return Ran(replies, messages, blocked, micros, is_cut)
 
 
 def _micros_since(started: float) -> int:

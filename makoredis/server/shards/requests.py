@@ -126,12 +126,13 @@ class Requests:
             ran = {shard: decode_ran(each) for shard, each in result.results.items()}
             replies = {shard: iter(each.replies) for shard, each in ran.items()}
             micros = {shard: iter(each.micros) for shard, each in ran.items()}
-            self.fill(
-                session,
-                held,
-                [next(replies[shard], NO_ANSWER) for shard in shards],
-                [next(micros[shard], 0) for shard in shards],
-            )
+            answered: list[bytes] = []
+            for shard in shards:
+                reply = next(replies[shard], None)
+                if reply is None and ran[shard].is_cut:
+                    break
+                answered.append(NO_ANSWER if reply is None else reply)
+            self._fill_up_to(session, held, answered, [next(micros[shard], 0) for shard in shards[: len(answered)]])
 
         outstanding.on_finished, outstanding.again = finished, partial(self._begin_anew, session, held)
         self.waiting[session.id, request.sequence] = outstanding
@@ -150,17 +151,34 @@ class Requests:
 
     def _part_of(self, request: Request, commands: list[list[bytes]]) -> tuple[Part, bool]:
         """What a shard has to do, and whether it only reads."""
-        run, names = self._run_of(request, commands)
+        run, names = self._run_of(request, commands, may_cut=True)
         return Part(wire_encode(run), locks_on(names, is_exclusive=not run.is_read_only)), run.is_read_only
 
-    def _run_of(self, request: Request, commands: list[list[bytes]]) -> tuple[Run, list[Name]]:
+    def _run_of(
+        self, request: Request, commands: list[list[bytes]], *, may_cut: bool = False
+    ) -> tuple[Run, list[Name]]:
         names: list[Name] = []
         is_read_only = True
         for argv in commands:
             row = self.server.routes.find(argv).row
             is_read_only = is_read_only and not row.is_write
             names += [(request.database, key) for key in row.keys(argv)]
-        return Run(request.protocol, [(request.database, argv) for argv in commands], is_read_only), names
+        words = [(request.database, argv) for argv in commands]
+        return Run(request.protocol, words, is_read_only, may_cut=may_cut and is_read_only), names
+
+    def _fill_up_to(self, session: "Session", held: Held, replies: list[bytes], micros: Sequence[int]) -> None:
+        """Puts the first replies where they belong. The other commands only read, and were not run: they are the
+        session's next ones again."""
+        request = held.requests[0]
+        assert request is not None
+        rest = request.commands[len(replies) :]
+        request.commands = request.commands[: len(replies)]
+        for argv in rest:
+            self.server.routes.find(argv).calls -= 1
+        session.backlog.extendleft(reversed(rest))
+        self.fill(session, held, replies, micros)
+        if rest:
+            self.server.reactor.resume(session)
 
     def fill(self, session: "Session", held: Held, replies: list[bytes], micros: Sequence[int] = ()) -> None:
         """Puts replies where they belong."""
@@ -257,7 +275,8 @@ class Requests:
             else:
                 assert outstanding.held is not None
                 ran = decode_ran(result.results)
-                self.fill(session, outstanding.held, ran.replies, ran.micros)
+                fill = self._fill_up_to if ran.is_cut else self.fill
+                fill(session, outstanding.held, ran.replies, ran.micros)
         elif result.verdict is Verdict.MOVED:
             self._send_on(outstanding, result.results.values())
         elif result.verdict is Verdict.UNKNOWN:
