@@ -119,7 +119,9 @@ class Requests:
         commands: dict[int, list[list[bytes]]] = {}
         for argv, shard in zip(request.commands, shards):
             commands.setdefault(shard, []).append(argv)
-        parts = {shard: self._part_of(request, each) for shard, each in commands.items()}
+        # Nothing may be asked again where anything is written, in whichever shard.
+        may_cut = not any(self.server.routes.find(argv).row.is_write for argv in request.commands)
+        parts = {shard: self._part_of(request, each, may_cut=may_cut) for shard, each in commands.items()}
         outstanding = Outstanding(session, request.sequence, False, self.server.node.now(), held=held)
 
         def finished(result: Finished) -> None:
@@ -149,9 +151,11 @@ class Requests:
         run, names = self._run_of(request, request.commands)
         router.begin_batch(session, held, run, names)
 
-    def _part_of(self, request: Request, commands: list[list[bytes]]) -> tuple[Part, bool]:
+    def _part_of(
+        self, request: Request, commands: list[list[bytes]], *, may_cut: bool = True
+    ) -> tuple[Part, bool]:
         """What a shard has to do, and whether it only reads."""
-        run, names = self._run_of(request, commands, may_cut=True)
+        run, names = self._run_of(request, commands, may_cut=may_cut)
         return Part(wire_encode(run), locks_on(names, is_exclusive=not run.is_read_only)), run.is_read_only
 
     def _run_of(
