@@ -176,8 +176,10 @@ class PendingList:
         return done
 
     def keep(self, ts: int) -> None:
-        """The node's snapshot shows everything up to `ts`. After a start it may be behind what the leadership began with:
-        another shard of the node may lack its log up to there."""
+        """The node's snapshot shows everything up to `ts`.
+
+        After a start that may be behind what the leadership began with: another shard of the node may lack its log.
+        """
         self.kept_ts = max(self.kept_ts, ts)
         self._trim()
 

@@ -151,10 +151,8 @@ class Requests:
         run, names = self._run_of(request, request.commands)
         router.begin_batch(session, held, run, names)
 
-    def _part_of(
-        self, request: Request, commands: list[list[bytes]], *, may_cut: bool = True
-    ) -> tuple[Part, bool]:
-        """What a shard has to do, and whether it only reads."""
+    def _part_of(self, request: Request, commands: list[list[bytes]], *, may_cut: bool = True) -> tuple[Part, bool]:
+        """What a shard has to do, and whether it only reads. Then long answers may be cut."""
         run, names = self._run_of(request, commands, may_cut=may_cut)
         return Part(wire_encode(run), locks_on(names, is_exclusive=not run.is_read_only)), run.is_read_only
 
